@@ -1,0 +1,1 @@
+"""What learns: pure models without I/O and without a clock."""
