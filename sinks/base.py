@@ -1,0 +1,28 @@
+"""What every destination of points looks like to the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sinks.records import Point
+
+
+class Sink(Protocol):
+    """A place that points are written to.
+
+    `setup` and `write` raise nothing but the three errors of `sinks.errors`. None of the methods retries: how
+    long to go on trying is the runtime's decision, and it has one loop for all sinks.
+    """
+
+    def setup(self) -> None:
+        """Make the destination ready. Called once before the first `write`; calling it again does no harm."""
+
+    def write(self, points: Sequence[Point]) -> None:
+        """Return only when the destination has accepted all of `points`; nothing is held back for later.
+
+        Points are upserts, so writing the same ones again after an error changes nothing.
+        """
+
+    def close(self) -> None:
+        """Give back connections. Never raises, and there is nothing left to flush."""

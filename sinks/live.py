@@ -1,0 +1,107 @@
+"""The live sink: what changed each tick, on a bounded Valkey stream that every API process reads.
+
+Entry format: one field `u`, JSON: `{"t": epoch ms, "points": [[metric, window, start_ms, [[name, value], …], value,
+count, state, revision, watermark_ms], …], "status": {stream: {…}}}`; either of the last two may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import valkey
+from valkey.exceptions import ValkeyError
+
+from sinks.errors import Retryable
+from sinks.records import Point, State
+
+LIVE_STREAM = "streamgauge:live"
+FIELD = b"u"
+_POINTS_AN_ENTRY = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One entry of the live stream."""
+
+    at_ms: int
+    points: list[Point] = field(default_factory=list)
+    status: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How far each stream has been read, by stream."""
+
+
+class LiveSink:
+    """Writes updates to the live stream.
+
+    *Guarantee*: when `write` returns, every update is in the stream; the stream keeps about the last `maxlen` entries.
+    *Failure*: Retryable while Valkey is away, loading or full. *Cost*: 2 µs a point.
+    """
+
+    def __init__(self, client: valkey.Valkey, *, stream: str = LIVE_STREAM, maxlen: int = 4_096) -> None:
+        self._client = client
+        self._stream = stream
+        self._maxlen = maxlen
+
+    def write(self, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]], *, now_ms: int) -> None:
+        chunks = [points[at : at + _POINTS_AN_ENTRY] for at in range(0, len(points), _POINTS_AN_ENTRY)]
+        entries = [encode_update(now_ms, chunk, status) for chunk in chunks or [()]]
+        try:
+            pipe = self._client.pipeline(transaction=False)
+            for entry in entries:
+                pipe.xadd(self._stream, {FIELD: entry}, maxlen=self._maxlen, approximate=True)
+            pipe.execute()
+        except ValkeyError as error:
+            # Every server error here passes: it is away, loading, full, or being failed over.
+            raise Retryable(f"live stream {self._stream}: {error}") from error
+
+
+def encode_update(now_ms: int, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]]) -> bytes:
+    body: dict[str, Any] = {"t": now_ms}
+    if points:
+        body["points"] = [
+            (
+                point.metric,
+                point.window,
+                point.start_ms,
+                point.dimensions,
+                point.value,
+                point.count,
+                point.state,
+                point.revision,
+                point.watermark_ms,
+            )
+            for point in points
+        ]
+    if status:
+        body["status"] = status
+    return orjson.dumps(body)
+
+
+def decode_update(raw: bytes) -> Update:
+    """The inverse of `encode_update`. Raises ValueError for anything else."""
+    try:
+        body = orjson.loads(raw)
+        points = [
+            Point(
+                metric=metric,
+                window=window,
+                start_ms=start_ms,
+                dimensions=tuple((name, value) for name, value in dimensions),
+                value=value,
+                count=count,
+                state=_STATES[state],
+                revision=revision,
+                watermark_ms=watermark_ms,
+            )
+            for metric, window, start_ms, dimensions, value, count, state, revision, watermark_ms in body.get(
+                "points", ()
+            )
+        ]
+        return Update(body["t"], points, body.get("status", {}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an update of the live stream: {error!r}") from error
+
+
+_STATES = {state.value: state for state in State}

@@ -1,0 +1,120 @@
+"""The nouns that leave the processor.
+
+Time is UTC epoch milliseconds inside the processor and ISO 8601 at the edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+Dimensions = tuple[tuple[str, str], ...]
+"""Ordered (name, value) pairs, in the order of the metric's `by`."""
+
+Value = int | float | Mapping[str, float] | None
+"""One number, or one per key for measures that give several (quantiles, top k)."""
+
+OTHER = "__other__"
+"""Dimension value of the series that takes what comes past a metric's `max_series`."""
+
+MISSING = "__none__"
+"""Dimension value of an event that does not carry the field."""
+
+
+class State(StrEnum):
+    """How settled a point is: *open* may still grow, *final* is behind the watermark, *corrected* came late."""
+
+    OPEN = "open"
+    FINAL = "final"
+    CORRECTED = "corrected"
+
+
+class Reason(StrEnum):
+    """Why an event was not counted. The list is closed: nothing is dropped for a reason that is not here."""
+
+    MALFORMED = "malformed"
+    MISSING_FIELD = "missing_field"
+    BAD_TYPE = "bad_type"
+    TOO_LARGE = "too_large"
+    FUTURE = "future"
+    TOO_LATE = "too_late"
+    DUPLICATE = "duplicate"
+    BOT = "bot"
+    UNKNOWN_EVENT = "unknown_event"
+    SUPPRESSED = "suppressed"
+    SAMPLED_OUT = "sampled_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The value of one metric in one window for one series, as an upsert.
+
+    A later point with the same (metric, window, start_ms, dimensions) replaces an earlier one: values are
+    accumulated totals, never increments.
+    """
+
+    metric: str
+    window: str
+    """Width as the catalog spells it, such as "10s"."""
+    start_ms: int
+    """Start of the window, epoch milliseconds UTC."""
+    dimensions: Dimensions
+    value: Value
+    count: int
+    """How many events contributed."""
+    state: State
+    revision: int
+    """Counts the emissions of this point, from 1."""
+    watermark_ms: int
+    """The merged watermark at emission; events before it were all seen, within the allowed lateness."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The public shape of a point, with `start` in ISO 8601."""
+        return {
+            "metric": self.metric,
+            "window": self.window,
+            "start": iso(self.start_ms),
+            "dimensions": dict(self.dimensions),
+            "value": self.value,
+            "count": self.count,
+            "state": self.state.value,
+            "revision": self.revision,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was refused: why, where it came from, and its bytes as they came."""
+
+    stream: str
+    entry_id: str
+    index: int
+    """Position inside an entry that carries a batch of events; 0 otherwise."""
+    reason: Reason
+    message: str
+    raw: bytes
+
+
+def iso(time_ms: int) -> str:
+    """`1442016000000` → `2015-09-12T00:00:00Z`; fractions of a second only where there are any."""
+    when = datetime.fromtimestamp(time_ms / 1000, UTC)
+    spec = "milliseconds" if time_ms % 1000 else "seconds"
+    return when.isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+def series_key(metric: str, window: str, dimensions: Dimensions) -> str:
+    """One text per series: `edits@1m{channel=#en.wikipedia}`, with `\\`, `,`, `=`, `{` and `}` escaped."""
+    if not dimensions:
+        return f"{metric}@{window}"
+    inside = ",".join(f"{_escape(name)}={_escape(value)}" for name, value in dimensions)
+    return f"{metric}@{window}{{{inside}}}"
+
+
+_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\,={}"})
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)

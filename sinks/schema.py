@@ -1,0 +1,71 @@
+"""The tables of the store."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+"""Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
+
+tables = MetaData()
+# Sorted by code point in both databases, whatever collation the PostgreSQL cluster was made with.
+_KeyText = Text().with_variant(Text(collation="C"), "postgresql")
+_SeriesId = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "meta",
+    tables,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# A point's key is (metric, window, dimensions, start). The first three repeat in every point of a series, so
+# they stand once here and a point carries their number: a quarter of the bytes, and a short key to look up.
+series = Table(
+    "series",
+    tables,
+    Column("id", _SeriesId, primary_key=True),
+    Column("metric", _KeyText, nullable=False),
+    Column("window", _KeyText, nullable=False),
+    Column("dimensions", _KeyText, nullable=False, comment="canonical JSON object: sorted names, no spaces"),
+    Column("names", Text, nullable=False, comment="JSON array: the names in the order of the metric's `by`"),
+    UniqueConstraint("metric", "window", "dimensions"),
+    # A number is never given twice: a writer that still knows the number of a pruned series must fail, not
+    # write into another series.
+    sqlite_autoincrement=True,
+)
+
+series_dimension = Table(
+    "series_dimension",
+    tables,
+    Column("name", _KeyText, primary_key=True),
+    Column("value", _KeyText, primary_key=True),
+    Column("series_id", _SeriesId, ForeignKey("series.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+# The primary key is the only index: every query first finds its series (few) and then a range of starts in
+# each.
+points = Table(
+    "points",
+    tables,
+    Column("series_id", _SeriesId, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Double, comment="for SQL readers: the value where it is one number, NULL elsewhere"),
+    # The value itself. A float column cannot tell 1234 from 1234.0, nor hold a quantile's several numbers.
+    Column("value_json", Text, nullable=False, comment="the exact value as JSON"),
+    Column("count", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("watermark_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,323 @@
+"""The points in SQL: SQLite where nothing else is configured, PostgreSQL where somebody runs one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, case, delete, exists, func, inspect, not_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from sinks import schema
+from sinks.database import open_database, place_of, transaction
+from sinks.errors import Misconfigured, Retryable
+from sinks.records import Dimensions, Point, State, Value
+from sinks.schema import SCHEMA_VERSION
+
+_SERIES_CACHE_SIZE = 200_000
+_SERIES_A_PRUNE = 200
+
+_meta = schema.meta
+_series = schema.series
+_dimension = schema.series_dimension
+_points = schema.points
+
+_SeriesKey = tuple[str, str, Dimensions]
+
+_POINT_COLUMNS = (
+    _series.c.metric,
+    _series.c.window,
+    _points.c.start_ms,
+    _series.c.dimensions,
+    _series.c.names,
+    _points.c.value_json,
+    _points.c["count"],
+    _points.c.state,
+    _points.c.revision,
+    _points.c.watermark_ms,
+)
+
+
+class Store:
+    """Points as rows that can be asked for again: the history behind REST, boards and the hub's first
+    snapshot.
+
+    `url` is an SQLAlchemy URL such as `sqlite:////var/lib/streamgauge/points.db` or `postgresql://…`.
+    Creating a store connects to nothing. One store may be used from several threads, and several processes
+    may share a database.
+
+    *Guarantee*: `write` is one transaction of upserts keyed by (metric, window, start, dimensions); all of it
+    is committed when it returns. The last write wins, except that an open point never replaces a final or
+    corrected one, so a processor that replays after a crash cannot make a settled number unsettled. SQLite
+    commits survive a killed process; after a power cut the last few may be missing (`synchronous=NORMAL`).
+    *Failure*: locked, full or away → `Retryable`; a path that cannot be written, a refused login, a database
+    of a newer version → `Misconfigured`. Nothing was written in either case.
+    *Cost*: about 20 µs a point on SQLite in batches of 1,000 or more, up to 50 µs where every point begins a
+    new series. `busy_timeout_s` is the longest that a write waits for another process's.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
+        self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
+        self._place = place_of(self._engine)
+        self._on_postgresql = self._engine.dialect.name == "postgresql"
+        insert = postgresql.insert if self._on_postgresql else sqlite.insert
+        self._upsert_point = _upsert_point(insert(_points))
+        self._upsert_series = _upsert_series(insert(_series))
+        self._insert_dimension = insert(_dimension).on_conflict_do_nothing()
+        # Numbers of committed series only. Nothing iterates over it, so threads need no lock.
+        self._series_ids: dict[_SeriesKey, int] = {}
+
+    def setup(self) -> None:
+        """Create what is missing and check the schema version; `Misconfigured` for a newer database."""
+        with transaction(self._engine, write=True) as connection:
+            if self._on_postgresql:
+                # CREATE TABLE IF NOT EXISTS fails there when two processes start together. The number is
+                # ours.
+                connection.execute(select(func.pg_advisory_xact_lock(0x73676175)))
+            version = select(_meta.c.value).where(_meta.c.key == "schema_version")
+            found = None
+            if inspect(connection).has_table(_meta.name):
+                found = connection.execute(version).scalar_one_or_none()
+            if found is not None and int(found) > SCHEMA_VERSION:
+                raise Misconfigured(
+                    f"{self._place} was written by a newer streamgauge: its schema version is {found}, this "
+                    f"one knows up to {SCHEMA_VERSION}. Upgrade streamgauge or set another DATABASE_URL."
+                )
+            schema.tables.create_all(connection)
+            if found is None:
+                connection.execute(_meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
+
+    def write(self, points: Sequence[Point]) -> None:
+        """Upsert `points` in one transaction."""
+        if not points:
+            return
+        kept = _one_per_key(points)
+        try:
+            self._write(kept)
+        except _SeriesGone:
+            # Another process pruned a series whose number is remembered here; all numbers are asked for
+            # again.
+            self._series_ids = {}
+            try:
+                self._write(kept)
+            except _SeriesGone as error:
+                raise Retryable(f"{self._place}: series are being pruned faster than written") from error
+
+    def _write(self, kept: Mapping[tuple[_SeriesKey, int], Point]) -> None:
+        known = self._series_ids
+        with transaction(self._engine, write=True) as connection:
+            unknown = {key for key, _ in kept if key not in known}
+            found = self._resolve(connection, unknown) if unknown else {}
+            rows = [
+                {
+                    "series_id": found[key] if key in found else known[key],
+                    "start_ms": start_ms,
+                    "value": _number(point.value),
+                    "value_json": _to_json(point.value),
+                    "count": point.count,
+                    "state": point.state.value,
+                    "revision": point.revision,
+                    "watermark_ms": point.watermark_ms,
+                }
+                for (key, start_ms), point in kept.items()
+            ]
+            try:
+                connection.execute(self._upsert_point, rows)
+            except IntegrityError as error:
+                if not known:
+                    raise
+                raise _SeriesGone from error
+        # Only now: a number from a transaction that was rolled back may be given to another series.
+        if len(known) + len(found) > _SERIES_CACHE_SIZE:
+            self._series_ids = found
+        else:
+            known.update(found)
+
+    def _resolve(self, connection: Connection, keys: set[_SeriesKey]) -> dict[_SeriesKey, int]:
+        """The number of each series, given now to those that have none."""
+        wanted: dict[tuple[str, str, str], list[_SeriesKey]] = {}
+        for key in keys:
+            metric, window, dimensions = key
+            wanted.setdefault((metric, window, _canonical(dimensions)), []).append(key)
+        rows = [
+            {
+                "metric": metric,
+                "window": window,
+                "dimensions": canonical,
+                "names": json.dumps([name for name, _ in alike[0][2]]),
+            }
+            for (metric, window, canonical), alike in wanted.items()
+        ]
+        ids: dict[_SeriesKey, int] = {}
+        for series_id, metric, window, canonical in connection.execute(self._upsert_series, rows):
+            ids.update(dict.fromkeys(wanted[metric, window, canonical], series_id))
+        pairs = sorted({(_asked(name), _asked(value), ids[key]) for key in keys for name, value in key[2]})
+        if pairs:
+            connection.execute(
+                self._insert_dimension,
+                [{"name": name, "value": value, "series_id": series_id} for name, value, series_id in pairs],
+            )
+        return ids
+
+    def points(
+        self,
+        metric: str,
+        window: str,
+        *,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        dimensions: Mapping[str, str] | None = None,
+        limit: int = 10_000,
+    ) -> list[Point]:
+        """The points that start in `[from_ms, to_ms)`, by start and then dimensions; the earliest `limit`.
+
+        `dimensions` keeps the series that have each of these values; their other dimensions may be anything.
+        """
+        query = select(*_POINT_COLUMNS).join_from(_series, _points)
+        query = query.where(_series.c.metric == metric, _series.c.window == window)
+        for name, value in (dimensions or {}).items():
+            having = select(_dimension.c.series_id).where(_dimension.c.name == _asked(name))
+            query = query.where(_series.c.id.in_(having.where(_dimension.c.value == _asked(value))))
+        if from_ms is not None:
+            query = query.where(_points.c.start_ms >= from_ms)
+        if to_ms is not None:
+            query = query.where(_points.c.start_ms < to_ms)
+        query = query.order_by(_points.c.start_ms, _series.c.dimensions).limit(limit)
+        with transaction(self._engine) as connection:
+            return _read(connection.execute(query))
+
+    def latest(self, since_ms: int, *, per_series: int = 2) -> list[Point]:
+        """What each live series last was: its `per_series` windows with the latest starts, oldest first.
+
+        A series is live when its latest window started at or after `since_ms`, or was last emitted with a
+        watermark at or after it: so the day that began this morning counts when `since_ms` is an hour ago.
+        All of a live series' latest windows are given, also those from before `since_ms`.
+        """
+        own = _points.alias("own")
+        by_start = select(own.c.start_ms).where(own.c.series_id == _series.c.id).correlate(_series)
+        by_start = by_start.order_by(own.c.start_ms.desc())
+        sign_of_life = case((own.c.watermark_ms > own.c.start_ms, own.c.watermark_ms), else_=own.c.start_ms)
+        query = (
+            select(*_POINT_COLUMNS)
+            .join_from(_series, _points)
+            .where(
+                by_start.with_only_columns(sign_of_life).limit(1).scalar_subquery() >= since_ms,
+                _points.c.start_ms.in_(by_start.limit(per_series)),
+            )
+            .order_by(_series.c.metric, _series.c.window, _series.c.dimensions, _points.c.start_ms)
+        )
+        with transaction(self._engine) as connection:
+            return _read(connection.execute(query))
+
+    def prune(self, window: str, before_ms: int) -> int:
+        """Delete the points of `window` that start before `before_ms`, and series left empty; how many
+        points.
+
+        Works in several short transactions, so that a writer never waits long; stopping between two does no
+        harm.
+        """
+        with transaction(self._engine) as connection:
+            ids = connection.execute(select(_series.c.id).where(_series.c.window == window)).scalars().all()
+        removed = 0
+        empty = not_(exists().where(_points.c.series_id == _series.c.id))
+        for i in range(0, len(ids), _SERIES_A_PRUNE):
+            some = ids[i : i + _SERIES_A_PRUNE]
+            old = delete(_points).where(_points.c.series_id.in_(some), _points.c.start_ms < before_ms)
+            with transaction(self._engine, write=True) as connection:
+                removed += connection.execute(old).rowcount
+                connection.execute(delete(_series).where(_series.c.id.in_(some), empty))
+        self._series_ids = {}
+        return removed
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+class _SeriesGone(Exception):
+    """A remembered series number is no longer in the database."""
+
+
+def _upsert_point(insert: Any) -> Any:
+    key = ("series_id", "start_ms")
+    new = insert.excluded
+    unsettles = and_(new.state == State.OPEN.value, _points.c.state != State.OPEN.value)
+    return insert.on_conflict_do_update(
+        index_elements=[_points.c[name] for name in key],
+        set_={column.name: new[column.name] for column in _points.c if column.name not in key},
+        where=not_(unsettles),
+    )
+
+
+def _upsert_series(insert: Any) -> Any:
+    # Setting the names is what makes RETURNING give the series that exist too, and follows a reordered `by`.
+    upsert = insert.on_conflict_do_update(
+        index_elements=[_series.c.metric, _series.c.window, _series.c.dimensions],
+        set_={"names": insert.excluded.names},
+    )
+    return upsert.returning(_series.c.id, _series.c.metric, _series.c.window, _series.c.dimensions)
+
+
+def _one_per_key(points: Sequence[Point]) -> dict[tuple[_SeriesKey, int], Point]:
+    """The point of each key that would be left had they been written one by one.
+
+    PostgreSQL refuses to upsert a row twice in one statement.
+    """
+    kept: dict[tuple[_SeriesKey, int], Point] = {}
+    for point in points:
+        key = ((point.metric, point.window, point.dimensions), point.start_ms)
+        if point.state is State.OPEN and key in kept and kept[key].state is not State.OPEN:
+            continue
+        kept[key] = point
+    return kept
+
+
+def _read(rows: Iterable[Any]) -> list[Point]:
+    """Points of rows of `_POINT_COLUMNS`."""
+    dimensions_of: dict[tuple[str, str], Dimensions] = {}
+    points = []
+    for metric, window, start_ms, canonical, names, value_json, count, state, revision, watermark_ms in rows:
+        dimensions = dimensions_of.get((canonical, names))
+        if dimensions is None:
+            values = json.loads(canonical)
+            dimensions = tuple((name, values[name]) for name in json.loads(names))
+            dimensions_of[canonical, names] = dimensions
+        value = json.loads(value_json)
+        points.append(
+            Point(metric, window, start_ms, dimensions, value, count, State(state), revision, watermark_ms)
+        )
+    return points
+
+
+def _canonical(dimensions: Dimensions) -> str:
+    return json.dumps(dict(dimensions), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _asked(text: str) -> str:
+    """Text that dimensions are found by; PostgreSQL has no NUL in text."""
+    return text.replace("\0", "␀")
+
+
+def _to_json(value: Value) -> str:
+    """JSON has no NaN and no infinity: such a number is stored as none, such a key of a mapping left out."""
+    if type(value) is int:
+        return str(value)
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return json.dumps({key: number for key, number in value.items() if math.isfinite(number)})
+    return json.dumps(value) if math.isfinite(value) else "null"
+
+
+def _number(value: Value) -> float | None:
+    if value is None or isinstance(value, Mapping):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer past 1e308; `value_json` has it
+        return None
+    return number if math.isfinite(number) else None
