@@ -1,0 +1,118 @@
+"""What passes between the steps of the processor. Plain data; all of it survives pickling between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from sinks.records import DeadLetter, Point, Reason
+from stream.arrays import Floats, Ints
+
+Fields = list[bytes]
+"""An entry's fields as Valkey sends them: name, value, name, value …"""
+
+Origin = tuple[str, int, bytes]
+"""Where an event came from: entry id, position in the entry, bytes as they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Entries read from one stream at once; empty ones report progress."""
+
+    stream: str
+    entries: list[tuple[bytes, Fields]]
+    caught_up: bool
+    """Whether the read reached the end of the stream."""
+    read_at_ms: int
+    report: bool = False
+    """Asks for a Status to be published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far one stream has been read, for people who watch the processor."""
+
+    stream: str
+    at_ms: int
+    caught_up: bool
+    lag_ms: int
+    """How long ago the last entry read was added, while there is a backlog; 0 when caught up."""
+    max_event_ms: int | None
+    """Latest event time in this batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The honest events of one RawBatch as columns, and what was refused.
+
+    `frame` (n rows) has one column for each field of the plan, `time_ms` (n) the event times, `origins` (n) where
+    each came from.
+    """
+
+    stream: str
+    frame: pl.DataFrame
+    time_ms: Ints
+    origins: list[Origin]
+    rejects: list[DeadLetter]
+    caught_up: bool
+    read_at_ms: int
+    status: Status | None = None
+
+    @property
+    def max_event_ms(self) -> int | None:
+        return int(self.time_ms.max()) if len(self.time_ms) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardBatch:
+    """One shard's part of a batch, and the progress of its stream, which every shard is told."""
+
+    shard: int
+    stream: str
+    frame: pl.DataFrame
+    time_ms: Ints
+    origins: dict[int, Origin]
+    """Rows that could be too late, and so may have to be dead-lettered, with where they came from."""
+    max_event_ms: int | None
+    """Latest event time in the whole batch, not only in this shard's part."""
+    caught_up: bool
+    read_at_ms: int
+    rejects: list[tuple[Reason, int]] = field(default_factory=list)
+    """Refused events to be counted, each with its reason and the time its entry was added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Accumulated partials of the series (n) that changed in one window of one cube."""
+
+    window: str
+    start_ms: Ints
+    """Start of each row's window (n)."""
+    series: list[tuple[str, ...]]
+    """Dimension values of each row (n)."""
+    columns: list[Floats]
+    """Accumulators, in the order of the cube's metrics and their measures' columns; n each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partials:
+    """What one shard has to say about one cube at one tick. Totals since the window began, never increments."""
+
+    shard: int
+    cube: str
+    watermark_ms: int
+    blocks: list[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """Points that changed. `live` is everything since the last emission, `durable` what a database should keep."""
+
+    live: list[Point]
+    durable: list[Point]
+
+
+State = dict[str, Any]
+"""State as plain numbers, texts and bytes, for msgpack."""

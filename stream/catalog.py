@@ -1,0 +1,317 @@
+"""The catalog: one TOML file that declares what is measured.
+
+`load` reads and validates a file and reports every problem at once, each with the key, what was expected and
+what was found. A loaded catalog is immutable plain data; `stream.plan` turns it into what the processor runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stream.durations import duration_ms, window_ms
+from stream.expressions import ExpressionError, FieldType, compile_expression, fields_of, infer_types
+from stream.measures.registry import MEASURES
+
+RESERVED_PREFIX = "streamgauge_"
+"""Names that start so belong to the metrics every processor has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a catalog."""
+
+    key: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: expected {self.expected}; found {self.found}"
+
+
+class CatalogError(ValueError):
+    """A catalog that cannot be used. `problems` has every reason, `source` the file."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.source = source
+        self.problems = problems
+
+
+def _duration(text: str) -> str:
+    duration_ms(text)
+    return text
+
+
+def _window(text: str) -> str:
+    window_ms(text)
+    return text
+
+
+def _timezone(name: str) -> str:
+    if name not in available_timezones():
+        near = difflib.get_close_matches(name, available_timezones(), 1)
+        raise ValueError(f"expected an IANA time zone{f' such as {near[0]}' if near else ''}, found {name!r}")
+    return name
+
+
+def _measure(name: str) -> str:
+    if name not in MEASURES:
+        near = difflib.get_close_matches(name, MEASURES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"expected one of {', '.join(MEASURES)}; found {name!r}{hint}")
+    return name
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Window = Annotated[str, AfterValidator(_window)]
+FieldName = Annotated[str, Field(min_length=1, max_length=256)]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Platform(_Table):
+    """`[platform]`: whose events these are and where they come from."""
+
+    name: str = Field("streamgauge", min_length=1, max_length=100)
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """Calendar days and reports are in this zone."""
+    streams: list[Annotated[str, Field(min_length=1)]] = Field(["events:{0}"], min_length=1, max_length=256)
+    """Valkey streams, read in parallel."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class Event(_Table):
+    """`[event]`: where the envelope's parts are in a producer's event."""
+
+    time: FieldName = "time"
+    """ISO 8601, or epoch s, ms, us or ns. An event without it has the time of its stream entry."""
+    person: FieldName | None = None
+    """Who did it. Becomes a keyed pseudonym before anything else sees it."""
+    id: FieldName | None = None
+    """What makes an event unique. Without it, the content does."""
+    name: FieldName | None = None
+    """Which kind of event."""
+    default_name: str | None = None
+    """The kind of an event that does not say."""
+    required: list[FieldName] = []
+    """Fields without which an event is refused."""
+    allowed_lateness: Duration = "1h"
+    """How far behind the watermark an event still corrects its windows."""
+    out_of_orderness: Duration = "5s"
+    """How far the watermark stays behind the latest event."""
+    max_skew: Duration = "5m"
+    """How far ahead of the clock an event's time may be."""
+    earliest: str = "2000-01-01"
+    """Events before this day are refused: clocks that were never set say 1970."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Event:
+        if self.default_name is not None and self.name is None:
+            raise ValueError("default_name needs `name`: the field that says which kind of event it is")
+        try:
+            date.fromisoformat(self.earliest)
+        except ValueError:
+            raise ValueError(f"earliest: expected a day such as 2000-01-01, found {self.earliest!r}") from None
+        return self
+
+
+class Metric(_Table):
+    """`[[metric]]`: one number, or one number per series when `by` is given."""
+
+    name: MetricName
+    measure: Annotated[str, AfterValidator(_measure)]
+    """What is worked out of the events: see `stream.measures`."""
+    value: str | None = None
+    """SQL expression that gives the number to aggregate. Null, NaN and infinite results do not count."""
+    where: str | None = None
+    """SQL condition on the events that count."""
+    by: list[FieldName] = Field([], max_length=4)
+    """Dimensions: one series for each combination of these fields' values."""
+    windows: list[Window] = Field(["10s", "1m", "1h", "1d"], min_length=1, max_length=16)
+    max_series: int = Field(10_000, ge=1, le=1_000_000)
+    """Series past this many are counted together as `__other__`."""
+    title: str | None = None
+    unit: str | None = None
+    description: str | None = None
+    target: float | int | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Metric:
+        if self.name.startswith(RESERVED_PREFIX):
+            raise ValueError(f"expected a name that does not start with {RESERVED_PREFIX}, found {self.name!r}")
+        measure = MEASURES[self.measure]
+        if measure.needs_value and self.value is None:
+            raise ValueError(f"value: expected an expression, as measure {self.measure} needs one; found nothing")
+        if not measure.needs_value and self.value is not None:
+            raise ValueError(f"value: expected none, as measure {self.measure} takes none; found {self.value!r}")
+        for key, values in (("by", self.by), ("windows", self.windows)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key}: expected each once, found {values!r}")
+        return self
+
+
+class Catalog(_Table):
+    """A whole catalog."""
+
+    platform: Platform = Field(default_factory=lambda: Platform.model_validate({}))
+    event: Event = Field(default_factory=lambda: Event.model_validate({}))
+    fields: dict[FieldName, Literal["string", "number", "boolean"]] = {}
+    """Types of fields whose use does not tell, or tells wrongly."""
+    metric: list[Metric] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Catalog:
+        seen: set[str] = set()
+        for metric in self.metric:
+            if metric.name in seen:
+                raise ValueError(f"metric: expected each name once, found {metric.name!r} twice")
+            seen.add(metric.name)
+        return self
+
+    @property
+    def field_types(self) -> dict[str, FieldType]:
+        """Every field the catalog reads except the time, with its declared or inferred type."""
+        return _field_types(self, [])
+
+
+def load(path: Path) -> Catalog:
+    """Read a catalog file. Raises CatalogError, also for a file that is missing or is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(str(path), [Problem("file", "a readable UTF-8 file", str(error))]) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "catalog") -> Catalog:
+    """Validate a catalog's text. `source` is named in the errors."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(source, [Problem("file", "valid TOML", str(error))]) from error
+    try:
+        catalog = Catalog.model_validate(raw)
+    except ValidationError as error:
+        raise CatalogError(source, [_problem(dict(item), raw) for item in error.errors()]) from error
+    problems: list[Problem] = []
+    _field_types(catalog, problems)
+    if problems:
+        raise CatalogError(source, problems)
+    return catalog
+
+
+def _field_types(catalog: Catalog, problems: list[Problem]) -> dict[str, FieldType]:
+    """Types of all fields; what does not fit goes to `problems`."""
+    event = catalog.event
+    types = {name: FieldType(kind) for name, kind in catalog.fields.items()}
+    used_by = dict.fromkeys(types, "[fields]")
+
+    def use(names: Mapping[str, FieldType], key: str) -> None:
+        for name, kind in names.items():
+            types.setdefault(name, kind)
+            used_by.setdefault(name, key)
+
+    for key in ("person", "id", "name"):
+        if (name := getattr(event, key)) is not None:
+            if types.get(name, FieldType.STRING) is not FieldType.STRING:
+                problems.append(Problem(f"event.{key}", "a string field", f"{name!r}, declared {types[name]}"))
+            use({name: FieldType.STRING}, f"event.{key}")
+    dimensions: dict[str, str] = {}
+    for number, metric in enumerate(catalog.metric):
+        where = f'metric[{number}] "{metric.name}"'
+        for key, text, boolean in (("where", metric.where, True), ("value", metric.value, False)):
+            if text is None:
+                continue
+            try:
+                expression = compile_expression(text)
+                if event.time in fields_of(expression):
+                    raise ExpressionError(f"field {event.time!r} is the event's time, which the windows are made of")
+                use(infer_types(expression, types, boolean=boolean), f"{where}.{key}")
+            except ExpressionError as error:
+                used = ", ".join(
+                    f"{name} is a {types[name]} because of {used_by[name]}"
+                    for name in _names(text)
+                    if name in types and name in str(error)
+                )
+                found = f"{text!r}: {error}{f' [{used}]' if used else ''}"
+                expected = "an SQL condition over event fields" if boolean else "an SQL expression that gives a number"
+                problems.append(Problem(f"{where}.{key}", expected, found))
+        for name in metric.by:
+            dimensions[name] = f"{where}.by"
+    for name, key in dimensions.items():
+        if name == event.time:
+            problems.append(Problem(key, "a dimension other than the event's time", repr(name)))
+        use({name: FieldType.STRING}, key)
+    use({name: FieldType.STRING for name in event.required if name != event.time}, "event.required")
+    for name in types:
+        parts = name.split(".")
+        for cut in range(1, len(parts)):
+            if (parent := ".".join(parts[:cut])) in types or parent == event.time:
+                problems.append(Problem(used_by[name], f"{parent!r} to be an object or a value, not both", f"{name!r}"))
+    return types
+
+
+def _names(text: str) -> list[str]:
+    try:
+        return fields_of(compile_expression(text))
+    except ExpressionError:
+        return []
+
+
+def _problem(error: dict[str, Any], raw: Mapping[str, Any]) -> Problem:
+    """One of pydantic's errors in our words."""
+    location = error["loc"]
+    key = _key(location, raw)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location)
+        near = difflib.get_close_matches(str(location[-1]), known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return Problem(key, f"one of {', '.join(known)}", f"unknown key {location[-1]!r}{hint}")
+    if error["type"] == "missing":
+        return Problem(key, "a value, as this key is required", "nothing")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("List should have", "a list with").replace("String should match", "a text that matches")
+    if error["type"] == "value_error":
+        head, sep, rest = message.partition(": expected ")
+        if sep:
+            key, message = f"{key}.{head}" if key else head, f"expected {rest}"
+        message = message.removeprefix("expected ")
+        expected, sep, found = message.replace("; found ", ", found ").rpartition(", found ")
+        return Problem(key or "catalog", expected, found) if sep else Problem(key or "catalog", message, "otherwise")
+    return Problem(key or "catalog", message, repr(error["input"]))
+
+
+def _key(location: tuple[Any, ...], raw: Any) -> str:
+    """`("metric", 2, "by")` → `metric[2] "edits".by`."""
+    text, here = "", raw
+    for part in location:
+        if isinstance(part, int):
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+            text += f"[{part}]"
+            if isinstance(here, dict) and isinstance(here.get("name"), str):
+                text += f' "{here["name"]}"'
+        else:
+            here = here.get(part) if isinstance(here, dict) else None
+            text += f".{part}" if text else str(part)
+    return text
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    tables: dict[Any, type[_Table]] = {"platform": Platform, "event": Event, "metric": Metric}
+    table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
+    return list(table.model_fields)

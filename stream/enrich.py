@@ -1,0 +1,119 @@
+"""People become pseudonyms, and events find their shard.
+
+The person field is replaced by a keyed pseudonym before any later step sees it, so no raw id can reach state, a
+database or a screen. The shard of an event follows from its person, or from the event itself where there is none, so
+that one person's events, and the duplicates of one event, always meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import numpy as np
+import polars as pl
+import xxhash
+
+from sinks.records import Reason
+from stream.arrays import Ints
+from stream.batches import Decoded, Origin, ShardBatch
+from stream.decode import entry_time_ms
+from stream.plan import Plan
+
+_CACHED_PERSONS = 200_000
+
+
+class Pseudonyms:
+    """HMAC-SHA256(project key, id), 128 bits kept, as 32 hex digits.
+
+    *Cost*: 1.5 µs for a new id, 0.1 µs for one of the last 200,000.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError(f"expected a project key of at least 16 bytes, found {len(key)}")
+        self._key = key
+        self._known: dict[str, str] = {}
+
+    def of(self, person: str) -> str:
+        found = self._known.get(person)
+        if found is None:
+            if len(self._known) >= _CACHED_PERSONS:
+                # Emptied rather than evicted one by one: refilling costs little and needs no order kept.
+                self._known.clear()
+            found = hmac.digest(self._key, person.encode(), hashlib.sha256)[:16].hex()
+            self._known[person] = found
+        return found
+
+
+class Enricher:
+    """Pseudonymises a decoded batch and splits it into `shards` parts, every shard getting one even if empty."""
+
+    def __init__(self, plan: Plan, pseudonyms: Pseudonyms, shards: int) -> None:
+        self._person = plan.event.person
+        self._id = plan.event.id
+        self._pseudonyms = pseudonyms
+        self._shards = shards
+        # Only such events can be too late for any shard, whose watermark never passes the reader's clock by more.
+        self._late_before_ms = plan.event.max_skew_ms - plan.event.allowed_lateness_ms
+
+    def split(self, batch: Decoded) -> list[ShardBatch]:
+        """One ShardBatch for each shard, in their order."""
+        frame, persons = self._pseudonymised(batch.frame)
+        rejects = [(letter.reason, entry_time_ms(letter.entry_id)) for letter in batch.rejects]
+        late = np.flatnonzero(batch.time_ms < batch.read_at_ms + self._late_before_ms)
+        if self._shards == 1:
+            origins = {row: batch.origins[row] for row in late.tolist()}
+            return [self._part(0, batch, frame, batch.time_ms, origins, rejects)]
+        shard = self._shard_of(batch, frame, persons)
+        parts: list[ShardBatch] = []
+        for number in range(self._shards):
+            rows = np.flatnonzero(shard == number)
+            place = np.searchsorted(rows, late)
+            origins = {
+                int(at): batch.origins[row]
+                for at, row in zip(place.tolist(), late.tolist(), strict=True)
+                if at < len(rows) and rows[at] == row
+            }
+            # Refused events have no person; shard 0 counts them all.
+            own = rejects if number == 0 else []
+            parts.append(self._part(number, batch, frame[rows], batch.time_ms[rows], origins, own))
+        return parts
+
+    @staticmethod
+    def _part(
+        number: int,
+        batch: Decoded,
+        frame: pl.DataFrame,
+        time_ms: Ints,
+        origins: dict[int, Origin],
+        rejects: list[tuple[Reason, int]],
+    ) -> ShardBatch:
+        return ShardBatch(
+            shard=number,
+            stream=batch.stream,
+            frame=frame,
+            time_ms=time_ms,
+            origins=origins,
+            max_event_ms=batch.max_event_ms,
+            caught_up=batch.caught_up,
+            read_at_ms=batch.read_at_ms,
+            rejects=rejects,
+        )
+
+    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str | None]]:
+        if self._person is None:
+            return frame, [None] * frame.height
+        of = self._pseudonyms.of
+        persons = [of(person) if person else None for person in frame[self._person].to_list()]
+        column = pl.Series(self._person, persons, dtype=pl.String())
+        return frame.with_columns(column), persons
+
+    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: list[str | None]) -> Ints:
+        """Shard of each row (n). xxhash and HMAC, never `hash()`, which differs in every process."""
+        ids = frame[self._id].to_list() if self._id is not None else [None] * frame.height
+        hashes = [
+            int(person[:8], 16) if person else xxhash.xxh32_intdigest(event_id or origin[2])
+            for person, event_id, origin in zip(persons, ids, batch.origins, strict=True)
+        ]
+        return np.array(hashes, dtype=np.int64) % self._shards

@@ -1,0 +1,131 @@
+"""SQL expressions of the catalog: compiled once, and the types of the fields they read.
+
+A JSON event has no schema, but its columns must have one: a column whose type followed the data would change
+meaning from batch to batch. Types that the catalog does not declare are inferred from how a field is used,
+first from the literals it is compared with, then by trying the expression on one row of each type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from itertools import product
+from typing import Any
+
+import polars as pl
+
+
+class FieldType(StrEnum):
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+DTYPES: Mapping[FieldType, pl.DataType] = {
+    FieldType.STRING: pl.String(),
+    FieldType.NUMBER: pl.Float64(),
+    FieldType.BOOLEAN: pl.Boolean(),
+}
+_SAMPLES: Mapping[FieldType, Any] = {FieldType.STRING: "x", FieldType.NUMBER: 1.5, FieldType.BOOLEAN: True}
+_LITERALS = {"String": FieldType.STRING, "Boolean": FieldType.BOOLEAN}
+_PREFERENCE = (FieldType.STRING, FieldType.NUMBER, FieldType.BOOLEAN)
+_MAX_TRIES = 3**6
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be compiled, or reads a field in a way its type does not allow."""
+
+
+def compile_expression(text: str) -> pl.Expr:
+    """Compile one SQL expression. Raises ExpressionError for what is not a row by row expression.
+
+    Polars' SQL refuses functions that read files; aggregates and sub-queries are refused here.
+    """
+    try:
+        expression = pl.sql_expr(text)
+    except Exception as error:  # the SQL front end raises several unrelated types
+        raise ExpressionError(_first_line(error)) from error
+    for node in _nodes(_tree(expression)):
+        if {"Agg", "Window", "Over"} & node.keys() or "Len" in node.values():
+            raise ExpressionError("an expression is worked out for each event; aggregates belong in `measure`")
+        if "SubPlan" in node:
+            raise ExpressionError("sub-queries are not allowed")
+    return expression
+
+
+def fields_of(expression: pl.Expr) -> list[str]:
+    """The fields an expression reads, each once, in order of appearance."""
+    return list(dict.fromkeys(expression.meta.root_names()))
+
+
+def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], *, boolean: bool) -> dict[str, FieldType]:
+    """Types for the fields of `expression`, such that it yields a boolean (`boolean`) or a number.
+
+    Fields in `known` keep their type. Raises ExpressionError when no assignment works.
+    """
+    names = fields_of(expression)
+    hints = _hints(_tree(expression))
+    choices = [(known[name],) if name in known else hints.get(name, _PREFERENCE) for name in names]
+    last_error = "it reads too many fields to find their types; declare them in [fields]"
+    for tries, types in enumerate(product(*choices)):
+        if tries >= _MAX_TRIES:
+            break
+        assignment = dict(zip(names, types, strict=True))
+        try:
+            dtype = _result_type(expression, assignment)
+        except Exception as error:  # Polars raises a different type for each kind of misuse
+            last_error = _first_line(error)
+            continue
+        if dtype == pl.Boolean() if boolean else dtype.is_numeric():
+            return assignment
+        last_error = f"expected it to yield a {'boolean' if boolean else 'number'}, it yields {dtype}"
+    detail = ", ".join(f"{name} is a {known[name]}" for name in names if name in known)
+    raise ExpressionError(f"{last_error} ({detail})" if detail else last_error)
+
+
+def _result_type(expression: pl.Expr, types: Mapping[str, FieldType]) -> pl.DataType:
+    sample = pl.DataFrame(
+        {name: [_SAMPLES[kind], None] for name, kind in types.items()} or {"": [None, None]},
+        schema={name: DTYPES[kind] for name, kind in types.items()} or {"": pl.Null()},
+    )
+    return sample.select(result=expression).dtypes[0]
+
+
+def _hints(tree: Any) -> dict[str, tuple[FieldType, ...]]:
+    """Fields compared with a string or boolean literal, or negated, have that literal's type."""
+    found: dict[str, tuple[FieldType, ...]] = {}
+    for node in _nodes(tree):
+        binary = node.get("BinaryExpr")
+        if isinstance(binary, dict):
+            for one, other in (("left", "right"), ("right", "left")):
+                name, literal = binary[one].get("Column"), binary[other].get("Literal")
+                if isinstance(name, str) and isinstance(literal, dict):
+                    for kind in literal.get("Scalar") or ():
+                        if kind in _LITERALS:
+                            found[name] = (_LITERALS[kind],)
+        function = node.get("Function")
+        if isinstance(function, dict) and function.get("function") == {"Boolean": "Not"}:
+            for argument in function["input"]:
+                inner = argument.get("Cast", {}).get("expr", argument)
+                if isinstance(inner, dict) and isinstance(inner.get("Column"), str):
+                    found[inner["Column"]] = (FieldType.BOOLEAN,)
+    return found
+
+
+def _tree(expression: pl.Expr) -> Any:
+    return json.loads(expression.meta.serialize(format="json"))
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        for child in tree.values():
+            yield from _nodes(child)
+    elif isinstance(tree, list):
+        for child in tree:
+            yield from _nodes(child)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

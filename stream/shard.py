@@ -1,0 +1,151 @@
+"""One shard of the processor: takes its part of every batch, keeps the panes, says each tick what changed."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from sinks.records import DeadLetter, Reason, iso
+from stream.arrays import Floats, Ints, Mask
+from stream.batches import Partials, ShardBatch, State
+from stream.clock import NEVER_MS, Watermark
+from stream.panes import Contribution, Notice, Panes
+from stream.plan import Plan
+
+STATE_VERSION = 1
+
+
+class StateError(ValueError):
+    """A snapshot that this version cannot read."""
+
+
+class Shard:
+    """Batch in, partials out; no clock, no socket, no engine.
+
+    *Guarantee*: after the same events, in any order and split, within the allowed lateness, it reports the same
+    partials. *Failure*: an event behind the allowed lateness comes back as a DeadLetter and is counted as refused.
+    """
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan = plan
+        self._number = number
+        self._watermark = Watermark(plan.streams, plan.event.out_of_orderness_ms)
+        self._panes = {cube.key: Panes(cube) for cube in plan.all_cubes}
+        self._reported_ms = dict.fromkeys(self._panes, NEVER_MS)
+
+    @property
+    def watermark_ms(self) -> int:
+        return self._watermark.now_ms
+
+    def add(self, batch: ShardBatch) -> list[DeadLetter]:
+        """Count a batch, then move the watermark by its progress. Returns the events that came too late."""
+        frame, time_ms = batch.frame, batch.time_ms
+        # The bound is the watermark before this batch: within a batch events are in no order.
+        bound_ms = self._watermark.now_ms - self._plan.event.allowed_lateness_ms
+        rejects = list(batch.rejects)
+        late: list[DeadLetter] = []
+        if len(time_ms) and int(time_ms.min()) < bound_ms:
+            on_time = time_ms >= bound_ms
+            for row in np.flatnonzero(~on_time).tolist():
+                entry, index, raw = batch.origins[row]
+                message = f"time {iso(int(time_ms[row]))} is behind the watermark by more than allowed_lateness"
+                late.append(DeadLetter(batch.stream, entry, index, Reason.TOO_LATE, message, raw))
+                rejects.append((Reason.TOO_LATE, int(entry.partition("-")[0])))
+            frame, time_ms = frame.filter(pl.Series(on_time)), time_ms[on_time]
+        if len(time_ms):
+            self._count(frame, time_ms)
+        if rejects and self._plan.rejects is not None:
+            self._count_rejects(rejects, bound_ms)
+        self._watermark.observe(
+            batch.stream, batch.max_event_ms, caught_up=batch.caught_up, read_at_ms=batch.read_at_ms
+        )
+        return late
+
+    def tick(self) -> list[Partials]:
+        """What changed since the last tick, for each cube; nothing where neither panes nor watermark moved."""
+        now_ms = self._watermark.now_ms
+        result: list[Partials] = []
+        for key, panes in self._panes.items():
+            blocks = panes.take_dirty()
+            if blocks or self._reported_ms[key] != now_ms:
+                self._reported_ms[key] = now_ms
+                result.append(Partials(self._number, key, now_ms, blocks))
+                panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
+        return result
+
+    def finish(self) -> list[Partials]:
+        """All input has been read: close every window."""
+        self._watermark.finish()
+        return self.tick()
+
+    def to_bytes(self) -> bytes:
+        state = {
+            "version": STATE_VERSION,
+            "watermark": self._watermark.to_state(),
+            "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
+        }
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, snapshot: bytes, notice: Notice) -> None:
+        """Take over a snapshot of any catalog; what the present one does not name is dropped."""
+        state = unpack_state(snapshot, STATE_VERSION)
+        self._watermark.restore(state["watermark"])
+        for key, panes in self._panes.items():
+            if key in state["cubes"]:
+                panes.restore(state["cubes"][key], notice)
+            else:
+                notice(f"{', '.join(metric.name for metric in panes.plan.metrics)} start empty")
+
+    def _count(self, frame: pl.DataFrame, time_ms: Ints) -> None:
+        masks, values = self._evaluate(frame)
+        for cube in self._plan.cubes:
+            contributions: list[Contribution] = []
+            for metric in cube.metrics:
+                mask = None if metric.where is None else masks[metric.where]
+                value = None
+                if metric.value is not None:
+                    value, has_value = values[metric.value]
+                    if has_value is not None:
+                        mask = has_value if mask is None else mask & has_value
+                contributions.append(Contribution(mask, value))
+            self._panes[cube.key].add(frame, time_ms, contributions)
+
+    def _evaluate(self, frame: pl.DataFrame) -> tuple[list[Mask], list[tuple[Floats, Mask | None]]]:
+        """Every condition and value of the catalog over the batch; a value with the rows that have one."""
+        n = frame.height
+        expressions = [
+            *(expression.fill_null(False).alias(f"c{i}") for i, expression in enumerate(self._plan.conditions)),
+            *(expression.cast(pl.Float64).alias(f"v{i}") for i, expression in enumerate(self._plan.values)),
+        ]
+        if not expressions:
+            return [], []
+        # with_columns, so that an expression without a field still has a row for each event.
+        result = frame.with_columns(expressions)
+        masks = [result[f"c{i}"].to_numpy() for i in range(len(self._plan.conditions))]
+        values: list[tuple[Floats, Mask | None]] = []
+        for i in range(len(self._plan.values)):
+            numbers = result[f"v{i}"].fill_null(float("nan")).to_numpy()
+            finite = np.isfinite(numbers)
+            values.append((numbers, None if int(finite.sum()) == n else finite))
+        return masks, values
+
+    def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
+        assert self._plan.rejects is not None
+        frame = pl.DataFrame({"reason": [reason.value for reason, _ in rejects]})
+        # A window that has expired must not come back with only these in it.
+        times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
+        self._panes[self._plan.rejects.key].add(frame, times, [Contribution(None, None)])
+
+
+def unpack_state(snapshot: bytes, version: int) -> State:
+    """Decode a snapshot. Raises StateError when it is of another version, or is none."""
+    try:
+        state = msgspec.msgpack.decode(snapshot)
+        found = state["version"]
+    except (msgspec.DecodeError, TypeError, KeyError) as error:
+        raise StateError(f"not a snapshot: {error}") from error
+    if found != version:
+        raise StateError(f"expected a snapshot of version {version}, found version {found}")
+    assert isinstance(state, dict)
+    return state

@@ -1,0 +1,89 @@
+"""Valkey streams as a Bytewax source: one partition a stream."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from stream.batches import RawBatch
+from stream.reader import BEGINNING, ClientFactory, StreamReader
+
+_POLL = timedelta(milliseconds=10)
+
+
+class ValkeySource(FixedPartitionedSource[RawBatch, str]):
+    """Reads streams from their offsets in the snapshot, from the beginning where there is none.
+
+    *Guarantee*: exactly once into the state, as offset and state are of one snapshot. *Failure*: waits while Valkey
+    is away. *Parallelism*: one partition for each stream.
+
+    `draining` is set by whoever wants the dataflow to end: each partition stops reading, waits for a snapshot to be
+    committed, and then ends the run with exit status 0.
+    """
+
+    def __init__(
+        self,
+        connect: ClientFactory,
+        streams: tuple[str, ...],
+        *,
+        clock: Callable[[], int],
+        draining: threading.Event,
+        trim: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._streams = streams
+        self._clock = clock
+        self._draining = draining
+        self._trim = trim
+
+    def list_parts(self) -> list[str]:
+        return list(self._streams)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _Partition:
+        reader = StreamReader(self._connect, for_part, resume_state or BEGINNING, clock=self._clock, trim=self._trim)
+        return _Partition(reader, resume_state or BEGINNING, self._draining)
+
+
+class _Partition(StatefulSourcePartition[RawBatch, str]):
+    def __init__(self, reader: StreamReader, offset: str, draining: threading.Event) -> None:
+        self._reader = reader
+        self._offset = offset
+        self._draining = draining
+        self._snapshot_while_draining = False
+        self._snapshots: list[str] = []
+        self._quiet = False
+        reader.start()
+
+    def next_batch(self) -> list[RawBatch]:
+        if self._draining.is_set():
+            self._reader.stop()
+            if self._snapshot_while_draining:
+                # The engine calls this again only after the epoch of that snapshot was committed.
+                raise AbortExecution
+            self._quiet = True
+            return []
+        batch = self._reader.take()
+        self._quiet = batch is None
+        if batch is None:
+            return []
+        if batch.entries:
+            self._offset = batch.entries[-1][0].decode()
+        return [batch]
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _POLL if self._quiet else None
+
+    def snapshot(self) -> str:
+        if self._draining.is_set():
+            self._snapshot_while_draining = True
+        # A snapshot taken now is committed some time before the one after the next.
+        self._snapshots = [*self._snapshots[-2:], self._offset]
+        if len(self._snapshots) == 3:
+            self._reader.committed(self._snapshots[0])
+        return self._offset
+
+    def close(self) -> None:
+        self._reader.stop()
