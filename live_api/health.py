@@ -1,0 +1,33 @@
+"""Whether this process lives, and whether what it shows can be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from live_api.context import Context
+
+
+def router(context: Context) -> APIRouter:
+    """`/healthz` is about the process alone; `/readyz` about everything behind it."""
+    api = APIRouter()
+
+    @api.get("/healthz", summary="Whether the process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/readyz", summary="Whether live numbers are current", responses={503: {"description": "not ready"}})
+    async def readyz(response: Response) -> dict[str, Any]:
+        system = context.feed.describe()
+        reasons = []
+        if not context.feed.caught_up:
+            reasons.append("the live stream has not been read to its end yet")
+        if system["state"] == "valkey_down":
+            reasons.append("Valkey is out of reach")
+        if system["state"] == "processor_silent":
+            reasons.append("the processor has not been heard of for 5 s")
+        response.status_code = 503 if reasons else 200
+        return {"status": "not ready" if reasons else "ready", "reasons": reasons, "system": system}
+
+    return api

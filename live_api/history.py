@@ -1,0 +1,110 @@
+"""REST: what there is to see, and the points of the past."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+
+from live_api.context import Context
+from sinks.errors import SinkError
+from stream.catalog import Metric
+from stream.durations import TOTAL
+from stream.plan import EVENTS, REJECTS
+
+MAX_POINTS = 10_000
+_OWN_PARAMETERS = {"metric", "window", "from", "to"}
+
+
+def router(context: Context) -> APIRouter:
+    """Routes over the catalog and the store."""
+    api = APIRouter(prefix="/v1")
+    described = [_describe(metric) for metric in context.catalog.metric] + [
+        _builtin(EVENTS, "Events", [], ["10s", "1m", "1h", "1d", TOTAL]),
+        _builtin(REJECTS, "Refused events", ["reason"], ["1m", "1d", TOTAL]),
+    ]
+    by_name = {metric["name"]: metric for metric in described}
+
+    @api.get("/metrics", summary="Every metric of the catalog, and how many events were refused")
+    def metrics() -> dict[str, Any]:
+        rejects = context.feed.rejects()
+        platform = context.catalog.platform
+        return {
+            "platform": {"name": platform.name, "timezone": platform.timezone},
+            "metrics": described,
+            "rejects": rejects,
+            "rejected_total": sum(rejects.values()),
+            "version": context.version,
+        }
+
+    @api.get("/points", summary="Points of one metric, from the store")
+    def points(
+        request: Request,
+        metric: str = Query(description="Name of a metric of the catalog"),
+        window: str = Query(description="One of its windows, such as 1m"),
+        from_: str | None = Query(None, alias="from", description="ISO 8601 or epoch ms; starts at or after"),
+        to: str | None = Query(None, description="ISO 8601 or epoch ms; starts before"),
+    ) -> dict[str, Any]:
+        found = by_name.get(metric)
+        if found is None:
+            raise HTTPException(404, f"metric: expected one of {', '.join(by_name)}; found {metric!r}")
+        if window not in found["windows"]:
+            raise HTTPException(400, f"window: expected one of {', '.join(found['windows'])}; found {window!r}")
+        dimensions = {name: value for name, value in request.query_params.items() if name not in _OWN_PARAMETERS}
+        for name in dimensions:
+            if name not in found["by"]:
+                by = ", ".join(found["by"]) or "none"
+                raise HTTPException(400, f"{name}: {metric} has no such dimension; its dimensions: {by}")
+        try:
+            rows = context.store.points(
+                metric,
+                window,
+                from_ms=_time_ms("from", from_),
+                to_ms=_time_ms("to", to),
+                dimensions=dimensions,
+                limit=MAX_POINTS + 1,
+            )
+        except SinkError as error:
+            raise HTTPException(503, str(error)) from error
+        return {
+            "metric": metric,
+            "window": window,
+            "points": [point.to_json() for point in rows[:MAX_POINTS]],
+            "truncated": len(rows) > MAX_POINTS,
+        }
+
+    return api
+
+
+def _describe(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "title": metric.title or metric.name.replace("_", " ").capitalize(),
+        "measure": metric.measure,
+        "by": metric.by,
+        "windows": metric.windows,
+        "unit": metric.unit,
+        "description": metric.description,
+        "target": metric.target,
+    }
+
+
+def _builtin(name: str, title: str, by: list[str], windows: list[str]) -> dict[str, Any]:
+    return _describe(Metric.model_construct(name=name, title=title, measure="count", by=by, windows=windows))
+
+
+def _time_ms(name: str, text: str | None) -> int | None:
+    """ISO 8601 or epoch milliseconds. A time without a zone is UTC."""
+    if text is None:
+        return None
+    if text.lstrip("-").isdecimal() and len(text) <= 16:
+        return int(text)
+    try:
+        # A "+" that was not percent-encoded arrives as a space.
+        when = datetime.fromisoformat(text.strip().replace(" ", "+") if text.count(" ") == 1 else text)
+    except ValueError:
+        raise HTTPException(400, f"{name}: expected ISO 8601 or epoch milliseconds; found {text!r}") from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return int(when.timestamp() * 1_000)
