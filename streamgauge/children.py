@@ -1,0 +1,90 @@
+"""Child processes that never outlive their parent, started again when they fail."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
+_STEADY_S = 30.0
+"""A child that lived so long is started again at once when it fails."""
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(slots=True)
+class Child:
+    """One part of the product as a process."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    output: IO[bytes] | None = None
+    """Where its output goes; None: where the parent's goes."""
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    start_at_s: float | None = None
+    """When it is to be started again; None while it runs."""
+    backoff_s: float = field(default=_FIRST_BACKOFF_S)
+
+    def start(self, now_s: float) -> None:
+        self.started_s, self.start_at_s = now_s, None
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.output,
+            # A session of its own: Ctrl-C reaches only the parent, which then stops the parts in their order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+    def poll(self, now_s: float) -> int | None:
+        """Start it again when that is due. Returns the exit status when it has just ended."""
+        if self.start_at_s is not None:
+            if now_s >= self.start_at_s:
+                self.start(now_s)
+            return None
+        status = self.process.poll() if self.process is not None else None
+        if status is not None:
+            if now_s - self.started_s >= _STEADY_S:
+                self.backoff_s = _FIRST_BACKOFF_S
+            self.start_at_s = now_s + self.backoff_s
+            self.backoff_s = min(_LONGEST_BACKOFF_S, self.backoff_s * 2)
+        return status
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+def stop_all(children: Sequence[Child], within_s: float) -> None:
+    """SIGTERM to all at once, SIGKILL to those that are still there after `within_s`."""
+    for child in children:
+        child.start_at_s = None
+        if child.process is not None and child.running:
+            child.process.terminate()
+    deadline_s = time.monotonic() + within_s
+    for child in children:
+        if child.process is None:
+            continue
+        try:
+            child.process.wait(max(0.05, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.error("%s did not stop in %.0f s and was killed", child.name, within_s)
+            child.process.kill()
+            child.process.wait()
+
+
+def _die_with_parent() -> None:
+    # The kernel sends this when the parent is gone, however it went: no part is left behind by kill -9.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

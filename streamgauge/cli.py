@@ -1,0 +1,342 @@
+"""The command line: every verb reads its settings here and hands plain values on."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from valkey.exceptions import ValkeyError
+
+from sinks.errors import SinkError
+from stream.catalog import Catalog, CatalogError, load
+from streamgauge import __version__
+from streamgauge.places import find_catalog, ready_catalogs, state_of
+from streamgauge.settings import Settings, SettingsError, read_settings
+
+app = typer.Typer(
+    name="streamgauge",
+    help="Live metrics from Valkey streams: declared in a catalog, exact, and on a wall within a quarter of a second.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+CatalogOption = Annotated[
+    str,
+    typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one."),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"),
+]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE…", help="Event files: .ndjson, .json (one event a line), .csv, each also as .gz"),
+]
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Add a simulated food-sharing community as producer.")] = False,
+    catalog: Annotated[
+        str | None,
+        typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one."),
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port of the wallboard and API [8000].")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
+    state: StateOption = None,
+    rate: Annotated[float, typer.Option("--rate", help="Events a second of the demo, averaged over a week.")] = 100.0,
+) -> None:
+    """Run everything with one command: an embedded Valkey server, the processor, the API and the wallboard.
+
+    Open http://127.0.0.1:8000/ and send events with `XADD 'events:{0}' '*' data '{…}'` to the address it prints, or
+    add `--demo`. Ctrl-C stops all parts; state is kept, and the next `up` goes on where this one ended. When VALKEY_URL
+    is set, that server is used and none is started.
+    """
+    from streamgauge.embedded import PortTaken
+    from streamgauge.up import Demo, UpError
+    from streamgauge.up import up as run_up
+
+    path, loaded = _catalog(catalog or ("food_sharing" if demo else "events"))
+    settings = _settings(port=port, host=host, state=state)
+    try:
+        status = run_up(path, loaded, settings, state_of(settings.state, loaded), Demo(rate, 600.0) if demo else None)
+    except (PortTaken, UpError, OSError) as error:
+        _fail(str(error))
+    raise typer.Exit(status)
+
+
+@app.command()
+def run(
+    catalog: CatalogOption,
+    state: StateOption = None,
+    trim: Annotated[
+        bool, typer.Option("--trim", help="Trim entries from the streams once they are in two saved snapshots.")
+    ] = False,
+) -> None:
+    """Run the processor: read the catalog's streams from VALKEY_URL, write points to every sink that is set.
+
+    SIGTERM ends it with everything saved and exit status 0; after any other end, even `kill -9`, it goes on from its
+    last snapshot and loses nothing. Sinks: the live stream and the store always, InfluxDB when INFLUX_URL is set.
+    """
+    from streamgauge.processor import run_processor
+
+    _, loaded = _catalog(catalog)
+    settings = _settings(state=state)
+    own_state = state_of(settings.state, loaded)
+    own_state.mkdir(parents=True, exist_ok=True)
+    try:
+        status = run_processor(loaded, settings, own_state, trim=trim)
+    except (SinkError, SettingsError) as error:
+        _fail(str(error))
+    raise typer.Exit(status)
+
+
+@app.command()
+def serve(
+    catalog: CatalogOption,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on [8000].")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
+    state: StateOption = None,
+) -> None:
+    """Run the API: wallboard at /, live numbers at /v1/ws, history at /v1/points, /docs for the rest.
+
+    Reads the live stream from VALKEY_URL and history from the store (DATABASE_URL, else SQLite in the state directory).
+    Any number of these may run beside one processor.
+    """
+    from live_api.app import create_app
+    from live_api.app import serve as serve_app
+    from streamgauge.embedded import PortTaken, check_port_free
+
+    _, loaded = _catalog(catalog)
+    settings = _settings(port=port, host=host, state=state)
+    own_state = state_of(settings.state, loaded)
+    own_state.mkdir(parents=True, exist_ok=True)
+    try:
+        check_port_free(settings.host, settings.port, "--port")
+    except PortTaken as error:
+        _fail(str(error))
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        logging.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
+    api, hub = create_app(
+        loaded,
+        valkey_url=_valkey_url(settings),
+        store_url=settings.store_url(own_state),
+        version=__version__,
+        tick_ms=settings.tick_ms,
+    )
+    serve_app(api, hub, host=settings.host, port=settings.port, log_level="warning")
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Catalog files or ready ones' names.")],
+) -> None:
+    """Validate catalogs. Says for each error the file, the key, what was expected and what was found.
+
+    For a valid catalog it lists the metrics and the types of the fields they read. Exit status 1 when any is invalid.
+    """
+    valid = True
+    for name in files:
+        try:
+            loaded = load(find_catalog(name))
+        except CatalogError as error:
+            typer.echo(str(error), err=True)
+            valid = False
+            continue
+        fields = ", ".join(f"{field} {kind}" for field, kind in loaded.field_types.items())
+        typer.echo(f"{name}: valid; {len(loaded.metric)} metrics over {len(loaded.platform.streams)} streams")
+        typer.echo(f"  fields: {fields or 'none'}")
+        for metric in loaded.metric:
+            by = f" by {', '.join(metric.by)}" if metric.by else ""
+            typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
+    raise typer.Exit(0 if valid else 1)
+
+
+@app.command()
+def replay(
+    files: FilesArgument,
+    catalog: CatalogOption,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Events a second.")] = None,
+    speed: Annotated[
+        float | None, typer.Option("--speed", min=0.000001, help="Times as fast as it happened, by event time.")
+    ] = None,
+    fastest: Annotated[bool, typer.Option("--max", help="As fast as the server takes them; the default.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Send event files to the catalog's streams at VALKEY_URL, as a producer would.
+
+    Every line is sent as it is, broken ones too: refusing them is the processor's work. Ctrl-C ends it between two
+    batches and says how many were sent. When the server is full it waits and goes on.
+    """
+    import valkey
+
+    from streamgauge.files import FileError
+    from streamgauge.replay import Pace
+    from streamgauge.replay import replay as send
+
+    if sum((rate is not None, speed is not None, fastest)) > 1:
+        _fail("choose one of --rate, --speed and --max")
+    _, loaded = _catalog(catalog)
+    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
+    stopping = _stop_event()
+    try:
+        sent = send(loaded, files, client, Pace(rate=rate, speed=speed), stopped=stopping.wait, quiet=quiet)
+    except FileError as error:
+        _fail(str(error))
+    except ValkeyError as error:
+        _fail(f"VALKEY_URL: {error}")
+    typer.echo(f"sent {sent:,} events{' (stopped)' if stopping.is_set() else ''}", err=True)
+
+
+@app.command()
+def compute(
+    files: FilesArgument,
+    catalog: CatalogOption,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write here: .parquet, or NDJSON for any other name."),
+    ] = None,
+    state: StateOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no report of refused events.")] = False,
+) -> None:
+    """Work the catalog out over files, with the processor's own code and no server, and print the final points.
+
+    The answer is what the live processor arrives at over the same events. Points go to standard output as NDJSON;
+    how many events were refused, and why, to standard error.
+    """
+    from streamgauge.compute import compute as work_out
+    from streamgauge.compute import report_refused, write_ndjson, write_parquet
+    from streamgauge.files import FileError
+    from streamgauge.settings import person_key
+
+    _, loaded = _catalog(catalog)
+    settings = _settings(state=state)
+    try:
+        key = person_key(settings, state_of(settings.state, loaded))
+        points, refused = work_out(loaded, files, key, quiet=quiet)
+    except (FileError, SettingsError, OSError) as error:
+        _fail(str(error))
+    if not quiet:
+        report_refused(refused)
+    try:
+        if out is None:
+            write_ndjson(points, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        elif out.suffix == ".parquet":
+            write_parquet(points, out)
+        else:
+            with out.open("wb") as file:
+                write_ndjson(points, file)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough; nothing may be flushed at exit either.
+        sys.stdout = None
+    except OSError as error:
+        _fail(f"{out}: {error.strerror}")
+
+
+@app.command()
+def tail(
+    metric: Annotated[str | None, typer.Argument(help="Only this metric.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Whole points as JSON.")] = False,
+) -> None:
+    """Print points as they arrive from the processor, one line each. Ctrl-C ends it."""
+    import valkey
+
+    from streamgauge.tail import tail as follow
+
+    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
+    stopping = _stop_event()
+    try:
+        follow(client, metric, sys.stdout, as_json=as_json, stopped=stopping.is_set)
+    except BrokenPipeError:
+        sys.stdout = None
+    except ValkeyError as error:
+        _fail(f"VALKEY_URL: {error}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command(hidden=True)
+def simulate(
+    catalog: CatalogOption,
+    rate: Annotated[float, typer.Option("--rate")] = 100.0,
+    history: Annotated[float, typer.Option("--history", help="Seconds of the past to begin with.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed")] = 7,
+) -> None:
+    """Send a simulated food-sharing community's events to the catalog's streams."""
+    import valkey
+
+    from streamgauge.demo.food_sharing import FoodSharing
+    from streamgauge.demo.producer import produce
+
+    _, loaded = _catalog(catalog)
+    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=5)
+    stopping = _stop_event()
+    produce(
+        client,
+        loaded.platform.streams,
+        FoodSharing(seed, rate, loaded.platform.timezone),
+        sleep=stopping.wait,
+        stop=stopping.is_set,
+        history_s=history,
+    )
+
+
+def main() -> None:
+    """The `streamgauge` command."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    app()
+
+
+def _catalog(name: str) -> tuple[Path, Catalog]:
+    path = find_catalog(name)
+    try:
+        return path, load(path)
+    except CatalogError as error:
+        ready = "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
+        _fail(f"{error}{ready}")
+
+
+def _settings(**overrides: Any) -> Settings:
+    try:
+        settings = read_settings(**overrides)
+    except SettingsError as error:
+        _fail(str(error))
+    logging.getLogger().setLevel(settings.log_level.upper())
+    return settings
+
+
+def _valkey_url(settings: Settings) -> str:
+    if settings.valkey_url is None:
+        _fail("VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)")
+    return settings.valkey_url
+
+
+def _stop_event() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+
+    handler: Callable[..., None] = stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    return stopping
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

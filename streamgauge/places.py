@@ -1,0 +1,31 @@
+"""Where things are: ready catalogs, and one state directory for each platform."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stream.catalog import Catalog
+
+_HERE = Path(__file__).parent
+
+
+def ready_catalogs() -> dict[str, Path]:
+    """The catalogs that come with the package, by name."""
+    # In a checkout they stand beside the packages, in a wheel inside this one.
+    found = [*(_HERE / "catalogs").glob("*.toml"), *(_HERE.parent / "catalogs").glob("*.toml")]
+    return {path.stem: path for path in reversed(found)}
+
+
+def find_catalog(name: str) -> Path:
+    """A catalog by path, or by the name of a ready one."""
+    path = Path(name)
+    if path.exists() or path.suffix:
+        return path
+    return ready_catalogs().get(name, path)
+
+
+def state_of(root: Path, catalog: Catalog) -> Path:
+    """The state directory of this catalog's platform, so that two platforms never share one."""
+    slug = re.sub(r"[^a-z0-9]+", "-", catalog.platform.name.lower()).strip("-") or "platform"
+    return root / slug

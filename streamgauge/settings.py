@@ -1,0 +1,87 @@
+"""Every setting that comes from the environment: one declaration each, read once, here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. Names the variable, what was expected and what was found."""
+
+
+class Settings(BaseSettings):
+    """What a deployment sets. Each name is the variable's, with `STREAMGAUGE_` before it where no alias is given."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMGAUGE_", frozen=True, extra="ignore", populate_by_name=True)
+
+    valkey_url: str | None = Field(None, validation_alias=AliasChoices("VALKEY_URL"))
+    """The Valkey server, such as valkey://host:6379/0. `up` starts one of its own when this is not set."""
+    database_url: str | None = Field(None, validation_alias=AliasChoices("DATABASE_URL"))
+    """Where points are kept, as SQLAlchemy writes it. Default: SQLite in the state directory."""
+    influx_url: str | None = Field(None, validation_alias=AliasChoices("INFLUX_URL"))
+    """InfluxDB, or anything that takes its v2 writes. Nothing is written when this is not set."""
+    influx_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_TOKEN"))
+    influx_org: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_ORG"))
+    influx_bucket: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_BUCKET"))
+    state: Path = Path(".streamgauge")
+    """Directory for snapshots, the embedded server's data and the SQLite store."""
+    person_key: SecretStr | None = None
+    """Key of the pseudonyms, at least 16 bytes. Default: made once and kept in the state directory."""
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    tick_ms: int = Field(100, ge=20, le=10_000)
+    """How often changed numbers leave the processor and reach the screens."""
+    snapshot_s: float = Field(2.0, gt=0, le=60)
+    """How often the processor's state is saved."""
+    log_level: str = "INFO"
+
+    def store_url(self, state: Path) -> str:
+        return self.database_url or f"sqlite:///{(state / 'points.db').resolve()}"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings of this process's environment; `overrides` are what the command line says."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = str(item["loc"][0])
+            shown = name if name.isupper() else f"STREAMGAUGE_{name.upper()}"
+            lines.append(f"{shown}: {item['msg']}; found {item['input']!r}")
+        raise SettingsError("\n".join(lines)) from None
+
+
+def person_key(settings: Settings, state: Path) -> bytes:
+    """The key of the pseudonyms: the one that is set, else the one in `state`, made on first use."""
+    if settings.person_key is not None:
+        key = settings.person_key.get_secret_value().encode()
+        if len(key) < 16:
+            raise SettingsError(f"STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found {len(key)}")
+        return key
+    path = state / "person.key"
+    if not path.exists():
+        state.mkdir(parents=True, exist_ok=True)
+        # Exclusive and private from the start: two processes may arrive here together.
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+    key = path.read_text().strip().encode()
+    if len(key) < 16:
+        raise SettingsError(f"{path}: expected a key of at least 16 bytes; found {len(key)}")
+    return key
+
+
+def as_environment(values: Mapping[str, object]) -> dict[str, str]:
+    """Variables for a child process; what is None is left out."""
+    return {name: str(value) for name, value in values.items() if value is not None}
