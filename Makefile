@@ -10,18 +10,10 @@ $(UV):
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 
-# uv leaves its own program alone with --inexact, as it is no dependency of the project.
-.venv/.synced: $(UV) uv.lock pyproject.toml hatch_build.py
+# uv leaves its own program alone with --inexact, as it is no dependency of the project. It builds the wallboard too,
+# when the sources or the output have changed (pyproject.toml, cache-keys).
+setup: $(UV)
 	$(UV) sync --frozen --inexact --quiet
-	touch $@
-
-setup: .venv/.synced live_api/static/index.html
-
-# The build hook makes the wallboard; this makes it again when its sources are newer.
-WALL := $(shell find live_api/wallboard -type f -not -path '*/node_modules/*' 2>/dev/null)
-live_api/static/index.html: .venv/.synced $(WALL)
-	$(UV) sync --frozen --inexact --quiet --reinstall-package streamgauge
-	touch $@
 
 demo: setup  ## everything, with a simulated community as producer, on http://127.0.0.1:8000/
 	$(RUN)/streamgauge up --demo
@@ -40,4 +32,4 @@ format: setup
 	$(RUN)/ruff format .
 
 clean:
-	rm -rf .venv live_api/static live_api/wallboard/node_modules dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,49 @@
+/** A series laid out on a row of consecutive windows, with each window closed, open or unknown. */
+
+import { windowStart } from "./durations";
+import type { Series } from "./store";
+
+export interface Slots {
+  /** Values of closed windows; null where the window is open or nothing is known. */
+  closed: (number | null)[];
+  /** Values so far of open windows; null elsewhere. */
+  open: (number | null)[];
+}
+
+export interface Filling {
+  zeroWhenEmpty: boolean;
+  /** Windows that end by then are complete: one that has no point by now will not get one, short of a correction. */
+  completeUpTo: number | null;
+}
+
+/** Start of the last window worth showing: the latest with a point, or the latest complete one if that is later. */
+export function lastStart(series: Iterable<Series>, width: number, completeUpTo: number | null): number | null {
+  let last = -Infinity;
+  for (const one of series) last = Math.max(last, one.latest?.start ?? -Infinity);
+  if (last === -Infinity) return null;
+  if (completeUpTo !== null) last = Math.max(last, windowStart(completeUpTo, width) - width);
+  return windowStart(last, width);
+}
+
+/** The `count` windows up to and including the one that starts at `last`. Points off the grid are left out. */
+export function slotsOf(series: Series, last: number, count: number, width: number, filling: Filling): Slots {
+  const closed = new Array<number | null>(count).fill(null);
+  const open = new Array<number | null>(count).fill(null);
+  const first = last - (count - 1) * width;
+  const { points } = series;
+  const latest = points.at(-1);
+  const earliest = points[0];
+  if (filling.zeroWhenEmpty && latest !== undefined && earliest !== undefined) {
+    const fillTo = Math.max(latest.start, (filling.completeUpTo ?? -Infinity) - width);
+    for (let index = 0, start = first; index < count; index += 1, start += width) {
+      if (start > earliest.start && start <= fillTo) closed[index] = 0;
+    }
+  }
+  for (const point of points) {
+    const index = (point.start - first) / width;
+    if (index < 0 || index >= count || !Number.isInteger(index)) continue;
+    closed[index] = point.state === "open" ? null : point.value;
+    open[index] = point.state === "open" ? point.value : null;
+  }
+  return { closed, open };
+}

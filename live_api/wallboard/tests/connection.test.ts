@@ -1,0 +1,269 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import {
+  backoffMs,
+  Connection,
+  mayReconnect,
+  OPEN_LIMIT_MS,
+  type Line,
+  type SocketEvents,
+  type Surroundings,
+} from "../src/connection";
+import type { ServerMessage } from "../src/protocol";
+
+/** A world with its own clock: timers run when `advance` reaches them, and sockets do what the test says. */
+class World implements Surroundings {
+  time = 1_000_000;
+  chance = 0.5;
+  refuseToOpen = false;
+  sockets: { events: SocketEvents; sent: string[]; closed: boolean }[] = [];
+  #timers: { at: number; act: () => void }[] = [];
+
+  open(events: SocketEvents) {
+    if (this.refuseToOpen) throw new Error("no such host");
+    const socket = { events, sent: [] as string[], closed: false };
+    this.sockets.push(socket);
+    return { send: (text: string) => socket.sent.push(text), close: () => (socket.closed = true) };
+  }
+
+  now = () => this.time;
+  random = () => this.chance;
+
+  later(delayMs: number, act: () => void) {
+    const timer = { at: this.time + delayMs, act };
+    this.#timers.push(timer);
+    return () => (this.#timers = this.#timers.filter((one) => one !== timer));
+  }
+
+  advance(ms: number): void {
+    const until = this.time + ms;
+    for (;;) {
+      const next = this.#timers.filter((one) => one.at <= until).sort((one, other) => one.at - other.at)[0];
+      if (next === undefined) break;
+      this.#timers = this.#timers.filter((one) => one !== next);
+      this.time = Math.max(this.time, next.at);
+      next.act();
+    }
+    this.time = until;
+  }
+
+  get socket() {
+    return this.sockets.at(-1)!;
+  }
+
+  get timers(): number {
+    return this.#timers.length;
+  }
+}
+
+const WELCOME = JSON.stringify({ op: "welcome", epoch: "a1", tick_ms: 100, heartbeat_s: 5, version: "0.1.0" });
+const SNAPSHOT = JSON.stringify({ op: "snapshot", seq: 1, t: 1, series: {} });
+const HEARTBEAT = JSON.stringify({ op: "heartbeat", seq: 1, t: 1 });
+
+let world: World;
+let connection: Connection;
+let lines: Line[];
+let messages: ServerMessage[];
+
+const states = () => lines.map((line) => line.state);
+const goLive = () => {
+  world.socket.events.opened();
+  world.socket.events.received(WELCOME);
+  world.socket.events.received(SNAPSHOT);
+};
+
+beforeEach(() => {
+  world = new World();
+  lines = [];
+  messages = [];
+  connection = new Connection(world, { line: (line) => lines.push(line), message: (message) => messages.push(message) });
+  connection.start();
+});
+
+describe("back-off", () => {
+  it("is spread over everything below a ceiling that grows from half a second to twenty", () => {
+    const most = Array.from({ length: 12 }, (_, attempt) => backoffMs(attempt, () => 1));
+    expect(most.slice(0, 4)).toEqual([500, 750, 1125, 1687.5]);
+    expect(most.slice(-2)).toEqual([20_000, 20_000]);
+    expect(backoffMs(3, () => 0)).toBe(0);
+    expect(backoffMs(10_000, () => 0.5)).toBe(10_000);
+  });
+
+  it("grows while attempts fail, and starts again after a line that held", () => {
+    const delays: number[] = [];
+    const lose = () => {
+      world.socket.events.closed(1006, "");
+      const line = lines.at(-1);
+      if (line?.state !== "lost" || line.retryAt === null) throw new Error("expected a lost line with a retry");
+      delays.push(line.retryAt - world.time);
+      world.advance(line.retryAt - world.time);
+    };
+    lose();
+    lose();
+    lose();
+    goLive();
+    world.advance(100);
+    lose(); // it was up for a moment only
+    goLive();
+    world.advance(6_000);
+    lose();
+    expect(delays).toEqual([250, 375, 562.5, 843.75, 250]);
+  });
+
+  it("gives way to the server's own delay, once", () => {
+    goLive();
+    world.socket.events.received(JSON.stringify({ op: "bye", retry_in_ms: 7300 }));
+    world.socket.events.closed(1012, "restart");
+    expect(lines.at(-1)).toMatchObject({ state: "lost", retryAt: world.time + 7300 });
+    world.advance(7299);
+    expect(world.sockets).toHaveLength(1);
+    world.advance(1);
+    expect(world.sockets).toHaveLength(2);
+    world.socket.events.closed(1006, "");
+    expect(lines.at(-1)).toMatchObject({ state: "lost", retryAt: world.time + 375 });
+  });
+
+  it("also follows an attempt that cannot even begin", () => {
+    world.refuseToOpen = true;
+    world.socket.events.closed(1006, "");
+    world.advance(250);
+    expect(lines.at(-1)).toMatchObject({ state: "lost", reason: "no such host" });
+    world.refuseToOpen = false;
+    world.advance(500);
+    goLive();
+    expect(connection.line.state).toBe("live");
+  });
+});
+
+describe("close codes", () => {
+  it.each([1000, 1001, 1006, 1011, 1012, 3000, 3499, 4000, 4499])("%i may come back", (code) => {
+    expect(mayReconnect(code)).toBe(true);
+  });
+
+  it.each([3500, 3999, 4500, 4999])("%i may not, and the line says why", (code) => {
+    expect(mayReconnect(code)).toBe(false);
+    goLive();
+    world.socket.events.closed(code, "no such board");
+    expect(lines.at(-1)).toMatchObject({ state: "refused", reason: `no such board (code ${code})` });
+    world.advance(3_600_000);
+    connection.check();
+    expect(world.sockets).toHaveLength(1);
+    expect(world.timers).toBe(0);
+  });
+});
+
+describe("the line", () => {
+  it("says hello and is live with the snapshot, not before", () => {
+    world.socket.events.opened();
+    expect(JSON.parse(world.socket.sent[0]!)).toEqual({ op: "hello", topics: ["metric:*", "system"] });
+    world.socket.events.received(WELCOME);
+    expect(connection.line.state).toBe("connecting");
+    world.socket.events.received(SNAPSHOT);
+    expect(states()).toEqual(["live"]);
+    expect(messages.map((message) => message.op)).toEqual(["welcome", "snapshot"]);
+  });
+
+  it("is lost the moment the socket closes, since the last word", () => {
+    goLive();
+    const last = world.time;
+    world.advance(1200);
+    world.socket.events.closed(1001, "");
+    expect(lines.at(-1)).toMatchObject({ state: "lost", since: last });
+  });
+
+  it("stays lost since then through failed attempts, and comes back by itself", () => {
+    goLive();
+    const last = world.time;
+    world.socket.events.closed(1006, "");
+    const untilRetry = () => {
+      const line = connection.line;
+      world.advance(line.state === "lost" && line.retryAt !== null ? line.retryAt - world.time : 0);
+    };
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      untilRetry();
+      expect(lines.at(-1)).toMatchObject({ state: "lost", since: last, retryAt: null });
+      world.socket.events.closed(1006, "");
+      expect(lines.at(-1)).toMatchObject({ state: "lost", since: last });
+    }
+    untilRetry();
+    goLive();
+    expect(connection.line).toEqual({ state: "live" });
+  });
+
+  it("is dead after three heartbeats without a word", () => {
+    goLive();
+    for (let beat = 0; beat < 10; beat += 1) {
+      world.advance(5_000);
+      world.socket.events.received(HEARTBEAT);
+    }
+    world.advance(14_999);
+    expect(connection.line.state).toBe("live");
+    world.advance(1);
+    expect(lines.at(-1)).toMatchObject({ state: "lost", reason: "no word from the server" });
+    expect(world.socket.closed).toBe(true);
+  });
+
+  it("does not wait for ever for a server that accepts and says nothing", () => {
+    world.socket.events.opened();
+    world.advance(OPEN_LIMIT_MS);
+    expect(connection.line.state).toBe("lost");
+  });
+
+  it("does not listen to a socket it has left", () => {
+    goLive();
+    const left = world.socket;
+    world.advance(15_000);
+    world.advance(250);
+    goLive();
+    const heard = messages.length;
+    left.events.received(HEARTBEAT);
+    left.events.closed(4500, "late");
+    expect(messages).toHaveLength(heard);
+    expect(connection.line.state).toBe("live");
+  });
+
+  it("survives messages that are not of the protocol", () => {
+    goLive();
+    for (const text of ["", "null", "[]", "{", '{"op":"dance"}', '{"op":"update"}']) world.socket.events.received(text);
+    expect(connection.line.state).toBe("live");
+  });
+});
+
+describe("a look at the line", () => {
+  it("tries at once when it was waiting to try", () => {
+    goLive();
+    world.socket.events.closed(1012, "");
+    connection.check();
+    expect(world.sockets).toHaveLength(2);
+    goLive();
+    world.advance(4_000);
+    expect(world.sockets).toHaveLength(2);
+    expect(connection.line.state).toBe("live");
+  });
+
+  it("finds a line that died while the machine slept", () => {
+    goLive();
+    world.time += 3_600_000; // no timer ran
+    connection.check();
+    expect(connection.line.state).toBe("lost");
+  });
+
+  it("asks for the next heartbeat in time", () => {
+    goLive();
+    world.advance(1_000);
+    connection.check();
+    world.advance(6_000);
+    expect(connection.line.state).toBe("lost");
+  });
+
+  it("leaves a good line and a running attempt alone", () => {
+    connection.check();
+    expect(world.sockets).toHaveLength(1);
+    goLive();
+    connection.check();
+    world.advance(4_000);
+    world.socket.events.received(HEARTBEAT);
+    world.advance(10_000);
+    expect(connection.line.state).toBe("live");
+    expect(world.sockets).toHaveLength(1);
+  });
+});
