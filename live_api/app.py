@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,7 +106,11 @@ class Server(uvicorn.Server):
 
 
 def serve(app: FastAPI, hub: Hub, *, host: str, port: int, log_level: str) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, then return."""
+    # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
+    # default would turn an orderly end into a death by signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
         host=host,
