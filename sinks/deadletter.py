@@ -34,13 +34,9 @@ class DeadLetterSink:
     *Cost*: one round trip per 1,000 letters.
     """
 
-    def __init__(
-        self, client: valkey.Valkey, stream: str = "streamgauge:deadletter", maxlen: int = 1_000_000
-    ) -> None:
+    def __init__(self, client: valkey.Valkey, stream: str = "streamgauge:deadletter", maxlen: int = 1_000_000) -> None:
         if client.get_connection_kwargs().get("decode_responses"):
-            raise ValueError(
-                "a dead-letter client must answer bytes: expected decode_responses=False, found True"
-            )
+            raise ValueError("a dead-letter client must answer bytes: expected decode_responses=False, found True")
         self._client = client
         self._stream = stream
         self._maxlen = maxlen
@@ -79,9 +75,7 @@ class DeadLetterSink:
             return Retryable(text)
         if str(error).startswith(_PASSING):
             return Retryable(text)
-        return Misconfigured(
-            f"{text}. Check what VALKEY_URL's user may do and what is stored under that key."
-        )
+        return Misconfigured(f"{text}. Check what VALKEY_URL's user may do and what is stored under that key.")
 
 
 def _fields(letter: DeadLetter) -> dict[Any, Any]:

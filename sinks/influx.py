@@ -84,9 +84,7 @@ class InfluxSink:
         if rejected:
             # Each reason once, in the order they came: a thousand lines mostly fail for the same one.
             said = "; ".join(list(dict.fromkeys(reasons))[:_QUOTED_LINES])
-            raise Rejected(
-                f"InfluxDB at {self._url} refused {len(rejected)} of {len(lines)} lines: {said}", rejected
-            )
+            raise Rejected(f"InfluxDB at {self._url} refused {len(rejected)} of {len(lines)} lines: {said}", rejected)
 
     def close(self) -> None:
         """Close the connections."""
@@ -140,9 +138,7 @@ class InfluxSink:
             return Misconfigured(f"{text}. {self._what_is_missing(said)}")
         if status == 0:  # the client's word for a TLS error
             if "CERTIFICATE_VERIFY_FAILED" in said:
-                return Misconfigured(
-                    f"INFLUX_URL {self._url!r} has a certificate that is not trusted: {said}"
-                )
+                return Misconfigured(f"INFLUX_URL {self._url!r} has a certificate that is not trusted: {said}")
             return Retryable(f"InfluxDB at {self._url} cannot be reached: {said}")
         if status >= 500:
             return Retryable(text)

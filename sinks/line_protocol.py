@@ -37,9 +37,7 @@ PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {
 LITERAL = "␦"
 """Stands before a picture, or before itself, that is not one of ours."""
 
-_ALWAYS = {
-    ord(text): picture for text, picture in PICTURES.items() if text and (text < " " or text == "\x7f")
-}
+_ALWAYS = {ord(text): picture for text, picture in PICTURES.items() if text and (text < " " or text == "\x7f")}
 _MARKED = {ord(picture): LITERAL + picture for picture in (*PICTURES.values(), LITERAL)}
 _TRANSLATION = str.maketrans({**_ALWAYS, **_MARKED})
 
@@ -82,10 +80,7 @@ class LineEncoder:
             value = point.value
             fields = f"value={value!r}," if type(value) is float and isfinite(value) else _fields(value)
             final = "false" if point.state is open_ else "true"
-            line = (
-                f"{prefix}{fields}count={point.count}i,revision={point.revision}i,"
-                f"final={final} {point.start_ms}"
-            )
+            line = f"{prefix}{fields}count={point.count}i,revision={point.revision}i,final={final} {point.start_ms}"
             lines.append(line.encode())
         return lines
 
@@ -101,9 +96,7 @@ def _fields(value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        return "".join(
-            f"{_field_key(key)}={number}," for key, number in value.items() if _is_writable(number)
-        )
+        return "".join(f"{_field_key(key)}={number}," for key, number in value.items() if _is_writable(number))
     # An int is digits without the suffix `i`: a float to InfluxDB, whose fields never change their type.
     return f"value={value}," if _is_writable(value) else ""
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 import valkey
-from valkey.exceptions import ValkeyError
+from valkey import exceptions
 
-from sinks.errors import Retryable
+from sinks.errors import Misconfigured, Retryable
 from sinks.records import Point, State
 
 LIVE_STREAM = "streamgauge:live"
@@ -51,10 +51,18 @@ class LiveSink:
             pipe = self._client.pipeline(transaction=False)
             for entry in entries:
                 pipe.xadd(self._stream, {FIELD: entry}, maxlen=self._maxlen, approximate=True)
-            pipe.execute()
-        except ValkeyError as error:
-            # Every server error here passes: it is away, loading, full, or being failed over.
+            # Raised by the client, an error would quote the command, that is all points: not for a log.
+            answers = pipe.execute(raise_on_error=False)
+        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+            raise Misconfigured(f"live stream {self._stream}: {error}. Check VALKEY_URL.") from error
+        except exceptions.ValkeyError as error:
             raise Retryable(f"live stream {self._stream}: {error}") from error
+        for answer in answers:
+            if not isinstance(answer, exceptions.ValkeyError):
+                continue
+            if isinstance(answer, exceptions.NoPermissionError) or str(answer).startswith("WRONGTYPE"):
+                raise Misconfigured(f"live stream {self._stream}: {answer}")
+            raise Retryable(f"live stream {self._stream}: {answer}")
 
 
 def encode_update(now_ms: int, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -99,9 +107,27 @@ def decode_update(raw: bytes) -> Update:
                 "points", ()
             )
         ]
-        return Update(body["t"], points, body.get("status", {}))
+        update = Update(body["t"], points, body.get("status", {}))
+        if not _sound(update):
+            raise ValueError("not an update of the live stream: a field is of another type")
+        return update
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an update of the live stream: {error!r}") from error
+
+
+def _sound(update: Update) -> bool:
+    return (
+        type(update.at_ms) is int
+        and isinstance(update.status, dict)
+        and all(isinstance(status, dict) for status in update.status.values())
+        and all(
+            type(point.metric) is str
+            and type(point.window) is str
+            and type(point.start_ms) is type(point.count) is type(point.revision) is type(point.watermark_ms) is int
+            and all(type(name) is str and type(value) is str for name, value in point.dimensions)
+            for point in update.points
+        )
+    )
 
 
 _STATES = {state.value: state for state in State}

@@ -287,9 +287,7 @@ def _read(rows: Iterable[Any]) -> list[Point]:
             dimensions = tuple((name, values[name]) for name in json.loads(names))
             dimensions_of[canonical, names] = dimensions
         value = json.loads(value_json)
-        points.append(
-            Point(metric, window, start_ms, dimensions, value, count, State(state), revision, watermark_ms)
-        )
+        points.append(Point(metric, window, start_ms, dimensions, value, count, State(state), revision, watermark_ms))
     return points
 
 

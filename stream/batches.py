@@ -47,8 +47,8 @@ class Status:
 class Decoded:
     """The honest events of one RawBatch as columns, and what was refused.
 
-    `frame` (n rows) has one column for each field of the plan, `time_ms` (n) the event times, `origins` (n) where
-    each came from.
+    `frame` (n rows) has a column for each field of the plan and one for the time, `time_ms` (n) the event times,
+    `origins` (n) where each came from.
     """
 
     stream: str
@@ -58,6 +58,7 @@ class Decoded:
     rejects: list[DeadLetter]
     caught_up: bool
     read_at_ms: int
+    decoded_at_ms: int
     status: Status | None = None
 
     @property

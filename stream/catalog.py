@@ -6,9 +6,10 @@ what was found. A loaded catalog is immutable plain data; `stream.plan` turns it
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stream.durations import duration_ms, window_ms
+from stream.durations import TOTAL, duration_ms, window_ms
 from stream.expressions import ExpressionError, FieldType, compile_expression, fields_of, infer_types
 from stream.measures.registry import MEASURES
 
@@ -52,14 +53,38 @@ def _duration(text: str) -> str:
 
 
 def _window(text: str) -> str:
+    if text == TOTAL:
+        raise ValueError(f"expected a window from 1s to 1d, found {text!r}")
     window_ms(text)
     return text
+
+
+def _day(text: str) -> str:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a day such as 2000-01-01, found {text!r}") from None
+    if day < date(1970, 1, 1):
+        raise ValueError(f"expected a day from 1970-01-01 on, found {text!r}")
+    return text
+
+
+def _each_once(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"expected each once, found {values!r}")
+    return values
 
 
 def _timezone(name: str) -> str:
     if name not in available_timezones():
         near = difflib.get_close_matches(name, available_timezones(), 1)
         raise ValueError(f"expected an IANA time zone{f' such as {near[0]}' if near else ''}, found {name!r}")
+    return name
+
+
+def _field(name: str) -> str:
+    if any(ord(letter) < 32 or letter in '"\\' for letter in name) or "" in name.split("."):
+        raise ValueError(f"expected a field's name, with a dot only between two names, found {name!r}")
     return name
 
 
@@ -73,7 +98,7 @@ def _measure(name: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window)]
-FieldName = Annotated[str, Field(min_length=1, max_length=256)]
+FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
@@ -87,7 +112,9 @@ class Platform(_Table):
     name: str = Field("streamgauge", min_length=1, max_length=100)
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     """Calendar days and reports are in this zone."""
-    streams: list[Annotated[str, Field(min_length=1)]] = Field(["events:{0}"], min_length=1, max_length=256)
+    streams: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(_each_once)] = Field(
+        ["events:{0}"], min_length=1, max_length=256
+    )
     """Valkey streams, read in parallel."""
 
     @property
@@ -116,17 +143,13 @@ class Event(_Table):
     """How far the watermark stays behind the latest event."""
     max_skew: Duration = "5m"
     """How far ahead of the clock an event's time may be."""
-    earliest: str = "2000-01-01"
+    earliest: Annotated[str, AfterValidator(_day)] = "2000-01-01"
     """Events before this day are refused: clocks that were never set say 1970."""
 
     @model_validator(mode="after")
     def _check(self) -> Event:
         if self.default_name is not None and self.name is None:
-            raise ValueError("default_name needs `name`: the field that says which kind of event it is")
-        try:
-            date.fromisoformat(self.earliest)
-        except ValueError:
-            raise ValueError(f"earliest: expected a day such as 2000-01-01, found {self.earliest!r}") from None
+            raise ValueError(f"default_name: expected also `name`, which it stands in for, found {self.default_name!r}")
         return self
 
 
@@ -140,15 +163,17 @@ class Metric(_Table):
     """SQL expression that gives the number to aggregate. Null, NaN and infinite results do not count."""
     where: str | None = None
     """SQL condition on the events that count."""
-    by: list[FieldName] = Field([], max_length=4)
+    by: Annotated[list[FieldName], AfterValidator(_each_once)] = Field([], max_length=4)
     """Dimensions: one series for each combination of these fields' values."""
-    windows: list[Window] = Field(["10s", "1m", "1h", "1d"], min_length=1, max_length=16)
+    windows: Annotated[list[Window], AfterValidator(_each_once)] = Field(
+        ["10s", "1m", "1h", "1d"], min_length=1, max_length=16
+    )
     max_series: int = Field(10_000, ge=1, le=1_000_000)
     """Series past this many are counted together as `__other__`."""
     title: str | None = None
     unit: str | None = None
     description: str | None = None
-    target: float | int | None = None
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Metric:
@@ -159,9 +184,6 @@ class Metric(_Table):
             raise ValueError(f"value: expected an expression, as measure {self.measure} needs one; found nothing")
         if not measure.needs_value and self.value is not None:
             raise ValueError(f"value: expected none, as measure {self.measure} takes none; found {self.value!r}")
-        for key, values in (("by", self.by), ("windows", self.windows)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{key}: expected each once, found {values!r}")
         return self
 
 
@@ -207,16 +229,33 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     try:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:
-        raise CatalogError(source, [_problem(dict(item), raw) for item in error.errors()]) from error
-    problems: list[Problem] = []
+        problems = [_problem(dict(item), raw) for item in error.errors()]
+        _check_what_is_sound(raw, problems)
+        raise CatalogError(source, problems) from error
+    problems = []
     _field_types(catalog, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
 
 
-def _field_types(catalog: Catalog, problems: list[Problem]) -> dict[str, FieldType]:
-    """Types of all fields; what does not fit goes to `problems`."""
+def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> None:
+    """Look at the expressions too where a table is wrong, so that nobody is told of their mistakes in two rounds."""
+    tables = raw.get("metric")
+    sound: dict[int, Metric] = {}
+    for number, table in enumerate(tables if isinstance(tables, list) else ()):
+        with contextlib.suppress(ValidationError):
+            sound[number] = Metric.model_validate(table)
+    event = Event.model_validate({})
+    with contextlib.suppress(ValidationError):
+        event = Event.model_validate(raw.get("event", {}))
+    _field_types(Catalog.model_construct(event=event, fields={}, metric=list(sound.values())), problems, list(sound))
+
+
+def _field_types(
+    catalog: Catalog, problems: list[Problem], numbers: Sequence[int] | None = None
+) -> dict[str, FieldType]:
+    """Types of all fields; what does not fit goes to `problems`. `numbers` are the metrics' places in the file."""
     event = catalog.event
     types = {name: FieldType(kind) for name, kind in catalog.fields.items()}
     used_by = dict.fromkeys(types, "[fields]")
@@ -232,7 +271,7 @@ def _field_types(catalog: Catalog, problems: list[Problem]) -> dict[str, FieldTy
                 problems.append(Problem(f"event.{key}", "a string field", f"{name!r}, declared {types[name]}"))
             use({name: FieldType.STRING}, f"event.{key}")
     dimensions: dict[str, str] = {}
-    for number, metric in enumerate(catalog.metric):
+    for number, metric in zip(numbers or range(len(catalog.metric)), catalog.metric, strict=True):
         where = f'metric[{number}] "{metric.name}"'
         for key, text, boolean in (("where", metric.where, True), ("value", metric.value, False)):
             if text is None:
@@ -256,13 +295,17 @@ def _field_types(catalog: Catalog, problems: list[Problem]) -> dict[str, FieldTy
     for name, key in dimensions.items():
         if name == event.time:
             problems.append(Problem(key, "a dimension other than the event's time", repr(name)))
+        if name == event.person:
+            problems.append(Problem(key, "a dimension other than the person, of whom there is no end", repr(name)))
         use({name: FieldType.STRING}, key)
     use({name: FieldType.STRING for name in event.required if name != event.time}, "event.required")
-    for name in types:
+    names = {*types, event.time}
+    for name in sorted(names):
         parts = name.split(".")
         for cut in range(1, len(parts)):
-            if (parent := ".".join(parts[:cut])) in types or parent == event.time:
-                problems.append(Problem(used_by[name], f"{parent!r} to be an object or a value, not both", f"{name!r}"))
+            if (parent := ".".join(parts[:cut])) in names:
+                key = used_by.get(name, "event.time")
+                problems.append(Problem(key, f"{parent!r} to be an object or a value, not both", f"{name!r}"))
     return types
 
 

@@ -7,9 +7,10 @@ from the closed list; the rest of its batch goes on.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Container, Sequence
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ import polars as pl
 from sinks.records import DeadLetter, Reason
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, Fields, Origin, RawBatch, Status
-from stream.expressions import DTYPES, FieldType
+from stream.expressions import FieldType
 from stream.plan import Plan
 
 MAX_ENTRY_BYTES = 1 << 20
@@ -32,6 +33,10 @@ _ACCEPTED: dict[FieldType, Any] = {
     FieldType.NUMBER: int | float | str | None,
     FieldType.BOOLEAN: bool | str | int | None,
 }
+_USUAL_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$"
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_LATEST_MS = 1 << 48
+"""Later than any clock (the year 10889), and small enough for every sum that follows."""
 _TIME_ACCEPTED = str | int | float | None
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 
@@ -71,10 +76,13 @@ class Decoder:
             try:
                 self._entry(entry, fields, events, origins, batch.stream, rejects)
             except _Refused as refused:
-                raw = fields[1] if len(fields) == 2 and fields[0] in (b"data", b"batch") else _flat_bytes(fields)
+                kind, body = _json_field(fields, self._names)
+                raw = body if kind and len(fields) == 2 else _flat_bytes(fields)
                 rejects.append(DeadLetter(batch.stream, entry, 0, refused.reason, refused.message, raw))
         columns, time_ms, bad = self._columns(events, origins, now_ms)
-        frame = pl.DataFrame(columns, schema={name: DTYPES[kind] for name, kind in self._fields.items()})
+        # The time is a column too, so that there is a row for each event even where no field is read.
+        columns[self._event.time] = pl.Series(time_ms)
+        frame = pl.DataFrame(columns)
         if bad:
             keep: Mask = np.ones(len(events), dtype=np.bool_)
             for row, (reason, message) in sorted(bad.items()):
@@ -92,6 +100,7 @@ class Decoder:
             rejects=rejects,
             caught_up=batch.caught_up,
             read_at_ms=batch.read_at_ms,
+            decoded_at_ms=now_ms,
             status=self._status(batch, time_ms) if batch.report else None,
         )
 
@@ -105,21 +114,14 @@ class Decoder:
         rejects: list[DeadLetter],
     ) -> None:
         """Append the events of one entry. Raises _Refused when the entry as a whole cannot be taken."""
-        kind = fields[0] if len(fields) == 2 else b""
+        kind, body = _json_field(fields, self._names)
         if kind == b"data":
-            self._check_size(len(fields[1]))
-            events.append(self._parse(fields[1]))
-            origins.append((entry, 0, fields[1]))
+            self._check_size(len(body))
+            events.append(self._parse(body))
+            origins.append((entry, 0, body if len(fields) == 2 else _flat_bytes(fields)))
         elif kind == b"batch":
-            self._check_size(len(fields[1]))
-            try:
-                elements = self._json_array.decode(fields[1])
-            except msgspec.DecodeError as error:
-                raise _Refused(Reason.MALFORMED, f"batch: expected a JSON array of events: {error}") from None
-            if not elements:
-                raise _Refused(Reason.MALFORMED, "batch: expected at least one event, found an empty array")
-            for index, element in enumerate(elements):
-                raw = bytes(element)
+            self._check_size(len(body))
+            for index, raw in enumerate(self._elements(body)):
                 try:
                     events.append(self._parse(raw))
                     origins.append((entry, index, raw))
@@ -129,6 +131,18 @@ class Decoder:
             self._check_size(sum(map(len, fields)))
             events.append(self._flat(fields))
             origins.append((entry, 0, _flat_bytes(fields)))
+
+    def _elements(self, body: bytes) -> list[bytes]:
+        """The events of a `batch`, each with its own bytes."""
+        try:
+            elements = [bytes(element) for element in self._json_array.decode(body)]
+        except (msgspec.DecodeError, RecursionError) as error:
+            elements = _elements_one_by_one(body)
+            if not elements:
+                raise _Refused(Reason.MALFORMED, f"batch: expected a JSON array of events: {error}") from None
+        if not elements:
+            raise _Refused(Reason.MALFORMED, "batch: expected at least one event, found an empty array")
+        return elements
 
     def _check_size(self, size: int) -> None:
         if size > self._max_entry_bytes:
@@ -151,7 +165,7 @@ class Decoder:
             raise _Refused(Reason.MALFORMED, str(error)) from None
         except RecursionError:
             raise _Refused(Reason.MALFORMED, "nested too deeply") from None
-        if len(raw) < 16 and not raw.strip(b" \t\r\n{}"):
+        if not raw.strip(b" \t\r\n{}"):
             raise _Refused(Reason.MALFORMED, "an event without any field")
         return event
 
@@ -212,8 +226,47 @@ class Decoder:
 
 
 def entry_time_ms(entry_id: str) -> int:
-    """`"1526919030474-55"` → 1526919030474: when the server added the entry."""
-    return int(entry_id.partition("-")[0])
+    """`"1526919030474-55"` → 1526919030474: when the server added the entry, unless the producer chose the id."""
+    return min(int(entry_id.partition("-")[0]), _LATEST_MS)
+
+
+def _json_field(fields: Fields, named: Container[str]) -> tuple[bytes, bytes]:
+    """`data` or `batch` and its JSON, or two empty texts for an entry of flat fields.
+
+    Other fields beside it are the producer's own business, and a catalog that names a field so means the field.
+    """
+    names = fields[::2]
+    for kind in (b"data", b"batch"):
+        if kind in names and (len(names) == 1 or kind.decode() not in named):
+            return kind, fields[2 * names.index(kind) + 1]
+    return b"", b""
+
+
+def _elements_one_by_one(body: bytes) -> list[bytes]:
+    """The elements of an array of which some cannot be decoded; none where it is no array.
+
+    Slower than the decoder's own way and more lenient: each element is judged by itself afterwards.
+    """
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        return []
+    if not (text.startswith("[") and text.endswith("]")):
+        return []
+    scanner, at, found = json.JSONDecoder(), 1, []
+    while True:
+        at += len(text) - at - len(text[at:].lstrip())
+        try:
+            _, end = scanner.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        found.append(text[at:end].encode())
+        at = end + len(text) - end - len(text[end:].lstrip())
+        if text[at] == "]":
+            return found if at == len(text) - 1 else []
+        if text[at] != ",":
+            return []
+        at += 1
 
 
 def _flat_bytes(fields: Fields) -> bytes:
@@ -291,6 +344,9 @@ def _numbers(name: str, values: list[Any], bad: Bad) -> pl.Series:
 def _number(value: Any) -> float | None:
     if value is None:
         return None
+    # Python's float takes more than numbers of JSON and CSV: 1_000, and digits of other scripts.
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        return None
     try:
         return float(value)
     except (ValueError, OverflowError):
@@ -339,42 +395,52 @@ def _times(name: str, values: Sequence[Any], bad: Bad) -> Ints:
     result = np.zeros(len(values), dtype=np.int64)
     rest: Sequence[int] = range(len(values))
     if values and all(type(value) is str for value in values):
-        parsed = pl.Series(values).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False)
+        texts = pl.Series(values)
+        # Only what both ways of reading agree on: an event must mean the same in whatever company it comes.
+        parsed = texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False)
+        usual = texts.str.contains(_USUAL_TIME) & parsed.is_not_null()
         result = parsed.to_physical().fill_null(0).to_numpy().astype(np.int64)
-        rest = np.flatnonzero(parsed.is_null().to_numpy()).tolist()
+        rest = np.flatnonzero(~usual.to_numpy()).tolist()
     for row in rest:
-        value = values[row]
-        if value is None:
+        result[row] = 0
+        if values[row] is None:
             continue
         try:
-            result[row] = _epoch_ms(float(value))
+            result[row] = _time_ms(values[row])
         except (ValueError, OverflowError):
-            try:
-                result[row] = _iso_ms(value)
-            except (ValueError, OverflowError, TypeError):
-                message = f"{name}: expected ISO 8601 or epoch s, ms, us or ns, found {_shown(value)}"
-                bad.setdefault(row, (Reason.BAD_TYPE, message))
+            message = f"{name}: expected ISO 8601 or epoch s, ms, us or ns, found {_shown(values[row])}"
+            bad.setdefault(row, (Reason.BAD_TYPE, message))
     return result
 
 
-def _epoch_ms(number: float) -> int:
+def _time_ms(value: str | int | float) -> int:
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isascii() and text.lstrip("+-").isdecimal():
+            return _epoch_ms(int(text))
+        number = _number(text)
+        return _iso_ms(text) if number is None else _epoch_ms(number)
+    return _epoch_ms(value)
+
+
+def _epoch_ms(number: int | float) -> int:
     """Seconds, ms, us or ns, told apart by size: as seconds each reaches from 1970 to the year 5138."""
-    size = abs(number)
     if not math.isfinite(number):
         raise ValueError("not finite")
+    size = abs(number)
     if size < 1e11:
-        return int(number * 1_000)
+        return round(number * 1_000)
     if size < 1e14:
-        return int(number)
+        return math.floor(number)
     if size < 1e17:
-        return int(number / 1_000)
+        return math.floor(number // 1_000)
     if size < 1e20:
-        return int(number / 1_000_000)
+        return math.floor(number // 1_000_000)
     raise ValueError("beyond any clock")
 
 
 def _iso_ms(text: str) -> int:
-    when = datetime.fromisoformat(text.strip())
+    when = datetime.fromisoformat(text)
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
-    return int(when.timestamp() * 1_000)
+    return (when - _EPOCH) // _MILLISECOND

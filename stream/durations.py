@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 SECOND_MS = 1_000
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
-_UNITS_MS = {"ms": 1, "s": SECOND_MS, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
-_DURATION = re.compile(r"^([1-9]\d{0,8})(ms|s|m|h|d)$")
+_UNITS_MS = {"ms": 1, "s": SECOND_MS, "m": MINUTE_MS, "h": 3_600_000, "d": DAY_MS}
+_DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 TOTAL = "total"
 """The window that never closes. Only the built-in metrics use it."""
@@ -17,7 +18,7 @@ TOTAL_MS = 1 << 53
 
 def duration_ms(text: str) -> int:
     """`"90s"` → 90,000. Raises ValueError for anything else than a whole number and ms, s, m, h or d."""
-    found = _DURATION.match(text)
+    found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError(f"expected a duration such as 10s, 5m, 1h or 2d, found {text!r}")
     return int(found[1]) * _UNITS_MS[found[2]]
@@ -30,6 +31,6 @@ def window_ms(text: str) -> int:
     width = duration_ms(text)
     if not SECOND_MS <= width <= DAY_MS:
         raise ValueError(f"expected a window from 1s to 1d, found {text!r}")
-    if DAY_MS % width:
-        raise ValueError(f"expected a window that divides a day evenly, found {text!r}")
+    if width % SECOND_MS or DAY_MS % width:
+        raise ValueError(f"expected a window of whole seconds that divides a day evenly, found {text!r}")
     return width

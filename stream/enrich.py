@@ -21,6 +21,8 @@ from stream.decode import entry_time_ms
 from stream.plan import Plan
 
 _CACHED_PERSONS = 200_000
+_CLOCKS_DIFFER_MS = 60_000
+"""How far apart the clocks of two readers may be before a dead letter is without its bytes."""
 
 
 class Pseudonyms:
@@ -54,14 +56,15 @@ class Enricher:
         self._id = plan.event.id
         self._pseudonyms = pseudonyms
         self._shards = shards
-        # Only such events can be too late for any shard, whose watermark never passes the reader's clock by more.
-        self._late_before_ms = plan.event.max_skew_ms - plan.event.allowed_lateness_ms
+        # Only such events can be too late for a shard, whose watermark passes the decoder's clock by no more.
+        self._late_before_ms = plan.event.max_skew_ms - plan.event.allowed_lateness_ms + _CLOCKS_DIFFER_MS
 
     def split(self, batch: Decoded) -> list[ShardBatch]:
         """One ShardBatch for each shard, in their order."""
         frame, persons = self._pseudonymised(batch.frame)
-        rejects = [(letter.reason, entry_time_ms(letter.entry_id)) for letter in batch.rejects]
-        late = np.flatnonzero(batch.time_ms < batch.read_at_ms + self._late_before_ms)
+        # Producers may choose entry ids, and then these are not times: none is from after it was read.
+        rejects = [(x.reason, min(entry_time_ms(x.entry_id), batch.read_at_ms)) for x in batch.rejects]
+        late = np.flatnonzero(batch.time_ms < batch.decoded_at_ms + self._late_before_ms)
         if self._shards == 1:
             origins = {row: batch.origins[row] for row in late.tolist()}
             return [self._part(0, batch, frame, batch.time_ms, origins, rejects)]
@@ -113,7 +116,7 @@ class Enricher:
         """Shard of each row (n). xxhash and HMAC, never `hash()`, which differs in every process."""
         ids = frame[self._id].to_list() if self._id is not None else [None] * frame.height
         hashes = [
-            int(person[:8], 16) if person else xxhash.xxh32_intdigest(event_id or origin[2])
+            int(person[:8], 16) if person else xxhash.xxh32_intdigest(event_id.encode() if event_id else origin[2])
             for person, event_id, origin in zip(persons, ids, batch.origins, strict=True)
         ]
         return np.array(hashes, dtype=np.int64) % self._shards

@@ -8,6 +8,7 @@ first from the literals it is compared with, then by trying the expression on on
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import product
@@ -28,6 +29,12 @@ DTYPES: Mapping[FieldType, pl.DataType] = {
     FieldType.BOOLEAN: pl.Boolean(),
 }
 _SAMPLES: Mapping[FieldType, Any] = {FieldType.STRING: "x", FieldType.NUMBER: 1.5, FieldType.BOOLEAN: True}
+_VARIED: Mapping[FieldType, list[Any]] = {
+    FieldType.STRING: ["x", "Yy", "10", "z z", "x"],
+    FieldType.NUMBER: [1.5, -2.0, 7.25, 0.0, 40.0],
+    FieldType.BOOLEAN: [True, False, False, True, None],
+}
+_AGGREGATES = {"Agg", "Window", "Over", "Correlation", "Quantile"}
 _LITERALS = {"String": FieldType.STRING, "Boolean": FieldType.BOOLEAN}
 _PREFERENCE = (FieldType.STRING, FieldType.NUMBER, FieldType.BOOLEAN)
 _MAX_TRIES = 3**6
@@ -47,7 +54,7 @@ def compile_expression(text: str) -> pl.Expr:
     except Exception as error:  # the SQL front end raises several unrelated types
         raise ExpressionError(_first_line(error)) from error
     for node in _nodes(_tree(expression)):
-        if {"Agg", "Window", "Over"} & node.keys() or "Len" in node.values():
+        if _AGGREGATES & node.keys() or "Len" in node.values():
             raise ExpressionError("an expression is worked out for each event; aggregates belong in `measure`")
         if "SubPlan" in node:
             raise ExpressionError("sub-queries are not allowed")
@@ -78,6 +85,7 @@ def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], *, boolean:
             last_error = _first_line(error)
             continue
         if dtype == pl.Boolean() if boolean else dtype.is_numeric():
+            _check_row_by_row(expression, assignment)
             return assignment
         last_error = f"expected it to yield a {'boolean' if boolean else 'number'}, it yields {dtype}"
     detail = ", ".join(f"{name} is a {known[name]}" for name in names if name in known)
@@ -90,6 +98,37 @@ def _result_type(expression: pl.Expr, types: Mapping[str, FieldType]) -> pl.Data
         schema={name: DTYPES[kind] for name, kind in types.items()} or {"": pl.Null()},
     )
     return sample.select(result=expression).dtypes[0]
+
+
+def _check_row_by_row(expression: pl.Expr, types: Mapping[str, FieldType]) -> None:
+    """Raise ExpressionError when an event's result depends on the events it came with, as that of `corr(a, b)` does."""
+    rows = 5
+    frame = pl.DataFrame(
+        {
+            name: [_VARIED[kind][(row * (place + 2)) % rows] for row in range(rows)]
+            for place, (name, kind) in enumerate(types.items())
+        }
+        or {"": [None] * rows},
+        schema={name: DTYPES[kind] for name, kind in types.items()} or {"": pl.Null()},
+    )
+    try:
+        together = frame.select(result=expression)["result"].to_list()
+        alone = [frame[row : row + 1].select(result=expression)["result"].to_list() for row in range(rows)]
+    except Exception:  # it cannot be worked out for one of the samples, which is no reason to refuse it
+        return
+    expected = together * rows if not types else together
+    same = len(expected) == rows and all(
+        len(one) == 1 and _same(one[0], other) for one, other in zip(alone, expected, strict=False)
+    )
+    if not same:
+        raise ExpressionError("an expression is worked out for each event; aggregates belong in `measure`")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        # Not to the last bit: a whole column may be divided in another way than one number.
+        return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
 
 
 def _hints(tree: Any) -> dict[str, tuple[FieldType, ...]]:

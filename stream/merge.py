@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
@@ -9,7 +11,7 @@ from sinks.records import Dimensions, Point, State
 from stream.arrays import Floats, Ints, Mask
 from stream.batches import Block, Emission, Partials
 from stream.batches import State as Snapshot
-from stream.clock import NEVER_MS
+from stream.clock import END_MS, NEVER_MS
 from stream.plan import CubePlan, MetricPlan
 from stream.rows import RowTable, pack, series_of, window_of
 from stream.series import Series
@@ -39,12 +41,17 @@ class _Windows:
         """Open points that changed since they were last offered to databases."""
         self.dirty = self.rows.column(np.bool_, False)
         self.closed = self.rows.column(np.bool_, False)
+        self.touched = False
+        """Whether any row is dirty."""
+        self.closes_at_ms = NEVER_MS
+        """No window closes before the watermark reaches this."""
 
     def take(self, shard: int, series: Ints, block: Block) -> None:
         rows = self.rows.find(pack(block.start_ms // self.width_ms, series))
         for place, values in zip(self.parts[shard], block.columns, strict=True):
             self.rows.get(place)[rows] = values
         self.rows.get(self.dirty)[rows] = True
+        self.touched = True
 
     def merged(self, metric: int, rows: Ints) -> list[Floats]:
         """The columns of one metric over all shards, for these rows (n each)."""
@@ -112,10 +119,14 @@ class Merge:
         return Emission(live, durable)
 
     def _emit_changed(self, windows: _Windows, watermark_ms: int, live: list[Point], durable: list[Point]) -> None:
+        if not windows.touched and watermark_ms < windows.closes_at_ms:
+            return
         table = windows.rows
         dirty, closed = table.get(windows.dirty), table.get(windows.closed)
         ends_ms = (window_of(table.key) + 1) * windows.width_ms
         closing = table.used() & ~closed & (ends_ms <= watermark_ms)
+        open_ends_ms = ends_ms[table.used() & ~closed & ~closing]
+        windows.touched, windows.closes_at_ms = False, int(open_ends_ms.min()) if len(open_ends_ms) else END_MS
         rows = np.flatnonzero(dirty | closing)
         if not len(rows):
             return
@@ -169,7 +180,7 @@ class Merge:
                 window=windows.window,
                 start_ms=start_ms,
                 dimensions=self._dimensions[series],
-                value=int(value) if value.is_integer() and abs(value) < _EXACT else value,
+                value=_number(value),
                 count=int(count),
                 state=_STATES[state],
                 revision=revision,
@@ -240,6 +251,7 @@ class Merge:
             table = state["windows"].get(window)
             if table is None:
                 continue
+            windows.touched = True
             rows = windows.rows.find(np.frombuffer(table["key"], dtype=np.int64))
             for place, name in ((windows.dirty, "dirty"), (windows.closed, "closed")):
                 windows.rows.get(place)[rows] = np.frombuffer(table[name], dtype=np.bool_)
@@ -257,6 +269,13 @@ class Merge:
                     (windows.waiting[number], "waiting", np.bool_),
                 ):
                     windows.rows.get(place)[rows] = np.frombuffer(kept[name], dtype=dtype)
+
+
+def _number(value: float) -> int | float | None:
+    """Whole numbers as such, as far as they are exact; nothing where a total is beyond all floats."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 _STATES = (State.OPEN, State.FINAL, State.CORRECTED)

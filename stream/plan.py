@@ -15,7 +15,7 @@ import polars as pl
 
 from stream.catalog import RESERVED_PREFIX, Catalog, Metric
 from stream.durations import TOTAL, duration_ms, window_ms
-from stream.expressions import FieldType, compile_expression
+from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure
 from stream.measures.registry import MEASURES
 
@@ -103,11 +103,12 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         metrics.append(
             Metric.model_construct(name=EVENTS, measure="count", by=[], windows=["10s", "1m", "1h", "1d", TOTAL])
         )
+    types = catalog.field_types
     conditions: dict[str, int] = {}
     values: dict[str, int] = {}
     cubes: dict[str, tuple[tuple[str, ...], int, list[MetricPlan]]] = {}
     for metric in metrics:
-        planned = _metric(metric, conditions, values)
+        planned = _metric(metric, conditions, values, types)
         by = tuple(metric.by)
         key = f"{','.join(by)}|{metric.max_series}"
         cubes.setdefault(key, (by, metric.max_series, []))[2].append(planned)
@@ -128,16 +129,21 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
             max_skew_ms=duration_ms(event.max_skew),
             earliest_ms=int(datetime.fromisoformat(event.earliest).replace(tzinfo=UTC).timestamp() * 1000),
         ),
-        fields=catalog.field_types,
+        fields=types,
         conditions=tuple(compile_expression(text) for text in conditions),
         values=tuple(compile_expression(text) for text in values),
         cubes=tuple(CubePlan(key, by, max_series, tuple(planned)) for key, (by, max_series, planned) in cubes.items()),
-        rejects=CubePlan("reason|rejects", ("reason",), 100, (_metric(rejects, {}, {}),)) if builtin else None,
+        rejects=CubePlan("reason|rejects", ("reason",), 100, (_metric(rejects, {}, {}, {}),)) if builtin else None,
     )
 
 
-def _metric(metric: Metric, conditions: dict[str, int], values: dict[str, int]) -> MetricPlan:
-    meaning = repr((metric.measure, metric.where, metric.value, tuple(metric.by)))
+def _metric(
+    metric: Metric, conditions: dict[str, int], values: dict[str, int], types: Mapping[str, FieldType]
+) -> MetricPlan:
+    expressions = [compile_expression(text) for text in (metric.where, metric.value) if text is not None]
+    read = {name for expression in expressions for name in fields_of(expression)} | set(metric.by)
+    kinds = sorted((name, types[name].value) for name in read if name in types)
+    meaning = repr((metric.measure, metric.where, metric.value, tuple(metric.by), kinds))
     return MetricPlan(
         name=metric.name,
         measure=MEASURES[metric.measure],

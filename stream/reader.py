@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 BEGINNING = "0-0"
 _COUNT = 2_000
 _BLOCK_MS = 1_000
-_GATHER_S = 0.025
+_GATHER_S = 0.03
 """Rest after a read that reached the end: many small batches cost far more than few larger ones."""
 _QUEUED_BATCHES = 4
 _REPORT_EVERY_MS = 1_000
@@ -113,6 +113,9 @@ class StreamReader:
             "XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK_MS, "STREAMS", self._stream, self._offset
         )
         entries = reply[0][1] if reply else []
+        if not entries:
+            # Nothing in a whole second: perhaps nothing came, perhaps the stream was made anew.
+            self._check_offset(client)
         now_ms = self._clock()
         report = now_ms - self._reported_at_ms >= _REPORT_EVERY_MS
         if report:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from stream.arrays import Ints, Mask
 
-_SERIES_BITS = 32
+_SERIES_BITS = 24
+"""More series than a cube may have; what is left holds the number of any window of a second or more."""
 _SERIES_MASK = (1 << _SERIES_BITS) - 1
 _FIRST_CAPACITY = 16
 

@@ -7,13 +7,18 @@ import numpy as np
 import polars as pl
 
 from sinks.records import DeadLetter, Reason, iso
-from stream.arrays import Floats, Ints, Mask
+from stream.arrays import Ints
 from stream.batches import Partials, ShardBatch, State
 from stream.clock import NEVER_MS, Watermark
+from stream.decode import entry_time_ms
+from stream.evaluate import Evaluation
 from stream.panes import Contribution, Notice, Panes
 from stream.plan import Plan
 
 STATE_VERSION = 1
+_UNKNOWN = ("0-0", 0, b"")
+_FOLD_ROWS = 10_000
+"""So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
 
 
 class StateError(ValueError):
@@ -33,13 +38,15 @@ class Shard:
         self._watermark = Watermark(plan.streams, plan.event.out_of_orderness_ms)
         self._panes = {cube.key: Panes(cube) for cube in plan.all_cubes}
         self._reported_ms = dict.fromkeys(self._panes, NEVER_MS)
+        self._waiting: list[tuple[pl.DataFrame, Ints]] = []
+        self._waiting_rows = 0
 
     @property
     def watermark_ms(self) -> int:
         return self._watermark.now_ms
 
     def add(self, batch: ShardBatch) -> list[DeadLetter]:
-        """Count a batch, then move the watermark by its progress. Returns the events that came too late."""
+        """Take in a batch, then move the watermark by its progress. Returns the events that came too late."""
         frame, time_ms = batch.frame, batch.time_ms
         # The bound is the watermark before this batch: within a batch events are in no order.
         bound_ms = self._watermark.now_ms - self._plan.event.allowed_lateness_ms
@@ -48,13 +55,16 @@ class Shard:
         if len(time_ms) and int(time_ms.min()) < bound_ms:
             on_time = time_ms >= bound_ms
             for row in np.flatnonzero(~on_time).tolist():
-                entry, index, raw = batch.origins[row]
+                entry, index, raw = batch.origins.get(row, _UNKNOWN)
                 message = f"time {iso(int(time_ms[row]))} is behind the watermark by more than allowed_lateness"
                 late.append(DeadLetter(batch.stream, entry, index, Reason.TOO_LATE, message, raw))
-                rejects.append((Reason.TOO_LATE, int(entry.partition("-")[0])))
+                rejects.append((Reason.TOO_LATE, min(entry_time_ms(entry), batch.read_at_ms)))
             frame, time_ms = frame.filter(pl.Series(on_time)), time_ms[on_time]
         if len(time_ms):
-            self._count(frame, time_ms)
+            self._waiting.append((frame, time_ms))
+            self._waiting_rows += len(time_ms)
+            if self._waiting_rows >= _FOLD_ROWS:
+                self._count_waiting()
         if rejects and self._plan.rejects is not None:
             self._count_rejects(rejects, bound_ms)
         self._watermark.observe(
@@ -64,6 +74,7 @@ class Shard:
 
     def tick(self) -> list[Partials]:
         """What changed since the last tick, for each cube; nothing where neither panes nor watermark moved."""
+        self._count_waiting()
         now_ms = self._watermark.now_ms
         result: list[Partials] = []
         for key, panes in self._panes.items():
@@ -80,6 +91,7 @@ class Shard:
         return self.tick()
 
     def to_bytes(self) -> bytes:
+        self._count_waiting()
         state = {
             "version": STATE_VERSION,
             "watermark": self._watermark.to_state(),
@@ -97,38 +109,19 @@ class Shard:
             else:
                 notice(f"{', '.join(metric.name for metric in panes.plan.metrics)} start empty")
 
-    def _count(self, frame: pl.DataFrame, time_ms: Ints) -> None:
-        masks, values = self._evaluate(frame)
+    def _count_waiting(self) -> None:
+        """Count what has come in since the last time."""
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        if len(waiting) == 1:
+            frame, time_ms = waiting[0]
+        else:
+            frame = pl.concat([frame for frame, _ in waiting])
+            time_ms = np.concatenate([time_ms for _, time_ms in waiting])
+        evaluation = Evaluation(self._plan, frame)
         for cube in self._plan.cubes:
-            contributions: list[Contribution] = []
-            for metric in cube.metrics:
-                mask = None if metric.where is None else masks[metric.where]
-                value = None
-                if metric.value is not None:
-                    value, has_value = values[metric.value]
-                    if has_value is not None:
-                        mask = has_value if mask is None else mask & has_value
-                contributions.append(Contribution(mask, value))
-            self._panes[cube.key].add(frame, time_ms, contributions)
-
-    def _evaluate(self, frame: pl.DataFrame) -> tuple[list[Mask], list[tuple[Floats, Mask | None]]]:
-        """Every condition and value of the catalog over the batch; a value with the rows that have one."""
-        n = frame.height
-        expressions = [
-            *(expression.fill_null(False).alias(f"c{i}") for i, expression in enumerate(self._plan.conditions)),
-            *(expression.cast(pl.Float64).alias(f"v{i}") for i, expression in enumerate(self._plan.values)),
-        ]
-        if not expressions:
-            return [], []
-        # with_columns, so that an expression without a field still has a row for each event.
-        result = frame.with_columns(expressions)
-        masks = [result[f"c{i}"].to_numpy() for i in range(len(self._plan.conditions))]
-        values: list[tuple[Floats, Mask | None]] = []
-        for i in range(len(self._plan.values)):
-            numbers = result[f"v{i}"].fill_null(float("nan")).to_numpy()
-            finite = np.isfinite(numbers)
-            values.append((numbers, None if int(finite.sum()) == n else finite))
-        return masks, values
+            self._panes[cube.key].add(frame, time_ms, evaluation.contributions(cube))
 
     def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
         assert self._plan.rejects is not None

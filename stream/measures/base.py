@@ -19,17 +19,13 @@ from stream.arrays import Floats, Ints
 class Reduce(Enum):
     """How two accumulators of one column become one."""
 
-    ADD = "add"
-    MIN = "min"
-    MAX = "max"
+    ADD = (np.add, 0.0)
+    MIN = (np.minimum, np.inf)
+    MAX = (np.maximum, -np.inf)
 
-    @property
-    def neutral(self) -> float:
-        return {Reduce.ADD: 0.0, Reduce.MIN: np.inf, Reduce.MAX: -np.inf}[self]
-
-    @property
-    def ufunc(self) -> np.ufunc:
-        return {Reduce.ADD: np.add, Reduce.MIN: np.minimum, Reduce.MAX: np.maximum}[self]
+    def __init__(self, ufunc: np.ufunc, neutral: float) -> None:
+        self.ufunc = ufunc
+        self.neutral = neutral
 
     def by_group(self, values: Floats, group: Ints, groups: int) -> Floats:
         """Reduce `values` (n) to one per group (groups); `group` (n) says which. Cost: O(n)."""
