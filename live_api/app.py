@@ -53,7 +53,7 @@ def create_app(
     async def recall() -> None:
         latest.apply(await asyncio.to_thread(_recall, store, shown))
 
-    feed = Feed(valkey_url, latest, recall, clock=clock_ms)
+    feed = Feed(valkey_url, latest, recall, shown, clock=clock_ms)
     hub = Hub(latest, feed, clock=clock_ms, version=version, tick_ms=tick_ms)
 
     @asynccontextmanager
@@ -87,7 +87,12 @@ def create_app(
 def same_origin(headers: Headers) -> bool:
     """Whether a browser opened this from our own page. Other programs send no Origin and are let in."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
 
 
 class Server(uvicorn.Server):
@@ -119,6 +124,8 @@ def serve(app: FastAPI, hub: Hub, *, host: str, port: int, log_level: str) -> No
         log_level=log_level.lower(),
         access_log=False,
         ws_max_size=MAX_MESSAGE_BYTES,
+        # Compressing for each client costs five times what the frame itself does.
+        ws_per_message_deflate=False,
         # Without it, one client that never reads keeps the process for ever.
         timeout_graceful_shutdown=3,
     )
@@ -130,7 +137,7 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        lasting = path.startswith("assets/") and response.status_code == 200
+        lasting = path.startswith("assets/") and response.status_code in (200, 304)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
         return response
 
@@ -153,4 +160,6 @@ def _recall(store: Store, shown: frozenset[str]) -> list[Point]:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        logger.critical("a part of the API ended", exc_info=task.exception())
+        logger.critical("a part of the API ended, so it stops", exc_info=task.exception())
+        # Whoever started it starts it again. Going on would show old numbers as if they were live.
+        signal.raise_signal(signal.SIGTERM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,15 +49,23 @@ class Feed:
     `recall` brings back what the live stream no longer holds: it is called before the first read, and again when
     entries were trimmed away unread.
 
-    `caught_up` becomes true once the live stream has been read to its end for the first time.
+    Points of metrics that are not in `shown`, such as a former catalog's, are left out. `caught_up` becomes true once
+    the live stream has been read to its end for the first time.
     """
 
     def __init__(
-        self, url: str, latest: Latest, recall: Callable[[], Awaitable[None]], *, clock: Callable[[], int]
+        self,
+        url: str,
+        latest: Latest,
+        recall: Callable[[], Awaitable[None]],
+        shown: Collection[str],
+        *,
+        clock: Callable[[], int],
     ) -> None:
         self._url = url
         self._latest = latest
         self._recall = recall
+        self._shown = shown
         self._clock = clock
         self._offset = _BEGINNING
         self.system = System()
@@ -65,6 +73,8 @@ class Feed:
 
     async def run(self) -> None:
         """Read until cancelled."""
+        # What the store knows is shown even while Valkey is away.
+        await self._recall()
         backoff_s = 0.1
         while True:
             client = valkey.asyncio.Valkey.from_url(
@@ -91,7 +101,7 @@ class Feed:
         last, first = (_order(found[0][0].decode()) if found else (0, 0) for found in (newest, oldest))
         if last < _order(self._offset):
             self._offset = _BEGINNING
-        if self._offset == _BEGINNING or first > _order(self._offset):
+        if self._offset != _BEGINNING and first > _order(self._offset):
             await self._recall()
 
     async def _read(self, client: valkey.asyncio.Valkey) -> None:
@@ -108,7 +118,7 @@ class Feed:
             self.caught_up = True
 
     def _take(self, update: Update) -> None:
-        self._latest.apply(update.points)
+        self._latest.apply(point for point in update.points if point.metric in self._shown)
         self.system.processor_seen_ms = max(self.system.processor_seen_ms, update.at_ms)
         for point in update.points:
             if point.watermark_ms < _UNSETTLED_MS:

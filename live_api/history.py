@@ -27,7 +27,7 @@ def router(context: Context) -> APIRouter:
     by_name = {metric["name"]: metric for metric in described}
 
     @api.get("/metrics", summary="Every metric of the catalog, and how many events were refused")
-    def metrics() -> dict[str, Any]:
+    async def metrics() -> dict[str, Any]:
         rejects = context.feed.rejects()
         platform = context.catalog.platform
         return {
@@ -98,7 +98,7 @@ def _time_ms(name: str, text: str | None) -> int | None:
     """ISO 8601 or epoch milliseconds. A time without a zone is UTC."""
     if text is None:
         return None
-    if text.lstrip("-").isdecimal() and len(text) <= 16:
+    if text.removeprefix("-").isdecimal() and len(text) <= 16:
         return int(text)
     try:
         # A "+" that was not percent-encoded arrives as a space.

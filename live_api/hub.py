@@ -35,6 +35,10 @@ class _Client:
         """The seq up to which this client has been told everything."""
         self.whole = False
         """Whether it has had a snapshot of its present topics."""
+        self.told_system = 0
+        """The number of the latest system that this client has been told."""
+        self.spoken_to = asyncio.Event()
+        """Set when there is an answer or a change of topics to be sent before the next tick."""
         self.answers: list[bytes] = []
         """Answers to its requests, sent before the next frame."""
 
@@ -64,11 +68,12 @@ class Hub:
         self._tick_ms = tick_ms
         self._heartbeat_s = heartbeat_s
         self._ticked = asyncio.Event()
-        self._frames: dict[tuple[frozenset[str], int], str] = {}
+        self._frames: dict[tuple[frozenset[str], int, bool], str] = {}
         self._matchers: dict[frozenset[str], Callable[[Series], bool]] = {}
         self._system: dict[str, Any] = {}
         self._system_seq = 0
         self._sockets: set[WebSocket] = set()
+        self._draining = False
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -77,11 +82,10 @@ class Hub:
             await asyncio.sleep(self._tick_ms / 1_000)
             now_ms = self._clock()
             changed = self._latest.commit()
-            system = self._feed.describe()
-            state_changed = system["state"] != self._system.get("state")
+            state_changed = self._feed.system.state(now_ms) != self._system.get("state")
             if state_changed or now_ms - system_at_ms >= SYSTEM_EVERY_MS:
                 system_at_ms = now_ms
-                self._system = system
+                self._system = self._feed.describe()
                 self._system_seq += 1
                 changed = True
             if changed:
@@ -92,6 +96,9 @@ class Hub:
     async def serve(self, websocket: WebSocket) -> None:
         """Talk to one client until either side ends it."""
         await websocket.accept()
+        if self._draining:
+            await self._dismiss(websocket)
+            return
         self._sockets.add(websocket)
         try:
             hello = await self._hello(websocket)
@@ -112,12 +119,17 @@ class Hub:
 
     async def drain(self) -> None:
         """Tell every client to come back at a time of its own, and close."""
-        for websocket in list(self._sockets):
-            try:
-                await asyncio.wait_for(_send(websocket, protocol.bye(random.randint(100, 3_000))), 0.2)
-                await asyncio.wait_for(websocket.close(Close.RESTARTING), 0.2)
-            except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
-                continue
+        self._draining = True
+        # All at once: those that do not read must not use up the time of those that do.
+        await asyncio.gather(*(self._dismiss(websocket) for websocket in list(self._sockets)))
+
+    async def _dismiss(self, websocket: WebSocket) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await _send(websocket, protocol.bye(random.randint(100, 3_000)))
+                await websocket.close(Close.RESTARTING)
+        except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
+            return
 
     async def _hello(self, websocket: WebSocket) -> Hello | None:
         try:
@@ -147,13 +159,18 @@ class Hub:
                     else:
                         topics.difference_update(message.topics)
                     if len(topics) > protocol.MAX_TOPICS:
-                        raise ProtocolError("too_many_topics", f"expected at most {protocol.MAX_TOPICS} topics")
+                        raise ProtocolError(
+                            "too_many_topics", f"expected at most {protocol.MAX_TOPICS} topics", _request(message)
+                        )
                     client.whole = client.whole and topics <= client.topics
                     client.topics = frozenset(topics)
                     if not isinstance(message, Hello) and message.request is not None:
                         client.answers.append(protocol.ok(message.request))
                 except ProtocolError as error:
                     client.answers.append(error.frame())
+                client.spoken_to.set()
+                # A client that reads has its answers taken away here.
+                await asyncio.sleep(0)
                 if len(client.answers) > protocol.MAX_TOPICS:
                     await websocket.close(Close.BAD_MESSAGE, "asks faster than it reads")
                     return
@@ -164,18 +181,19 @@ class Hub:
         spoke_at = asyncio.get_running_loop().time()
         while True:
             ticked = self._ticked
-            for answer in client.answers[:]:
-                client.answers.remove(answer)
-                await _send(websocket, answer)
+            client.spoken_to.clear()
+            while client.answers:
+                await _send(websocket, client.answers.pop(0))
             # Taken together with the frame: what changes while it is being sent belongs to the next one.
             seq, text = self._latest.seq, self._frame(client)
-            client.since, client.whole = seq, True
+            client.since, client.whole, client.told_system = seq, True, self._system_seq
             if text is not None:
                 await websocket.send_text(text)
                 spoke_at = asyncio.get_running_loop().time()
             try:
                 wait_s = max(0.0, spoke_at + self._heartbeat_s - asyncio.get_running_loop().time())
-                await asyncio.wait_for(ticked.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await _either(ticked, client.spoken_to)
             except TimeoutError:
                 await _send(websocket, protocol.heartbeat(self._latest.seq, self._clock()))
                 spoke_at = asyncio.get_running_loop().time()
@@ -183,17 +201,18 @@ class Hub:
     def _frame(self, client: _Client) -> str | None:
         """What brings this client up to date, or None when nothing it asked for has changed."""
         since = client.since if client.whole else -1
-        key = (client.topics, since)
+        system = "system" in client.topics and client.told_system != self._system_seq
+        key = (client.topics, since, system)
         text = self._frames.get(key)
         if text is None:
-            text = self._encode(client.topics, since)
+            text = self._encode(client.topics, since, with_system=system)
             self._frames[key] = text
         return text or None
 
-    def _encode(self, topics: frozenset[str], since: int) -> str:
+    def _encode(self, topics: frozenset[str], since: int, *, with_system: bool) -> str:
         matches = self._matcher(topics)
         changes = self._latest.changes(since, matches) if since >= 0 else None
-        system = self._system or self._feed.describe() if "system" in topics else None
+        system = self._system or self._feed.describe() if with_system else None
         seq, now_ms = self._latest.seq, self._clock()
         if changes is None:
             body = protocol.frame("snapshot", seq, now_ms, self._latest.snapshot(matches), system)
@@ -215,6 +234,20 @@ class Hub:
 
             self._matchers[topics] = matcher
         return matcher
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    """Until one of them is set."""
+    waits = [asyncio.ensure_future(one.wait()), asyncio.ensure_future(other.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _request(message: protocol.ClientMessage) -> object:
+    return None if isinstance(message, Hello) else message.request
 
 
 async def _send(websocket: WebSocket, body: bytes) -> None:

@@ -54,42 +54,48 @@ class Latest:
     def __init__(self) -> None:
         self.seq = 0
         self._series: OrderedDict[str, Series] = OrderedDict()
+        self._of_window: dict[tuple[str, str], set[str]] = {}
+        """Keys of the series of each metric and window."""
+        self._staged: list[Point] = []
+        """Points that belong to the next seq: no frame shows them before their tick."""
         self._dropped = 0
         """The latest seq of any point that was dropped: who heard less has missed something for good."""
-        self._pending = False
 
     def __len__(self) -> int:
         return len(self._series)
 
     def apply(self, points: Iterable[Point]) -> None:
         """Take in points. They belong to the next seq."""
-        seq = self.seq + 1
-        for point in points:
-            key = series_key(point.metric, point.window, point.dimensions)
-            series = self._series.get(key)
-            if series is None:
-                series = Series(point.metric, point.window, dict(point.dimensions))
-                self._series[key] = series
-            known = series.points.get(point.start_ms)
-            if known is not None and point.state is State.OPEN and known[1].state is not State.OPEN:
-                # A processor that replays after a crash passes through values it had already settled.
-                continue
-            series.points[point.start_ms] = (seq, point)
-            series.seq = seq
-            self._series.move_to_end(key)
-            self._pending = True
-            if len(series.points) > WINDOWS_KEPT:
-                self._drop_point(series, point.start_ms)
-        while len(self._series) > MAX_SERIES:
-            _, oldest = self._series.popitem(last=False)
-            self._dropped = max(self._dropped, oldest.seq)
+        self._staged.extend(points)
 
     def commit(self) -> bool:
         """End the tick. Returns whether anything had changed."""
-        changed, self._pending = self._pending, False
-        if changed:
-            self.seq += 1
-        return changed
+        points, self._staged = self._staged, []
+        if not any([self._put(point, self.seq + 1) for point in points]):
+            return False
+        self.seq += 1
+        while len(self._series) > MAX_SERIES:
+            key, oldest = self._series.popitem(last=False)
+            self._of_window[oldest.metric, oldest.window].discard(key)
+            self._dropped = max(self._dropped, oldest.seq)
+        return True
+
+    def _put(self, point: Point, seq: int) -> bool:
+        key = series_key(point.metric, point.window, point.dimensions)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(point.metric, point.window, dict(point.dimensions))
+            self._of_window.setdefault((point.metric, point.window), set()).add(key)
+        known = series.points.get(point.start_ms)
+        if known is not None and point.state is State.OPEN and known[1].state is not State.OPEN:
+            # A processor that replays after a crash passes through values it had already settled.
+            return False
+        series.points[point.start_ms] = (seq, point)
+        series.seq = seq
+        self._series.move_to_end(key)
+        if len(series.points) > WINDOWS_KEPT:
+            self._drop_point(series, point.start_ms)
+        return True
 
     def changes(self, since: int, matches: Matcher) -> dict[str, Any] | None:
         """What changed after seq `since` in the series that match; None when that is no longer known in full."""
@@ -109,11 +115,8 @@ class Latest:
 
     def values(self, metric: str, window: str) -> dict[tuple[str, ...], Point]:
         """The latest point of each series of a metric's window, by dimension values."""
-        return {
-            tuple(series.dimensions.values()): series.points[max(series.points)][1]
-            for series in self._series.values()
-            if series.metric == metric and series.window == window
-        }
+        found = (self._series[key] for key in self._of_window.get((metric, window), ()))
+        return {tuple(series.dimensions.values()): series.points[max(series.points)][1] for series in found}
 
     def _drop_point(self, series: Series, just_changed: int) -> None:
         oldest = min(start for start in series.points if start != just_changed)

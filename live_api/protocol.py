@@ -101,9 +101,11 @@ def _resume(value: object) -> tuple[str, int] | None:
     return (epoch, int(seq)) if sep and seq.isascii() and seq.isdecimal() and len(seq) < 16 else None
 
 
-_TOPIC = re.compile(r"^metric:(?P<name>[a-z0-9_]*)(?P<star>\*)?(?:@(?P<window>[0-9a-z]+))?(?:\{(?P<dims>.*)\})?$")
-_PAIR = re.compile(r"((?:[^\\,={}]|\\.)+)=((?:[^\\,={}]|\\.)*)(?:,|$)")
-_UNESCAPE = re.compile(r"\\(.)")
+_TOPIC = re.compile(
+    r"^metric:(?P<name>[a-z0-9_]*)(?P<star>\*)?(?:@(?P<window>[0-9a-z]+))?(?:\{(?P<dims>.*)\})?\Z", re.DOTALL
+)
+_PAIR = re.compile(r"((?:[^\\,={}]|\\.)+)=((?:[^\\,={}]|\\.)*)(?:,|\Z)", re.DOTALL)
+_UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

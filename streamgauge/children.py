@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import signal
 import subprocess
 import time
@@ -15,8 +16,9 @@ logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
 _STEADY_S = 30.0
-"""A child that lived so long is started again at once when it fails."""
+"""A child that lived so long is started again as soon as one that never failed."""
 _PR_SET_PDEATHSIG = 1
+_PARENT = os.getpid()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,3 +90,5 @@ def stop_all(children: Sequence[Child], within_s: float) -> None:
 def _die_with_parent() -> None:
     # The kernel sends this when the parent is gone, however it went: no part is left behind by kill -9.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != _PARENT:
+        os._exit(1)  # it went before the kernel was asked

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from valkey.connection import parse_url
 from valkey.exceptions import ValkeyError
 
-from sinks.errors import SinkError
+from sinks.errors import Misconfigured, SinkError
 from stream.catalog import Catalog, CatalogError, load
 from streamgauge import __version__
 from streamgauge.places import find_catalog, ready_catalogs, state_of
-from streamgauge.settings import Settings, SettingsError, read_settings
+from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
 
 app = typer.Typer(
     name="streamgauge",
@@ -94,7 +95,9 @@ def run(
     own_state.mkdir(parents=True, exist_ok=True)
     try:
         status = run_processor(loaded, settings, own_state, trim=trim)
-    except (SinkError, SettingsError) as error:
+    except (Misconfigured, SettingsError) as error:
+        _fail(str(error), EXIT_CONFIGURATION)
+    except SinkError as error:
         _fail(str(error))
     raise typer.Exit(status)
 
@@ -125,13 +128,16 @@ def serve(
         _fail(str(error))
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         logging.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
-    api, hub = create_app(
-        loaded,
-        valkey_url=_valkey_url(settings),
-        store_url=settings.store_url(own_state),
-        version=__version__,
-        tick_ms=settings.tick_ms,
-    )
+    try:
+        api, hub = create_app(
+            loaded,
+            valkey_url=_valkey_url(settings),
+            store_url=settings.store_url(own_state),
+            version=__version__,
+            tick_ms=settings.tick_ms,
+        )
+    except Misconfigured as error:
+        _fail(str(error), EXIT_CONFIGURATION)
     serve_app(api, hub, host=settings.host, port=settings.port, log_level="warning")
 
 
@@ -239,7 +245,7 @@ def compute(
         # Whoever read the output, such as `head`, has seen enough; nothing may be flushed at exit either.
         sys.stdout = None
     except OSError as error:
-        _fail(f"{out}: {error.strerror}")
+        _fail(f"{out}: {error.strerror or error}")
 
 
 @app.command()
@@ -321,6 +327,10 @@ def _settings(**overrides: Any) -> Settings:
 def _valkey_url(settings: Settings) -> str:
     if settings.valkey_url is None:
         _fail("VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)")
+    try:
+        parse_url(settings.valkey_url)
+    except ValueError as error:
+        _fail(f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}")
     return settings.valkey_url
 
 
@@ -337,6 +347,6 @@ def _stop_event() -> threading.Event:
     return stopping
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 1) -> NoReturn:
     typer.echo(message, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)

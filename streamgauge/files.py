@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -55,7 +56,7 @@ class EventFile(AbstractContextManager["EventFile"]):
             raise RuntimeError("enter the file before reading it")
         try:
             yield from self._rows(self._file) if self._is_csv else self._lines(self._file)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise FileError(f"{self.path}: not a whole gzip file: {error}") from error
 
     @property
@@ -72,6 +73,14 @@ class EventFile(AbstractContextManager["EventFile"]):
     def _rows(self, file: IO[bytes]) -> Iterator[Fields]:
         # surrogateescape carries bytes that are not UTF-8 through the CSV reader, for the decoder to refuse.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            yield from self._csv(text)
+        finally:
+            # Left to itself it would close the file, which is still asked how far it is.
+            text.detach()
+
+    def _csv(self, text: io.TextIOWrapper) -> Iterator[Fields]:
+        csv.field_size_limit(1 << 30)
         reader = csv.reader(text)
         header = next(reader, None)
         if not header:

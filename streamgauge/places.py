@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -20,12 +21,16 @@ def ready_catalogs() -> dict[str, Path]:
 def find_catalog(name: str) -> Path:
     """A catalog by path, or by the name of a ready one."""
     path = Path(name)
-    if path.exists() or path.suffix:
+    if path.is_file() or path.suffix:
         return path
     return ready_catalogs().get(name, path)
 
 
 def state_of(root: Path, catalog: Catalog) -> Path:
     """The state directory of this catalog's platform, so that two platforms never share one."""
-    slug = re.sub(r"[^a-z0-9]+", "-", catalog.platform.name.lower()).strip("-") or "platform"
+    name = catalog.platform.name.lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "platform"
+    if re.search(r"[^a-z0-9 _-]", name):
+        # What the slug leaves out must tell two platforms apart all the same.
+        slug += f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return root / slug

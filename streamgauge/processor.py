@@ -15,21 +15,23 @@ from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, SinkError
 from sinks.live import LiveSink
+from sinks.pruned import PrunedStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.durations import MINUTE_MS
 from stream.enrich import Pseudonyms
 from stream.flow import Parts, execute
 from stream.plan import compile_plan
 from stream.reader import client_factory
-from streamgauge.settings import Settings, person_key
+from streamgauge.settings import EXIT_CONFIGURATION, Settings, person_key
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 8.0
 """A drain that takes longer is cut off. Nothing is lost: the run goes on from the last snapshot."""
-EXIT_CONFIGURATION = 78
-"""Exit status that tells a supervisor that starting again will not help."""
 EXIT_CUT_OFF = 75
+_SHORT_KEPT_MS = 2 * 3_600_000
+"""How long the store keeps windows of less than a minute: enough for every sparkline."""
 
 
 def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bool) -> int:
@@ -40,7 +42,9 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
     _drain_on_signal(draining)
     connect = client_factory(settings.valkey_url)
     client: valkey.Valkey = connect(10.0)
-    databases: dict[str, Sink] = {"store": Store(settings.store_url(state))}
+    plan = compile_plan(catalog)
+    short = {window: _SHORT_KEPT_MS for cube in plan.all_cubes for window, ms in cube.widths.items() if ms < MINUTE_MS}
+    databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(state)), short)}
     if settings.influx_url is not None:
         from sinks.influx import InfluxSink
 
@@ -51,7 +55,7 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
             settings.influx_bucket,
         )
     parts = Parts(
-        plan=compile_plan(catalog),
+        plan=plan,
         pseudonyms=Pseudonyms(person_key(settings, state)),
         connect=connect,
         live=LiveSink(client),

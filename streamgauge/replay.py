@@ -77,9 +77,10 @@ def replay(
                     if stopped(pace.wait_s(time.monotonic(), len(batch), event_ms)):
                         return sent
                     # A batch stays together, so that events of one moment meet in one stream.
-                    if not _add(client, streams[(sent // size) % len(streams)], batch, stopped):
+                    added = _add(client, streams[(sent // size) % len(streams)], batch, stopped)
+                    sent += added
+                    if added < len(batch):
                         return sent
-                    sent += len(batch)
                     bar.advance(len(batch), file.done_bytes, file.size_bytes)
                 bar.advance(0, file.size_bytes, file.size_bytes)
     return sent
@@ -104,8 +105,9 @@ def _first_time(decoder: Decoder | None, batch: list[Fields]) -> int | None:
     return int(decoded.time_ms.min()) if len(decoded.time_ms) else None
 
 
-def _add(client: valkey.Valkey, stream: str, batch: list[Fields], stopped: Callable[[float], bool]) -> bool:
-    """Add a batch. False when asked to stop while the server was full."""
+def _add(client: valkey.Valkey, stream: str, batch: list[Fields], stopped: Callable[[float], bool]) -> int:
+    """Add a batch. Returns how many were added: fewer when asked to stop while the server was full."""
+    size = len(batch)
     while True:
         pipe = client.pipeline(transaction=False)
         for fields in batch:
@@ -116,8 +118,8 @@ def _add(client: valkey.Valkey, stream: str, batch: list[Fields], stopped: Calla
             if isinstance(answer, ValkeyError) and not isinstance(answer, OutOfMemoryError):
                 raise answer
         if not left:
-            return True
+            return size
         # Producers back off when the server is full; what was taken is not sent again.
         batch = left
         if stopped(_FULL_WAIT_S):
-            return False
+            return size - len(left)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_CONFIGURATION = 78
+"""Exit status that tells a supervisor that starting again will not help."""
 
 
 class SettingsError(ValueError):
@@ -18,7 +23,9 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """What a deployment sets. Each name is the variable's, with `STREAMGAUGE_` before it where no alias is given."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMGAUGE_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMGAUGE_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     valkey_url: str | None = Field(None, validation_alias=AliasChoices("VALKEY_URL"))
     """The Valkey server, such as valkey://host:6379/0. `up` starts one of its own when this is not set."""
@@ -39,7 +46,7 @@ class Settings(BaseSettings):
     """How often changed numbers leave the processor and reach the screens."""
     snapshot_s: float = Field(2.0, gt=0, le=60)
     """How often the processor's state is saved."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     def store_url(self, state: Path) -> str:
         return self.database_url or f"sqlite:///{(state / 'points.db').resolve()}"
@@ -68,14 +75,14 @@ def person_key(settings: Settings, state: Path) -> bytes:
     path = state / "person.key"
     if not path.exists():
         state.mkdir(parents=True, exist_ok=True)
-        # Exclusive and private from the start: two processes may arrive here together.
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+        # Private from the start, and there only once it is whole: two processes may arrive here together.
+        own = state / f"person.key.{secrets.token_hex(8)}"
+        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(own, path)
+        own.unlink()
     key = path.read_text().strip().encode()
     if len(key) < 16:
         raise SettingsError(f"{path}: expected a key of at least 16 bytes; found {len(key)}")

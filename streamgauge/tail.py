@@ -18,7 +18,7 @@ def tail(
     client: valkey.Valkey, metric: str | None, out: IO[str], *, as_json: bool, stopped: Callable[[], bool]
 ) -> None:
     """Print points that arrive from now on until `stopped`. Raises ValkeyError when the server is away."""
-    offset: Any = "$"
+    offset: Any = b"0-0"
     newest: Any = client.xrevrange(LIVE_STREAM, count=1)
     if newest:
         # A fixed place rather than "$", which would skip what arrives between two reads.
@@ -27,7 +27,11 @@ def tail(
         reply: Any = client.xread({LIVE_STREAM: offset}, count=100, block=_BLOCK_MS)
         for entry_id, fields in reply[0][1] if reply else ():
             offset = entry_id
-            for point in decode_update(fields[FIELD]).points:
+            try:
+                points = decode_update(fields[FIELD]).points
+            except (ValueError, KeyError):
+                continue
+            for point in points:
                 if metric is None or point.metric == metric:
                     out.write(orjson.dumps(point.to_json()).decode() if as_json else line(point))
                     out.write("\n")
@@ -38,4 +42,5 @@ def line(point: Point) -> str:
     """`2015-09-12T00:00:00Z  edits@1d{channel=#en.wikipedia}  1234  final`."""
     labels = ",".join(f"{name}={value}" for name, value in point.dimensions)
     series = f"{point.metric}@{point.window}" + (f"{{{labels}}}" if labels else "")
+    series = "".join(char if char.isprintable() else repr(char)[1:-1] for char in series)
     return f"{iso(point.start_ms)}  {series}  {point.value}  {point.state.value}"

@@ -20,8 +20,7 @@ from valkey.exceptions import ValkeyError
 from stream.catalog import Catalog
 from streamgauge.children import Child, stop_all
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
-from streamgauge.processor import EXIT_CONFIGURATION
-from streamgauge.settings import Settings, as_environment
+from streamgauge.settings import EXIT_CONFIGURATION, Settings, as_environment
 
 logger = logging.getLogger(__name__)
 

@@ -287,9 +287,7 @@ def _failed(events: list[Event]) -> float:
 
 
 def _kinds(kind: str, community: str | None = None) -> Callable[[list[Event]], float]:
-    return lambda events: sum(
-        event["event"] == kind and community in (None, event["community"]) for event in events
-    )
+    return lambda events: sum(event["event"] == kind and community in (None, event["community"]) for event in events)
 
 
 EFFECTS = [

@@ -188,9 +188,7 @@ def produce(
     return tally
 
 
-def _send(
-    client: valkey.Valkey, entries: list[Entry], max_entries: int | None
-) -> tuple[list[Entry], Exception | None]:
+def _send(client: valkey.Valkey, entries: list[Entry], max_entries: int | None) -> tuple[list[Entry], Exception | None]:
     """Add these entries; returns those that may not have arrived, and why. Raises what time does not mend."""
     pipeline = client.pipeline(transaction=False)
     for stream, _, data in entries:

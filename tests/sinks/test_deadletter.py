@@ -162,9 +162,7 @@ def test_a_server_that_is_a_replica_for_now_is_retryable(small_server: ValkeySer
 
 
 @pytest.mark.parametrize("answer", ["LOADING the dataset in memory", "MISCONF snapshots fail"])
-def test_what_else_a_server_says_while_it_cannot_write_is_retryable(
-    valkey_client: valkey.Valkey, answer: str
-) -> None:
+def test_what_else_a_server_says_while_it_cannot_write_is_retryable(valkey_client: valkey.Valkey, answer: str) -> None:
     # No server says these on demand; its words go through the client's own parser.
     error = BaseParser.parse_error(answer)
     assert isinstance(DeadLetterSink(valkey_client)._as_sink_error(error), Retryable)

@@ -17,9 +17,7 @@ START_MS = 1_442_016_000_000
 def point(
     metric: str = "edits", i: int = 0, *, value: float = 1.0, state: State = State.FINAL, revision: int = 1
 ) -> Point:
-    return Point(
-        metric, "10s", START_MS + i * 10_000, (("channel", "#en"),), value, 1, state, revision, START_MS
-    )
+    return Point(metric, "10s", START_MS + i * 10_000, (("channel", "#en"),), value, 1, state, revision, START_MS)
 
 
 def lines_of(*points: Point) -> list[bytes]:
@@ -58,9 +56,7 @@ def test_open_points_are_written_where_asked_for(fake: FakeInflux2) -> None:
     assert fake.written == lines_of(*points)
 
 
-def test_only_the_bad_lines_of_a_batch_that_failed_whole_are_rejected(
-    fake: FakeInflux2, sink: InfluxSink
-) -> None:
+def test_only_the_bad_lines_of_a_batch_that_failed_whole_are_rejected(fake: FakeInflux2, sink: InfluxSink) -> None:
     points = [point("unparseable" if i in (3, 700) else "edits", i) for i in range(1_000)]
     with pytest.raises(Rejected, match=r"2 of 1000 lines: unable to parse .*bad timestamp") as caught:
         sink.write(points)
@@ -134,9 +130,7 @@ def test_a_wrong_setting_is_named(fake: FakeInflux2, setting: dict[str, str], sa
         (Scripted(301, headers=(("Location", "https://elsewhere.example/"),)), "INFLUX_URL"),
     ],
 )
-def test_what_a_person_must_put_right(
-    fake: FakeInflux2, sink: InfluxSink, answer: Scripted, says: str
-) -> None:
+def test_what_a_person_must_put_right(fake: FakeInflux2, sink: InfluxSink, answer: Scripted, says: str) -> None:
     fake.next.append(answer)
     with pytest.raises(Misconfigured, match=says):
         sink.write([point()])

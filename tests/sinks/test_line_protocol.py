@@ -31,9 +31,7 @@ def line(**kwargs: object) -> str:
 
 def test_a_line_has_sorted_tags_and_typed_fields() -> None:
     text = line(dimensions=(("zone", "a"), ("channel", "#en")))
-    assert (
-        text == "edits,channel=#en,window=10s,zone=a value=1.5,count=3i,revision=2i,final=true 1442016000000"
-    )
+    assert text == "edits,channel=#en,window=10s,zone=a value=1.5,count=3i,revision=2i,final=true 1442016000000"
 
 
 @pytest.mark.parametrize(("state", "final"), [("open", "false"), ("final", "true"), ("corrected", "true")])
@@ -127,9 +125,7 @@ def unpictured(text: str) -> str:
     return "".join(out)
 
 
-nasty = st.text(
-    alphabet=st.sampled_from([*",= \\\"#\n\r\t\0'/é漢ab", *PICTURES.values(), LITERAL]), max_size=8
-)
+nasty = st.text(alphabet=st.sampled_from([*",= \\\"#\n\r\t\0'/é漢ab", *PICTURES.values(), LITERAL]), max_size=8)
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 texts = nasty | anything
 names = texts.filter(bool)
@@ -154,9 +150,7 @@ def unclashed(name: str) -> str:
 
 def expected_fields(of: Point) -> dict[str, float]:
     numbers = of.value if isinstance(of.value, dict) else {"value": of.value}
-    renamed = {
-        unclashed(key) if isinstance(of.value, dict) else key: number for key, number in numbers.items()
-    }
+    renamed = {unclashed(key) if isinstance(of.value, dict) else key: number for key, number in numbers.items()}
     return {key: number for key, number in renamed.items() if number is not None and math.isfinite(number)}
 
 

@@ -65,9 +65,7 @@ def test_points_come_back_as_they_were(store: Store) -> None:
     assert store.points("edits", "1m") == points
 
 
-@pytest.mark.parametrize(
-    "value", [0, -3, 2**53 + 1, 10**400, 1234.0, 0.1, 1e300, -0.0, {}, {"a": 1, "b": 0.5}]
-)
+@pytest.mark.parametrize("value", [0, -3, 2**53 + 1, 10**400, 1234.0, 0.1, 1e300, -0.0, {}, {"a": 1, "b": 0.5}])
 def test_a_value_keeps_its_type(store: Store, value: Value) -> None:
     store.write([point(value=value)])
     (found,) = store.points("edits", "1m")
@@ -128,18 +126,14 @@ def test_a_range_is_half_open(store: Store) -> None:
 
 
 def test_metrics_and_windows_are_kept_apart(store: Store) -> None:
-    points = [
-        point(metric=metric, window=window) for metric in ("edits", "views") for window in ("10s", "1m")
-    ]
+    points = [point(metric=metric, window=window) for metric in ("edits", "views") for window in ("10s", "1m")]
     store.write(points)
     assert store.points("edits", "1m") == [points[1]]
     assert store.points("edits", "1d") == []
 
 
 def test_any_subset_of_the_dimensions_filters(store: Store) -> None:
-    points = [
-        point(dimensions=(("country", c), ("platform", p))) for c in ("de", "fr") for p in ("tv", "web")
-    ]
+    points = [point(dimensions=(("country", c), ("platform", p))) for c in ("de", "fr") for p in ("tv", "web")]
     store.write(points)
     assert store.points("edits", "1m", dimensions={"platform": "tv"}) == [points[0], points[2]]
     assert store.points("edits", "1m", dimensions={"platform": "tv", "country": "fr"}) == [points[2]]
@@ -187,9 +181,7 @@ def test_latest_keeps_a_long_window_that_is_still_emitted(store: Store) -> None:
 
 @given(
     st.lists(
-        st.lists(
-            st.tuples(st.integers(0, 2), st.sampled_from(State), st.integers(0, 99)), min_size=1, max_size=6
-        ),
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from(State), st.integers(0, 99)), min_size=1, max_size=6),
         max_size=6,
     )
 )

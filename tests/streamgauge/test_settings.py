@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamgauge.settings import Settings, SettingsError, as_environment, person_key, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(("STREAMGAUGE_", "VALKEY_", "DATABASE_", "INFLUX_")):
+            monkeypatch.delenv(name)
+
+
+def test_defaults() -> None:
+    settings = read_settings()
+    assert settings.valkey_url is None
+    assert settings.influx_url is None
+    assert (settings.host, settings.port, settings.tick_ms, settings.snapshot_s) == ("127.0.0.1", 8000, 100, 2.0)
+    assert settings.state == Path(".streamgauge")
+
+
+def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "VALKEY_URL": "valkey://h:1/2",
+        "DATABASE_URL": "postgresql://h/d",
+        "INFLUX_URL": "http://influx:8086",
+        "INFLUX_TOKEN": "secret-token",
+        "INFLUX_ORG": "org",
+        "INFLUX_BUCKET": "bucket",
+        "STREAMGAUGE_STATE": "/var/lib/x",
+        "STREAMGAUGE_PERSON_KEY": "k" * 16,
+        "STREAMGAUGE_HOST": "0.0.0.0",
+        "STREAMGAUGE_PORT": "8080",
+        "STREAMGAUGE_TICK_MS": "250",
+        "STREAMGAUGE_SNAPSHOT_S": "0.5",
+        "STREAMGAUGE_LOG_LEVEL": "DEBUG",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings()
+    assert settings.valkey_url == "valkey://h:1/2"
+    assert settings.store_url(Path("x")) == "postgresql://h/d"
+    assert settings.influx_token.get_secret_value() == "secret-token"
+    assert (settings.influx_url, settings.influx_org, settings.influx_bucket) == ("http://influx:8086", "org", "bucket")
+    assert (settings.state, settings.host, settings.port) == (Path("/var/lib/x"), "0.0.0.0", 8080)
+    assert (settings.tick_ms, settings.snapshot_s, settings.log_level) == (250, 0.5, "DEBUG")
+    assert len(values) == len(Settings.model_fields)
+
+
+def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMGAUGE_PORT", "8080")
+    assert read_settings(port=9000).port == 9000
+    assert read_settings(port=None).port == 8080
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `VALKEY_URL=` of an .env file, and `VALKEY_URL: ${VALKEY_URL:-}` of a compose file."""
+    for name in ("VALKEY_URL", "DATABASE_URL", "INFLUX_URL", "STREAMGAUGE_PORT", "STREAMGAUGE_PERSON_KEY"):
+        monkeypatch.setenv(name, "")
+    settings = read_settings()
+    assert (settings.valkey_url, settings.influx_url, settings.person_key, settings.port) == (None, None, None, 8000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STREAMGAUGE_PORT", "http"),
+        ("STREAMGAUGE_PORT", "0"),
+        ("STREAMGAUGE_PORT", "65536"),
+        ("STREAMGAUGE_TICK_MS", "19"),
+        ("STREAMGAUGE_SNAPSHOT_S", "0"),
+        ("STREAMGAUGE_SNAPSHOT_S", "nan"),
+        ("STREAMGAUGE_LOG_LEVEL", "VERBOSE"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_what_was_found(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: .*found '{value}'$"):
+        read_settings()
+
+
+def test_every_problem_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMGAUGE_PORT", "x")
+    monkeypatch.setenv("STREAMGAUGE_TICK_MS", "y")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "STREAMGAUGE_PORT",
+        "STREAMGAUGE_TICK_MS",
+    ]
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFLUX_TOKEN", "secret-token")
+    monkeypatch.setenv("STREAMGAUGE_PERSON_KEY", "secret-key-of-persons")
+    shown = repr(read_settings())
+    assert "secret-token" not in shown
+    assert "secret-key" not in shown
+
+
+def test_the_store_is_sqlite_in_the_state_directory_by_default(tmp_path: Path) -> None:
+    assert read_settings().store_url(tmp_path) == f"sqlite:///{tmp_path}/points.db"
+
+
+def test_the_key_of_the_pseudonyms_is_made_once_and_private(tmp_path: Path) -> None:
+    settings = read_settings()
+    state = tmp_path / "deep" / "state"
+    key = person_key(settings, state)
+    assert len(key) >= 32
+    assert person_key(settings, state) == key
+    assert stat.S_IMODE((state / "person.key").stat().st_mode) == 0o600
+    assert person_key(settings, tmp_path / "other") != key
+
+
+def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
+    settings = read_settings()
+    for number in range(30):
+        keys: list[bytes | Exception] = []
+        gate = threading.Barrier(4)
+
+        def ask(state: Path, keys: list[bytes | Exception] = keys, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            try:
+                keys.append(person_key(settings, state))
+            except SettingsError as error:
+                keys.append(error)
+
+        threads = [threading.Thread(target=ask, args=(tmp_path / str(number),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(keys)) == 1, keys
+
+
+def test_a_key_that_is_set_is_used_and_none_is_made(tmp_path: Path) -> None:
+    assert person_key(read_settings(person_key="k" * 16), tmp_path) == b"k" * 16
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SettingsError, match="STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found 15"):
+        person_key(read_settings(person_key="k" * 15), tmp_path)
+
+
+def test_a_spoiled_key_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "person.key").write_text("short\n")
+    with pytest.raises(SettingsError, match=r"person\.key: expected a key of at least 16 bytes; found 5"):
+        person_key(read_settings(), tmp_path)
+    assert (tmp_path / "person.key").read_text() == "short\n"
+
+
+def test_an_environment_leaves_out_what_is_none() -> None:
+    assert as_environment({"A": 1, "B": None, "C": Path("/x"), "D": ""}) == {"A": "1", "C": "/x", "D": ""}
