@@ -1,27 +1,30 @@
 # Everything a developer types. Each verb sets up what it needs first.
-PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test check format setup clean
+.PHONY: demo test check format setup bench-first-light clean
 
-# How an uv of our own is had on a machine that has none: pip in the project's own environment, nowhere else.
+# The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@set -e; for python in $(PYTHON) python3 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	    $$python -m venv .venv || { rm -rf .venv; echo "venv is missing; on Debian: apt-get install python3-venv"; exit 1; }; \
+	    exec .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"; \
+	  fi; \
+	done; echo "streamgauge needs Python 3.11 or 3.12; set PYTHON=/path/to/python if it is not on the path"; exit 1
 
 # uv leaves its own program alone with --inexact, as it is no dependency of the project. It builds the wallboard too,
 # when the sources or the output have changed (pyproject.toml, cache-keys).
 setup: $(UV)
-	$(UV) sync --frozen --inexact --quiet
+	@$(UV) sync --frozen --inexact --quiet
 
-demo: setup  ## everything, with a simulated community as producer, on http://127.0.0.1:8000/
-	$(RUN)/streamgauge up --demo
+demo: setup  # everything, with a simulated community as producer, on http://127.0.0.1:8000/
+	@$(RUN)/streamgauge up --demo
 
-test: setup  ## all tests
-	$(RUN)/python -m pytest
+test: setup  # all tests
+	@$(RUN)/python -m pytest
 
-check: setup  ## lint, types and the rule which way imports run
+check: setup  # lint, format, types, and the rule which way imports run
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -31,5 +34,8 @@ format: setup
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
+bench-first-light: setup  # latency, and what an idle installation costs
+	$(RUN)/python -m benchmarks.first_light
+
 clean:
-	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
