@@ -69,6 +69,8 @@ class Feed:
         self._clock = clock
         self._offset = _BEGINNING
         self.system = System()
+        self.arrived = asyncio.Event()
+        """Set when something has come in; the hub clears it."""
         self.caught_up = False
 
     async def run(self) -> None:
@@ -118,6 +120,7 @@ class Feed:
             self.caught_up = True
 
     def _take(self, update: Update) -> None:
+        self.arrived.set()
         self._latest.apply(point for point in update.points if point.metric in self._shown)
         self.system.processor_seen_ms = max(self.system.processor_seen_ms, update.at_ms)
         for point in update.points:
