@@ -17,7 +17,7 @@ import xxhash
 from sinks.records import Reason
 from stream.arrays import Ints
 from stream.batches import Decoded, Origin, ShardBatch
-from stream.decode import entry_time_ms
+from stream.entries import entry_time_ms
 from stream.plan import Plan
 
 _CACHED_PERSONS = 200_000

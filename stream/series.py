@@ -9,7 +9,7 @@ import polars as pl
 
 from sinks.records import MISSING, OTHER
 from stream.arrays import Ints
-from stream.decode import scalar_text
+from stream.convert import scalar_text
 
 MAX_TEXT = 256
 """Longer dimension values are cut here: they are labels, not documents."""

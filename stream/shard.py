@@ -10,7 +10,7 @@ from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
 from stream.batches import Partials, ShardBatch, State
 from stream.clock import NEVER_MS, Watermark
-from stream.decode import entry_time_ms
+from stream.entries import entry_time_ms
 from stream.evaluate import Evaluation
 from stream.panes import Contribution, Notice, Panes
 from stream.plan import Plan

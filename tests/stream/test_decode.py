@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from sinks.records import Reason
 from stream.batches import Decoded, RawBatch
 from stream.catalog import CatalogError
-from stream.decode import MAX_ENTRY_BYTES, Decoder, entry_time_ms, scalar_text
+from stream.convert import scalar_text
+from stream.decode import MAX_ENTRY_BYTES, Decoder
+from stream.entries import entry_time_ms
 from tests.batches import STREAM, T0, as_json, data_batch, plan_of
 
 CATALOG = """
