@@ -23,7 +23,6 @@ class Close(IntEnum):
     RESTARTING = 1012
     HELLO_TIMEOUT = 4000
     BAD_MESSAGE = 4500
-    TOO_LARGE = 4501
 
 
 class ProtocolError(ValueError):

@@ -1,0 +1,98 @@
+"""Nothing that a user can set, type, declare or ask for is without its place in the documents."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+
+import pytest
+
+from live_api.app import create_app
+from live_api.protocol import Close
+from sinks.records import Reason
+from stream.catalog import Catalog, Event, Metric, Platform, parse
+from stream.measures.registry import MEASURES
+from streamgauge.cli import app
+from streamgauge.settings import Settings
+from tests.stack import ROOT
+
+_REFUSED_TODAY = {
+    reason
+    for reason in Reason
+    if reason in {"malformed", "missing_field", "bad_type", "too_large", "future", "too_late"}
+}
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def _verbs() -> list[str]:
+    return [c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden]
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_every_verb_is_in_the_readme(verb: str) -> None:
+    assert f"`{verb}" in _text("README.md")
+
+
+def test_every_setting_is_documented() -> None:
+    text = _text("docs/settings.md")
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        shown = alias.choices[0] if alias is not None and not isinstance(alias, str) else f"STREAMGAUGE_{name.upper()}"
+        assert f"`{shown}`" in text, shown
+
+
+def test_every_key_of_the_catalog_is_documented() -> None:
+    text = _text("docs/catalog.md")
+    for table in (Platform, Event, Metric):
+        for key in table.model_fields:
+            assert f"`{key}`" in text, f"{table.__name__}.{key}"
+    for name in Catalog.model_fields:
+        assert re.search(rf"^## `\[+{name}\]+`", text, re.MULTILINE), name
+    for measure in MEASURES:
+        assert f"`{measure}`" in text, measure
+    for reason in _REFUSED_TODAY:
+        assert f"`{reason}`" in text, reason
+
+
+def test_every_route_is_documented(tmp_path_factory: pytest.TempPathFactory) -> None:
+    catalog = parse('[[metric]]\nname = "n"\nmeasure = "count"\n')
+    directory = tmp_path_factory.mktemp("docs")
+    api, _ = create_app(catalog, valkey_url="valkey://127.0.0.1:1", store_url=f"sqlite:///{directory}/x.db", version="0")
+    text = _text("README.md")
+    paths = [path for path in api.openapi()["paths"]]
+    assert paths
+    for path in [*paths, "/v1/ws"]:
+        assert path in text, path
+
+
+def test_every_close_code_is_documented() -> None:
+    text = _text("docs/protocol.md")
+    for code in Close:
+        assert str(code.value) in text, code
+
+
+def test_the_readmes_catalog_is_valid() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
+    assert tomllib.loads(block)
+    assert [metric.name for metric in parse(block).metric] == ["revenue"]
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    found = re.findall(r"^\.venv/bin/streamgauge ([^#\n]+)", _text("README.md"), re.MULTILINE)
+    assert found
+    for line in found:
+        verb, *rest = shlex.split(line)
+        assert verb in _verbs()
+        for option in (word for word in rest if word.startswith("--")):
+            command = next(c for c in app.registered_commands if c.callback and (c.name or c.callback.__name__) == verb)
+            assert option in str(command.callback.__annotations__), f"{verb} {option}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
