@@ -105,7 +105,7 @@ export function chartOf(panel: Panel, store: SeriesStore, ranking: Ranking, mome
   const asOf = Math.max(-Infinity, ...all.map((series) => Math.max(series.changedAt, series.vouchedAt)));
   const ageMs = asOf === -Infinity ? null : Math.max(0, moment.now - asOf);
   const chart: Chart = {
-    state: stateOf(panel, ageMs, moment.line),
+    state: stateOf(panel, ageMs, moment),
     ageMs,
     times: [],
     lines: [],

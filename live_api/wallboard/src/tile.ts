@@ -36,6 +36,8 @@ export interface Tile {
 export interface Moment {
   now: number;
   watermark: number | null;
+  /** The time of the latest event of any kind, so far as it is known. */
+  lastEvent?: number | null;
   line: LineState;
   zone: Zone;
 }
@@ -60,11 +62,13 @@ export function staleAfterMs(panel: Panel): number {
   return Math.max(3 * panel.fineMs, LEAST_STALE_MS);
 }
 
-export function stateOf(panel: Panel, ageMs: number | null, line: LineState): TileState {
+export function stateOf(panel: Panel, ageMs: number | null, { line, lastEvent, now }: Moment): TileState {
   if (line === "lost") return "lost";
   if (line === "source_down") return "source_down";
   if (ageMs === null || line === "connecting") return "waiting";
-  return ageMs > staleAfterMs(panel) ? "stale" : "live";
+  // Where other events come in, a count that stands still is a count of nothing, and true: errors may be rare.
+  const counted = panel.zeroWhenEmpty && typeof lastEvent === "number" ? Math.min(ageMs, now - lastEvent) : ageMs;
+  return counted > staleAfterMs(panel) ? "stale" : "live";
 }
 
 export function tileOf(panel: Panel, store: SeriesStore, moment: Moment): Tile {
@@ -73,7 +77,7 @@ export function tileOf(panel: Panel, store: SeriesStore, moment: Moment): Tile {
   const fine = only(store, metric.name, panel.fine);
   const shown = main && presentOf(panel, main, moment);
   const ageMs = main === undefined ? null : ageOf(main, fine, moment.now);
-  const state = stateOf(panel, ageMs, moment.line);
+  const state = stateOf(panel, ageMs, moment);
   const word = MEASURE_WORDS[metric.measure];
   const period = shown ? periodText(shown.start, panel.mainMs, panel.main, shown.state === "open", moment) : "";
   const { closed, running } = sidesOf(panel, fine, main, moment);

@@ -86,6 +86,7 @@ export class Wall {
     return {
       now: this.now,
       watermark: this.system?.watermarkMs ?? null,
+      lastEvent: this.#lastEvent(),
       line: this.lineState,
       zone: this.zone,
     };
@@ -220,6 +221,11 @@ export class Wall {
     } finally {
       this.#historyUnderWay = false;
     }
+  }
+
+  #lastEvent(): number | null {
+    const seen = Object.values(this.system?.streams ?? {}).flatMap(({ maxEventMs }) => maxEventMs ?? []);
+    return seen.length > 0 ? Math.max(...seen) : null;
   }
 
   #latestStart(metric: string, window: string): number {

@@ -108,6 +108,18 @@ describe("a tile", () => {
     expect(at(NOON + 42_000)).toMatchObject({ state: "stale", note: "no data for 42 s", value: "5" });
   });
 
+  it("takes a count of nothing for current while other events come in, but not an average", () => {
+    const store = new SeriesStore();
+    const windows = [sent("1d", [[DAY, 5, "open"]]), sent("1m", [[NOON, 5, "open"]]), sent("10s", [[NOON, 5, "open"]])];
+    store.update(new Map(windows), NOON);
+    const at = (lastEvent: number | null, measure = "count") =>
+      tileOf(panelOf(metric({ measure })), store, moment({ now: NOON + 42_000, lastEvent })).state;
+    expect(at(NOON + 41_000)).toBe("live");
+    expect(at(NOON + 2_000)).toBe("stale");
+    expect(at(null)).toBe("stale");
+    expect(at(NOON + 41_000, "mean")).toBe("stale");
+  });
+
   it("does not take a day's number for fresh only because the day is not over", () => {
     const store = new SeriesStore();
     store.snapshot(new Map([sent("1d", [[DAY, 5, "open"]]), sent("10s", [[NOON - 600_000, 5, "final"]])]), NOON);
