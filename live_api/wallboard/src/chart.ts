@@ -3,7 +3,7 @@
 import { shortNumber } from "./format";
 import { CHART_WINDOWS, type Panel } from "./panels";
 import { lastStart, slotsOf, type Slots } from "./slots";
-import { lastFull, periodText, stateOf, type Moment, type TileState } from "./tile";
+import { closedText, isTellingZero, periodText, stateOf, type Moment, type TileState } from "./tile";
 import type { Series, SeriesStore } from "./store";
 
 export const MAX_LINES = 6;
@@ -136,7 +136,10 @@ export function chartOf(panel: Panel, store: SeriesStore, ranking: Ranking, mome
       last: "–",
     };
   });
-  const closedAt = lastCommon(lines.map(({ slots }) => slots.closed));
+  const startAt = (index: number): number => first + index * fineMs;
+  const tells = (index: number): boolean =>
+    isTellingZero(panel, startAt(index), moment) || chosen.some((series) => series.at(startAt(index)) !== undefined);
+  const closedAt = lastCommon(lines.map(({ slots }) => slots.closed), tells);
   for (const line of lines) {
     const value = line.slots.closed[closedAt] ?? null;
     if (value !== null) line.last = shortNumber(value);
@@ -152,7 +155,7 @@ export function chartOf(panel: Panel, store: SeriesStore, ranking: Ranking, mome
     lines,
     hidden: candidates.length - chosen.length,
     totalLabel: mainStart === null ? "" : periodText(mainStart, panel.mainMs, panel.main, true, moment),
-    lastLabel: lastFull(panel.fine),
+    lastLabel: closedAt < 0 ? "" : closedText(panel, startAt(closedAt), moment),
   };
 }
 
@@ -166,12 +169,13 @@ function shownFrom(rows: readonly Slots[]): number {
 }
 
 /** One window for the whole column: the latest that all lines know closed, or if there is none, the latest that any does. */
-function lastCommon(columns: readonly (number | null)[][]): number {
+function lastCommon(columns: readonly (number | null)[][], tells: (index: number) => boolean): number {
   let any = -1;
   for (let index = CHART_WINDOWS - 1; index >= CHART_WINDOWS - RECENT_WINDOWS; index -= 1) {
     const known = columns.filter((column) => (column[index] ?? null) !== null).length;
+    if (known === 0 || !tells(index)) continue;
     if (known === columns.length) return index;
-    if (known > 0 && any < 0) any = index;
+    if (any < 0) any = index;
   }
   return any;
 }

@@ -108,6 +108,15 @@ export class SeriesStore {
     return this.#groups.get(groupKey(metric, window));
   }
 
+  /** Start of the latest window with a number, of whatever metric. */
+  latestStart(): number | null {
+    let latest = -Infinity;
+    for (const group of this.#groups.values()) {
+      for (const series of group.series.values()) latest = Math.max(latest, series.latest?.start ?? -Infinity);
+    }
+    return latest === -Infinity ? null : latest;
+  }
+
   setCapacities(capacityOf: (metric: string, window: string) => number): void {
     this.#capacityOf = capacityOf;
     for (const [key, group] of this.#groups) {

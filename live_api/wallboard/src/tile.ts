@@ -141,16 +141,17 @@ function sidesOf(panel: Panel, fine: Series | undefined, main: Series | undefine
   const last = lastStart([fine], panel.fineMs, moment.watermark);
   if (last === null) return none;
   const { closed, open } = slotsOf(fine, last, 12, panel.fineMs, fillingOf(panel, moment));
-  const closedAt = closed.findLastIndex((value) => value !== null);
+  const startAt = (index: number): number => last - (closed.length - 1 - index) * panel.fineMs;
+  const tells = (start: number): boolean => fine.at(start) !== undefined || isTellingZero(panel, start, moment);
+  const closedAt = closed.findLastIndex((value, index) => value !== null && tells(startAt(index)));
   const openAt = open.findLastIndex((value) => value !== null);
-  const startOf = (index: number): number => last - (closed.length - 1 - index) * panel.fineMs;
   return {
-    closed: closedAt < 0 ? null : closedSide(panel, startOf(closedAt), closed[closedAt]!, moment),
+    closed: closedAt < 0 ? null : closedSide(panel, startAt(closedAt), closed[closedAt]!, moment),
     running:
       openAt < 0 || fine === main
         ? null
         : {
-            label: runningText(startOf(openAt), panel, moment),
+            label: runningText(startAt(openAt), panel, moment),
             value: shortNumber(open[openAt]!),
           },
   };
@@ -165,12 +166,28 @@ function runningText(start: number, panel: Panel, moment: Moment): string {
 }
 
 function closedSide(panel: Panel, start: number, value: number, moment: Moment): Side {
-  const recent = moment.now - (start + panel.fineMs) < 2 * panel.fineMs + LEAST_STALE_MS;
-  const label = recent ? lastFull(panel.fine) : windowName(start, panel.fineMs, panel.fine, moment);
-  return { label, value: shortNumber(value) };
+  return { label: closedText(panel, start, moment), value: shortNumber(value) };
 }
 
-export function lastFull(window: string): string {
+/** "last full 10 s" where it is; the window's time where later ones have passed since. */
+export function closedText(panel: Panel, start: number, moment: Moment): string {
+  return isRecent(panel, start, moment) ? lastFull(panel.fine) : windowName(start, panel.fineMs, panel.fine, moment);
+}
+
+/**
+ * A window without a point is news, as "nothing just now", while it is recent and the processor is past its end. In a
+ * replay of old events time runs in leaps: there it says nothing, and the latest window that has a value does.
+ */
+export function isTellingZero(panel: Panel, start: number, moment: Moment): boolean {
+  const { watermark } = moment;
+  return watermark !== null && start + panel.fineMs <= watermark && isRecent(panel, start, moment);
+}
+
+function isRecent(panel: Panel, start: number, { now }: Moment): boolean {
+  return now - (start + panel.fineMs) < 2 * panel.fineMs + LEAST_STALE_MS;
+}
+
+function lastFull(window: string): string {
   return `last full ${ONE[window] ?? windowText(window)}`;
 }
 

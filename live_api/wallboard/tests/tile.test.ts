@@ -100,6 +100,22 @@ describe("a tile", () => {
     expect(tile.running).toEqual({ label: "these 10\u00a0s so far", value: "57" });
   });
 
+  it("says zero of a recent window that the watermark has passed, and else the latest with a value and its time", () => {
+    const store = new SeriesStore();
+    store.update(new Map([sent("10s", [[NOON - 6 * S, 3, "final"], [NOON, 1, "open"]])]), NOON);
+    const at = (over: Partial<Moment>) => tileOf(panelOf(metric()), store, moment(over)).closed;
+    expect(at({ watermark: NOON })).toEqual({ label: "last full 10\u00a0s", value: "0" });
+    const ofValue = { label: "10\u00a0s from 11:59:00", value: "3" };
+    expect(at({ watermark: null })).toEqual(ofValue);
+    expect(at({ watermark: NOON - 1 })!.value).toBe("0");
+    expect(at({ watermark: NOON - 2 * S - 1 })).toEqual(ofValue);
+    expect(at({ watermark: NOON - 1, now: NOON + 5 * 365 * 86_400_000 })).toEqual({
+      label: "10\u00a0s from 2 Apr 2024, 11:59:00",
+      value: "3",
+    });
+    expect(at({ watermark: NOON, now: NOON + 5 * 365 * 86_400_000 })!.value).toBe("3");
+  });
+
   it("is stale past three of its small windows, in words", () => {
     const store = new SeriesStore();
     store.update(new Map([sent("1d", [[DAY, 5, "open"]]), sent("10s", [[NOON, 5, "open"]])]), NOON);
@@ -256,6 +272,24 @@ describe("a chart", () => {
     );
     const chart = chartOf(panelOf(by), store, new Ranking(), moment());
     expect(chart.lines.map((line) => [line.label, line.last])).toEqual([["a", "4"], ["b", "3"]]);
+  });
+
+  it("names the window of the legend's column where it is not the last, and shows no zeros of a replay", () => {
+    const store = new SeriesStore();
+    store.update(
+      new Map([
+        sent("10s", [[NOON - 6 * S, 4, "final"], [NOON, 9, "open"]], { channel: "a" }),
+        sent("10s", [[NOON - 8 * S, 3, "final"], [NOON, 9, "open"]], { channel: "b" }),
+      ]),
+      NOON,
+    );
+    const at = (over: Partial<Moment>) => {
+      const chart = chartOf(panelOf(by), store, new Ranking(), moment({ watermark: NOON, ...over }));
+      return [chart.lastLabel, ...chart.lines.map((line) => line.last)];
+    };
+    expect(at({})).toEqual(["last full 10\u00a0s", "0", "0"]);
+    const old = at({ now: NOON + 5 * 365 * 86_400_000 });
+    expect(old).toEqual(["10\u00a0s from 2 Apr 2024, 11:59:00", "4", "0"]);
   });
 
   it("names what stands for many and what has no value", () => {
