@@ -196,15 +196,6 @@ class Catalog(_Table):
     """Types of fields whose use does not tell, or tells wrongly."""
     metric: list[Metric] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _check(self) -> Catalog:
-        seen: set[str] = set()
-        for metric in self.metric:
-            if metric.name in seen:
-                raise ValueError(f"metric: expected each name once, found {metric.name!r} twice")
-            seen.add(metric.name)
-        return self
-
     @property
     def field_types(self) -> dict[str, FieldType]:
         """Every field the catalog reads except the time, with its declared or inferred type."""
@@ -230,13 +221,25 @@ def parse(text: str, source: str = "catalog") -> Catalog:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:
         problems = [_problem(dict(item), raw) for item in error.errors()]
+        _check_names(raw, problems)
         _check_what_is_sound(raw, problems)
         raise CatalogError(source, problems) from error
     problems = []
+    _check_names(raw, problems)
     _field_types(catalog, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
+
+
+def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
+    tables = raw.get("metric")
+    names: set[Any] = set()
+    for number, table in enumerate(tables if isinstance(tables, list) else ()):
+        name = table.get("name") if isinstance(table, dict) else None
+        if isinstance(name, str) and name in names:
+            problems.append(Problem(_key(("metric", number, "name"), raw), "each name once", f"{name!r} again"))
+        names.add(name if isinstance(name, str) else None)
 
 
 def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -244,8 +247,17 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
     tables = raw.get("metric")
     sound: dict[int, Metric] = {}
     for number, table in enumerate(tables if isinstance(tables, list) else ()):
-        with contextlib.suppress(ValidationError):
+        try:
             sound[number] = Metric.model_validate(table)
+        except ValidationError:
+            for key in ("where", "value"):
+                text = table.get(key) if isinstance(table, dict) else None
+                if isinstance(text, str):
+                    try:
+                        compile_expression(text)
+                    except ExpressionError as error:
+                        where = _key(("metric", number, key), raw)
+                        problems.append(Problem(where, "an SQL expression", f"{text!r}: {error}"))
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
         event = Event.model_validate(raw.get("event", {}))
@@ -267,6 +279,8 @@ def _field_types(
 
     for key in ("person", "id", "name"):
         if (name := getattr(event, key)) is not None:
+            if name == event.time:
+                problems.append(Problem(f"event.{key}", "a field other than the event's time", repr(name)))
             if types.get(name, FieldType.STRING) is not FieldType.STRING:
                 problems.append(Problem(f"event.{key}", "a string field", f"{name!r}, declared {types[name]}"))
             use({name: FieldType.STRING}, f"event.{key}")
@@ -328,6 +342,7 @@ def _problem(error: dict[str, Any], raw: Mapping[str, Any]) -> Problem:
     if error["type"] == "missing":
         return Problem(key, "a value, as this key is required", "nothing")
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("a valid list", 'a list, such as ["a", "b"]')
     message = message.replace("List should have", "a list with").replace("String should match", "a text that matches")
     if error["type"] == "value_error":
         head, sep, rest = message.partition(": expected ")

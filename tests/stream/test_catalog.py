@@ -81,7 +81,7 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         COUNT.replace('"n"', '"streamgauge_n"'),
         [('metric[0] "streamgauge_n"', "does not start with streamgauge_", "'streamgauge_n'")],
     ),
-    "name twice": (COUNT + COUNT, [("metric", "each name once", "'n'")]),
+    "name twice": (COUNT + COUNT, [('metric[1] "n".name', "each name once", "'n'")]),
     "window that is none": (COUNT + 'windows = ["1m", "1x"]', [('metric[0] "n".windows[1]', "duration", "'1x'")]),
     "window that does not divide": (COUNT + 'windows = ["7s"]', [('metric[0] "n".windows[0]', "divides", "'7s'")]),
     "window of our own": (COUNT + 'windows = ["total"]', [('metric[0] "n".windows[0]', "", "'total'")]),
@@ -121,6 +121,7 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         f'[event]\nperson = "u"\n[fields]\nu = "number"\n{COUNT}',
         [("event.person", "string", "'u', declared number")],
     ),
+    "person that is the time": (f'[event]\nperson = "time"\n{COUNT}', [("event.person", "other than", "'time'")]),
     "object and value at once": (COUNT + 'by = ["a", "a.b"]', [('metric[0] "n".by', "'a'", "'a.b'")]),
     "object and time at once": (COUNT + 'by = ["time.zone"]', [('metric[0] "n".by', "'time'", "'time.zone'")]),
     "time inside of a value": (
@@ -161,6 +162,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         'metric[0] "n".qqq',
         'metric[1] "m".value',
         'metric[2] "n".measure',
+        'metric[2] "n".name',
         "platform.timezone",
     ]
 
