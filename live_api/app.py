@@ -48,12 +48,16 @@ def create_app(
     """The application, and its hub for the server to drain."""
     latest = Latest()
     store = Store(store_url)
-    shown = frozenset(metric.name for metric in catalog.metric) | BUILTIN
+    dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
+
+    def shows(point: Point) -> bool:
+        """Whether a point is of the present catalog: a former one may have had the metric with other dimensions."""
+        return dimensions.get(point.metric) == tuple(name for name, _ in point.dimensions)
 
     async def recall() -> None:
-        latest.apply(await asyncio.to_thread(_recall, store, shown))
+        latest.apply(filter(shows, await asyncio.to_thread(_recall, store)))
 
-    feed = Feed(valkey_url, latest, recall, shown, clock=clock_ms)
+    feed = Feed(valkey_url, latest, recall, shows, platform=catalog.platform.name, clock=clock_ms)
     hub = Hub(latest, feed, clock=clock_ms, version=version, tick_ms=tick_ms)
 
     @asynccontextmanager
@@ -148,11 +152,11 @@ def _wall() -> StaticFiles | PlainTextResponse:
     return PlainTextResponse(_NO_WALL, status_code=503)
 
 
-def _recall(store: Store, shown: frozenset[str]) -> list[Point]:
-    """What each series of the present catalog last was, so that quiet ones are shown after a restart too."""
+def _recall(store: Store) -> list[Point]:
+    """What each series last was, so that quiet ones are shown after a restart too."""
     try:
         store.setup()
-        return [point for point in store.latest(0) if point.metric in shown]
+        return store.latest(0)
     except SinkError as error:
         logger.error("the store cannot be read, so only what moves is shown: %s", error)
         return []

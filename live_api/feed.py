@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from valkey.exceptions import ValkeyError
 
 from live_api.latest import Latest
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
+from sinks.records import Point
 from stream.durations import TOTAL
 from stream.plan import REJECTS
 
@@ -49,8 +50,8 @@ class Feed:
     `recall` brings back what the live stream no longer holds: it is called before the first read, and again when
     entries were trimmed away unread.
 
-    Points of metrics that are not in `shown`, such as a former catalog's, are left out. `caught_up` becomes true once
-    the live stream has been read to its end for the first time.
+    Updates of other platforms are left out, and points that `shows` refuses, such as a former catalog's. `caught_up`
+    becomes true once the live stream has been read to its end for the first time.
     """
 
     def __init__(
@@ -58,14 +59,16 @@ class Feed:
         url: str,
         latest: Latest,
         recall: Callable[[], Awaitable[None]],
-        shown: Collection[str],
+        shows: Callable[[Point], bool],
         *,
+        platform: str,
         clock: Callable[[], int],
     ) -> None:
         self._url = url
         self._latest = latest
         self._recall = recall
-        self._shown = shown
+        self._shows = shows
+        self._platform = platform
         self._clock = clock
         self._offset = _BEGINNING
         self.system = System()
@@ -120,9 +123,11 @@ class Feed:
             self.caught_up = True
 
     def _take(self, update: Update) -> None:
+        if update.platform != self._platform:
+            return
         self.arrived.set()
-        self._latest.apply(point for point in update.points if point.metric in self._shown)
-        self.system.processor_seen_ms = max(self.system.processor_seen_ms, update.at_ms)
+        self._latest.apply(filter(self._shows, update.points))
+        self.system.processor_seen_ms = max(self.system.processor_seen_ms, min(update.at_ms, self._clock()))
         for point in update.points:
             if point.watermark_ms < _UNSETTLED_MS:
                 self.system.watermark_ms = max(self.system.watermark_ms or 0, point.watermark_ms)

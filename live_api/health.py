@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from live_api.context import Context
+from live_api.feed import SILENT_AFTER_MS
+from stream.walltime import clock_ms
 
 
 def router(context: Context) -> APIRouter:
-    """`/healthz` is about the process alone; `/readyz` about everything behind it."""
+    """`/healthz` is about the process alone; `/readyz` about the live numbers: server, processor, and every stream."""
     api = APIRouter()
 
     @api.get("/healthz", summary="Whether the process answers")
@@ -27,6 +29,12 @@ def router(context: Context) -> APIRouter:
             reasons.append("Valkey is out of reach")
         if system["state"] == "processor_silent":
             reasons.append("the processor has not been heard of for 5 s")
+        if not reasons:
+            now_ms = clock_ms()
+            for stream in context.catalog.platform.streams:
+                seen_ms = system["streams"].get(stream, {}).get("seen_ms", 0)
+                if now_ms - seen_ms >= SILENT_AFTER_MS:
+                    reasons.append(f"the stream {stream} has not been read for 5 s")
         response.status_code = 503 if reasons else 200
         return {"status": "not ready" if reasons else "ready", "reasons": reasons, "system": system}
 

@@ -70,7 +70,10 @@ def router(context: Context) -> APIRouter:
         return {
             "metric": metric,
             "window": window,
-            "points": [point.to_json() for point in rows[:MAX_POINTS]],
+            # A former catalog may have had the metric with other dimensions.
+            "points": [
+                point.to_json() for point in rows[:MAX_POINTS] if [n for n, _ in point.dimensions] == found["by"]
+            ],
             "truncated": len(rows) > MAX_POINTS,
         }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valkey import exceptions
 
 from sinks.errors import Misconfigured, Retryable, SinkError
+from sinks.live import trim_half
 from sinks.records import DeadLetter, Reason
 
 if TYPE_CHECKING:
@@ -17,13 +19,16 @@ _LETTERS_A_PIPELINE = 1_000
 
 # What a server answers while it cannot write now but will: a script running, a replica being promoted, a
 # cluster moving slots, a disk that refuses snapshots. OOM and LOADING have exception classes of their own.
+logger = logging.getLogger(__name__)
+
 _PASSING = ("BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS")
 
 
 class DeadLetterSink:
     """Appends refused events to a Valkey stream, one entry each, with the fields of `DeadLetter`.
 
-    The stream keeps about the newest `maxlen` entries. The client belongs to the caller, answers bytes
+    The stream keeps about the newest `maxlen` entries, fewer when the server is full: then the older half is dropped,
+    and logged, as otherwise bad events could stop the good ones. The client belongs to the caller, answers bytes
     (`decode_responses=False`) and is not closed here.
 
     *Guarantee*: when `write` returns, every letter is in the stream, its raw bytes untouched. At least once:
@@ -53,6 +58,9 @@ class DeadLetterSink:
             except exceptions.ValkeyError as error:
                 raise self._as_sink_error(error) from error
             for answer in answers:
+                if isinstance(answer, exceptions.OutOfMemoryError):
+                    lost = trim_half(self._client, self._stream)
+                    logger.error("Valkey is full: the oldest %d dead letters were dropped to go on", lost)
                 if isinstance(answer, exceptions.ValkeyError):
                     raise self._as_sink_error(answer)
 

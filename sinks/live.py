@@ -1,7 +1,8 @@
 """The live sink: what changed each tick, on a bounded Valkey stream that every API process reads.
 
-Entry format: one field `u`, JSON: `{"t": epoch ms, "points": [[metric, window, start_ms, [[name, value], …], value,
-count, state, revision, watermark_ms], …], "status": {stream: {…}}}`; either of the last two may be missing.
+Entry format: one field `u`, JSON: `{"t": epoch ms, "platform": name, "points": [[metric, window, start_ms,
+[[name, value], …], value, count, state, revision, watermark_ms], …], "status": {stream: {…}}}`; either of the last two
+may be missing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sinks.records import Point, State
 
 LIVE_STREAM = "streamgauge:live"
 FIELD = b"u"
-_POINTS_AN_ENTRY = 5_000
+_POINTS_AN_ENTRY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,29 @@ class Update:
     points: list[Point] = field(default_factory=list)
     status: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How far each stream has been read, by stream."""
+    platform: str = ""
+    """Whose numbers these are: several platforms may share a server."""
 
 
 class LiveSink:
     """Writes updates to the live stream.
 
-    *Guarantee*: when `write` returns, every update is in the stream; the stream keeps about the last `maxlen` entries.
+    *Guarantee*: when `write` returns, every update is in the stream; the stream keeps about the last `maxlen` entries,
+    fewer when the server is full: the oldest make room, as a full server must not stop the processor.
     *Failure*: Retryable while Valkey is away, loading or full. *Cost*: 2 µs a point.
     """
 
-    def __init__(self, client: valkey.Valkey, *, stream: str = LIVE_STREAM, maxlen: int = 4_096) -> None:
+    def __init__(
+        self, client: valkey.Valkey, *, platform: str = "", stream: str = LIVE_STREAM, maxlen: int = 2_048
+    ) -> None:
         self._client = client
         self._stream = stream
+        self._platform = platform
         self._maxlen = maxlen
 
     def write(self, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]], *, now_ms: int) -> None:
         chunks = [points[at : at + _POINTS_AN_ENTRY] for at in range(0, len(points), _POINTS_AN_ENTRY)]
-        entries = [encode_update(now_ms, chunk, status) for chunk in chunks or [()]]
+        entries = [encode_update(now_ms, chunk, status, self._platform) for chunk in chunks or [()]]
         try:
             pipe = self._client.pipeline(transaction=False)
             for entry in entries:
@@ -62,11 +69,25 @@ class LiveSink:
                 continue
             if isinstance(answer, exceptions.NoPermissionError) or str(answer).startswith("WRONGTYPE"):
                 raise Misconfigured(f"live stream {self._stream}: {answer}")
+            if isinstance(answer, exceptions.OutOfMemoryError):
+                trim_half(self._client, self._stream)
             raise Retryable(f"live stream {self._stream}: {answer}")
 
 
-def encode_update(now_ms: int, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]]) -> bytes:
-    body: dict[str, Any] = {"t": now_ms}
+def trim_half(client: valkey.Valkey, stream: str) -> int:
+    """Drop the older half of a stream, which a server that is out of memory still does. Returns how many entries."""
+    try:
+        length: Any = client.xlen(stream)
+        dropped: Any = client.xtrim(stream, maxlen=length // 2, approximate=False)
+        return int(dropped)
+    except exceptions.ValkeyError:
+        return 0
+
+
+def encode_update(
+    now_ms: int, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]], platform: str = ""
+) -> bytes:
+    body: dict[str, Any] = {"t": now_ms, "platform": platform}
     if points:
         body["points"] = [
             (
@@ -107,7 +128,7 @@ def decode_update(raw: bytes) -> Update:
                 "points", ()
             )
         ]
-        update = Update(body["t"], points, body.get("status", {}))
+        update = Update(body["t"], points, body.get("status", {}), body.get("platform", ""))
         if not _sound(update):
             raise ValueError("not an update of the live stream: a field is of another type")
         return update
@@ -118,6 +139,7 @@ def decode_update(raw: bytes) -> Update:
 def _sound(update: Update) -> bool:
     return (
         type(update.at_ms) is int
+        and type(update.platform) is str
         and isinstance(update.status, dict)
         and all(isinstance(status, dict) for status in update.status.values())
         and all(

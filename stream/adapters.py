@@ -1,29 +1,24 @@
 """Our pure classes in the engine's operators and sinks. Nothing is decided here.
 
-The engine ends the whole dataflow on any exception, and in a cluster hides which: so everything that a sink may raise
-is caught, retried or logged at this boundary.
+The engine ends the whole dataflow on any exception, and in a cluster hides which: so what may raise is caught here, or
+by the writers (`stream.writers`).
 """
 
 from __future__ import annotations
 
 import logging
-import random
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from sinks.base import Sink
-from sinks.deadletter import DeadLetterSink
-from sinks.errors import Misconfigured, Rejected, Retryable
-from sinks.live import LiveSink
-from sinks.records import DeadLetter, Point, Reason
-from stream.batches import Emission, Partials, ShardBatch, Status
+from sinks.records import DeadLetter, Reason
+from stream.batches import Decoded, Emission, Fields, Partials, RawBatch, ShardBatch
+from stream.decode import Decoder
+from stream.entries import flat_bytes
 from stream.merge import Merge
 from stream.shard import Shard
 
@@ -32,7 +27,28 @@ logger = logging.getLogger(__name__)
 X = TypeVar("X")
 Clock = Callable[[], int]
 
-_LONGEST_BACKOFF_S = 5.0
+
+def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int) -> Decoded:
+    """Decode a batch; if that should ever raise, refuse the entries that make it.
+
+    An exception here would end the dataflow, and the same entry would end it again after every restart.
+    """
+    try:
+        return decoder.decode(batch, now_ms)
+    except Exception:
+        logger.exception("%s: a batch could not be decoded; looking for the entry", batch.stream)
+    good: list[tuple[bytes, Fields]] = []
+    refused: list[DeadLetter] = []
+    for entry_id, fields in batch.entries:
+        try:
+            decoder.decode(replace(batch, entries=[(entry_id, fields)]), now_ms)
+            good.append((entry_id, fields))
+        except Exception as error:
+            message = f"could not be decoded: {error!r}"
+            letter = DeadLetter(batch.stream, entry_id.decode(), 0, Reason.MALFORMED, message, flat_bytes(fields))
+            refused.append(letter)
+    decoded = decoder.decode(replace(batch, entries=good), now_ms)
+    return replace(decoded, rejects=[*decoded.rejects, *refused])
 
 
 class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes]):
@@ -127,38 +143,6 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         return ([emission] if emission.live or emission.durable else ()), StatefulBatchLogic.RETAIN
 
 
-class Patience:
-    """How long to go on with a write that fails for now: full-jitter back-off within a budget.
-
-    With a budget of None it goes on until the processor drains; after that, or when the budget is spent, the error is
-    raised, the processor ends, and restarts from its snapshot with nothing lost.
-    """
-
-    def __init__(self, name: str, draining: threading.Event, budget_s: float | None) -> None:
-        self._name = name
-        self._draining = draining
-        self._budget_s = budget_s
-
-    def __call__(self, write: Callable[[], None]) -> None:
-        started, backoff_s = time.monotonic(), 0.1
-        while True:
-            try:
-                write()
-                return
-            except Retryable as error:
-                wait_s = error.retry_after_s or random.uniform(0, backoff_s)
-                backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
-                spent = self._budget_s is not None and time.monotonic() - started + wait_s > self._budget_s
-                if spent or self._draining.is_set():
-                    logger.error("%s: giving up: %s", self._name, error)
-                    raise
-                logger.warning("%s: trying again in %.1f s: %s", self._name, wait_s, error)
-                self._draining.wait(wait_s)
-            except Misconfigured as error:
-                logger.critical("%s: %s", self._name, error)
-                raise
-
-
 class _Writer(StatelessSinkPartition[X]):
     def __init__(self, write: Callable[[list[X]], None]) -> None:
         self._write = write
@@ -175,46 +159,3 @@ class CallSink(DynamicSink[X]):
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Writer[X]:
         return _Writer(self._write)
-
-
-def live_writer(sink: LiveSink, patience: Patience, clock: Clock) -> Callable[[list[Emission | Status]], None]:
-    """Points of every emission and the streams' status, as one entry for each call."""
-
-    def write(items: list[Emission | Status]) -> None:
-        points: list[Point] = []
-        status: dict[str, dict[str, Any]] = {}
-        for item in items:
-            if isinstance(item, Emission):
-                points.extend(item.live)
-            else:
-                status[item.stream] = asdict(item)
-        if points or status:
-            patience(lambda: sink.write(points, status, now_ms=clock()))
-
-    return write
-
-
-def durable_writer(
-    name: str, sink: Sink, patience: Patience, refuse: Callable[[Sequence[DeadLetter]], None]
-) -> Callable[[list[Emission]], None]:
-    """Points for a database; what it will never take goes to `refuse`."""
-
-    def write(items: list[Emission]) -> None:
-        points = [point for item in items for point in item.durable]
-        if not points:
-            return
-        try:
-            patience(lambda: sink.write(points))
-        except Rejected as error:
-            logger.error("%s refused %d points: %s", name, len(error.lines), error)
-            refuse([DeadLetter(name, "", 0, Reason.BAD_TYPE, str(error), line) for line in error.lines])
-
-    return write
-
-
-def deadletter_writer(sink: DeadLetterSink, patience: Patience) -> Callable[[Sequence[DeadLetter]], None]:
-    def write(items: Sequence[DeadLetter]) -> None:
-        if items:
-            patience(lambda: sink.write(items))
-
-    return write

@@ -17,7 +17,7 @@ from sinks.records import DeadLetter, Reason
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, Fields, Origin, RawBatch, Status
 from stream.convert import CONVERTERS, Bad, times_of
-from stream.entries import elements_one_by_one, entry_time_ms, flat_bytes, json_field
+from stream.entries import MAX_ELEMENTS, elements_one_by_one, entry_time_ms, flat_bytes, json_field
 from stream.plan import Plan
 from stream.shape import ACCEPTED, TIME_ACCEPTED, nested, struct_of
 
@@ -126,6 +126,8 @@ class Decoder:
                 raise _Refused(Reason.MALFORMED, f"batch: expected a JSON array of events: {error}") from None
         if not elements:
             raise _Refused(Reason.MALFORMED, "batch: expected at least one event, found an empty array")
+        if len(elements) > MAX_ELEMENTS:
+            raise _Refused(Reason.TOO_LARGE, f"batch: expected at most {MAX_ELEMENTS} events, found {len(elements)}")
         return elements
 
     def _check_size(self, size: int) -> None:

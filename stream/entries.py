@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from stream.batches import Fields
 
+MAX_ELEMENTS = 10_000
+"""An entry with more events is refused whole: a letter for each could stop everything else."""
 _LATEST_MS = 1 << 48
 """Later than any clock (the year 10889), and small enough for every sum that follows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,10 @@ from bytewax.run import cli_main
 
 from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
+from sinks.errors import SinkError
 from sinks.live import LiveSink
 from sinks.records import DeadLetter
-from stream.adapters import (
-    CallSink,
-    MergeLogic,
-    Patience,
-    ShardLogic,
-    deadletter_writer,
-    durable_writer,
-    live_writer,
-)
+from stream.adapters import CallSink, MergeLogic, ShardLogic, decode_safely
 from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch, Status
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms
@@ -35,6 +29,7 @@ from stream.reader import ClientFactory
 from stream.shard import Shard
 from stream.source import ValkeySource
 from stream.walltime import clock_ms
+from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
 
 RECOVERY_PARTITIONS = 16
 """Fixed for the life of a recovery directory: the most workers that can ever share it."""
@@ -55,6 +50,8 @@ class Parts:
     """Set it to end the run with everything committed."""
     shards: int = 1
     tick_ms: int = 100
+    retired: tuple[str, ...] = ()
+    """Streams of earlier catalogs that the recovery directory still knows."""
     trim: bool = False
     """Whether entries that can never be needed again are trimmed from the streams."""
     patience_s: float | None = 60.0
@@ -68,11 +65,13 @@ def build(parts: Parts) -> Dataflow:
     decoder = Decoder(plan)
     enricher = Enricher(plan, parts.pseudonyms, parts.shards)
     cubes = {cube.key: cube for cube in plan.all_cubes}
-    source = ValkeySource(parts.connect, plan.streams, clock=clock, draining=parts.draining, trim=parts.trim)
+    source = ValkeySource(
+        parts.connect, plan.streams, clock=clock, draining=parts.draining, trim=parts.trim, retired=parts.retired
+    )
     refuse = deadletter_writer(parts.deadletter, Patience("deadletter", parts.draining, None))
 
     def decode(batch: RawBatch) -> Decoded:
-        return decoder.decode(batch, clock())
+        return decode_safely(decoder, batch, clock())
 
     def split(batch: Decoded) -> list[tuple[str, ShardBatch]]:
         return [(str(part.shard), part) for part in enricher.split(batch)]
@@ -111,15 +110,24 @@ def build(parts: Parts) -> Dataflow:
 
 
 def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
-    """Run until `parts.draining` is set and a last snapshot is committed."""
+    """Run until `parts.draining` is set and a last snapshot is committed. Raises what a sink raised for good."""
     if not recovery.exists():
-        recovery.mkdir(parents=True)
-        init_db_dir(recovery, RECOVERY_PARTITIONS)
-    cli_main(
-        build(parts),
-        epoch_interval=snapshot_every,
-        recovery_config=RecoveryConfig(recovery, timedelta(0)),
-    )
+        # Made aside and renamed: half a directory would be refused for ever after.
+        made = recovery.with_suffix(".new")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        init_db_dir(made, RECOVERY_PARTITIONS)
+        made.rename(recovery)
+    try:
+        cli_main(build(parts), epoch_interval=snapshot_every, recovery_config=RecoveryConfig(recovery, timedelta(0)))
+    except Exception as error:
+        # The engine wraps what a sink raises in errors of its own.
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, SinkError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def _by_cube(item: tuple[str, Partials | DeadLetter]) -> list[tuple[str, Partials]]:

@@ -15,7 +15,7 @@ from stream.clock import END_MS, NEVER_MS
 from stream.plan import CubePlan, MetricPlan
 from stream.rows import RowTable, pack, series_of, window_of
 from stream.series import Series
-from stream.shard import unpack_state
+from stream.snapshots import unpack_state
 
 STATE_VERSION = 1
 DURABLE_EVERY_MS = 1_000

@@ -25,6 +25,8 @@ class Pipeline:
 
     def __init__(self, plan: Plan, pseudonyms: Pseudonyms, *, shards: int = 1, whole_input: bool = False) -> None:
         self._whole_input = whole_input
+        self.fields_seen: set[str] = set()
+        """Fields for which any event had a value."""
         self._decoder = Decoder(plan)
         self._enricher = Enricher(plan, pseudonyms, shards)
         self._shards = [Shard(plan, number) for number in range(shards)]
@@ -34,6 +36,9 @@ class Pipeline:
         """Count a batch. Returns what was refused."""
         decoded = self._decoder.decode(batch, now_ms)
         refused = list(decoded.rejects)
+        for name in decoded.frame.columns:
+            if name not in self.fields_seen and decoded.frame[name].null_count() < decoded.frame.height:
+                self.fields_seen.add(name)
         for shard, part in zip(self._shards, self._enricher.split(decoded), strict=True):
             refused.extend(shard.add(replace(part, max_event_ms=None) if self._whole_input else part))
         return refused

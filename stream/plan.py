@@ -23,7 +23,8 @@ EVENTS = f"{RESERVED_PREFIX}events"
 """Built-in metric: events that were counted."""
 REJECTS = f"{RESERVED_PREFIX}rejects"
 """Built-in metric: events that were refused, by reason."""
-BUILTIN = frozenset({EVENTS, REJECTS})
+BUILTIN: Mapping[str, tuple[str, ...]] = {EVENTS: (), REJECTS: ("reason",)}
+"""Their dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,9 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     for metric in metrics:
         planned = _metric(metric, conditions, values, types)
         by = tuple(metric.by)
-        key = f"{','.join(by)}|{metric.max_series}"
+        # The limit is no part of the key unless it must be: raising it must not make the counts start anew.
+        several = len({other.max_series for other in metrics if tuple(other.by) == by}) > 1
+        key = f"{','.join(by)}|{metric.max_series}" if several else ",".join(by)
         cubes.setdefault(key, (by, metric.max_series, []))[2].append(planned)
     rejects = Metric.model_construct(
         name=REJECTS, measure="count", by=["reason"], windows=["1m", "1d", TOTAL], max_series=100
@@ -133,7 +136,7 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         conditions=tuple(compile_expression(text) for text in conditions),
         values=tuple(compile_expression(text) for text in values),
         cubes=tuple(CubePlan(key, by, max_series, tuple(planned)) for key, (by, max_series, planned) in cubes.items()),
-        rejects=CubePlan("reason|rejects", ("reason",), 100, (_metric(rejects, {}, {}, {}),)) if builtin else None,
+        rejects=CubePlan("streamgauge|rejects", ("reason",), 100, (_metric(rejects, {}, {}, {}),)) if builtin else None,
     )
 
 

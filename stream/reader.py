@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 from typing import Any
@@ -27,6 +28,7 @@ _BLOCK_MS = 1_000
 _GATHER_S = 0.03
 """Rest after a read that reached the end: many small batches cost far more than few larger ones."""
 _QUEUED_BATCHES = 4
+_RECENT = 10_000
 _REPORT_EVERY_MS = 1_000
 _TRIM_EVERY_S = 5.0
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
@@ -53,6 +55,8 @@ class StreamReader:
         self._trim_below: str | None = None
         self._trimmed_at_s = 0.0
         self._reported_at_ms = 0
+        self._recent: deque[bytes] = deque(maxlen=_RECENT)
+        """Ids of the last entries read: what tells a server that lost some from a stream that was made anew."""
         self._stopped = threading.Event()
         self._queue: Queue[RawBatch] = Queue(_QUEUED_BATCHES)
         self._thread = threading.Thread(target=self._run, name=f"read {stream}", daemon=True)
@@ -104,7 +108,13 @@ class StreamReader:
                 return
             raise
         last = _text(info["last-generated-id"])
-        if _order(last) < _order(self._offset):
+        if _order(last) >= _order(self._offset):
+            return
+        if last.encode() in self._recent:
+            # A server that lost its latest writes, in a failover or a crash, and not a new stream.
+            logger.error("%s lost its entries after %s; reading on from there", self._stream, last)
+            self._offset = last
+        else:
             logger.error("%s was recreated (its last id is %s): reading from its beginning", self._stream, last)
             self._offset = BEGINNING
 
@@ -126,6 +136,7 @@ class StreamReader:
             return
         if entries:
             self._offset = _text(entries[-1][0])
+            self._recent.extend(entry_id for entry_id, _ in entries)
             if caught_up:
                 self._stopped.wait(_GATHER_S)
         if self._trim and self._trim_below and time.monotonic() - self._trimmed_at_s >= _TRIM_EVERY_S:

@@ -8,21 +8,18 @@ import polars as pl
 
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Partials, ShardBatch, State
+from stream.batches import Partials, ShardBatch
 from stream.clock import NEVER_MS, Watermark
 from stream.entries import entry_time_ms
 from stream.evaluate import Evaluation
 from stream.panes import Contribution, Notice, Panes
 from stream.plan import Plan
+from stream.snapshots import unpack_state
 
 STATE_VERSION = 1
 _UNKNOWN = ("0-0", 0, b"")
 _FOLD_ROWS = 10_000
 """So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
-
-
-class StateError(ValueError):
-    """A snapshot that this version cannot read."""
 
 
 class Shard:
@@ -129,16 +126,3 @@ class Shard:
         # A window that has expired must not come back with only these in it.
         times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
         self._panes[self._plan.rejects.key].add(frame, times, [Contribution(None, None)])
-
-
-def unpack_state(snapshot: bytes, version: int) -> State:
-    """Decode a snapshot. Raises StateError when it is of another version, or is none."""
-    try:
-        state = msgspec.msgpack.decode(snapshot)
-        found = state["version"]
-    except (msgspec.DecodeError, TypeError, KeyError) as error:
-        raise StateError(f"not a snapshot: {error}") from error
-    if found != version:
-        raise StateError(f"expected a snapshot of version {version}, found version {found}")
-    assert isinstance(state, dict)
-    return state

@@ -12,6 +12,7 @@ from stream.batches import RawBatch
 from stream.reader import BEGINNING, ClientFactory, StreamReader
 
 _POLL = timedelta(milliseconds=10)
+_RETIRED_POLL = timedelta(seconds=5)
 
 
 class ValkeySource(FixedPartitionedSource[RawBatch, str]):
@@ -21,7 +22,8 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
     is away. *Parallelism*: one partition for each stream.
 
     `draining` is set by whoever wants the dataflow to end: each partition stops reading, waits for a snapshot to be
-    committed, and then ends the run with exit status 0.
+    committed, and then ends the run with exit status 0. `retired` are streams that an earlier catalog named: the engine
+    insists on a partition for each that is in the snapshot, and their offsets are kept for the day they come back.
     """
 
     def __init__(
@@ -32,7 +34,9 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         clock: Callable[[], int],
         draining: threading.Event,
         trim: bool = False,
+        retired: tuple[str, ...] = (),
     ) -> None:
+        self._retired = retired
         self._connect = connect
         self._streams = streams
         self._clock = clock
@@ -40,9 +44,11 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         self._trim = trim
 
     def list_parts(self) -> list[str]:
-        return list(self._streams)
+        return [*self._streams, *self._retired]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _Partition:
+    def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _Partition | _Retired:
+        if for_part in self._retired:
+            return _Retired(resume_state or BEGINNING)
         reader = StreamReader(self._connect, for_part, resume_state or BEGINNING, clock=self._clock, trim=self._trim)
         return _Partition(reader, resume_state or BEGINNING, self._draining)
 
@@ -87,3 +93,19 @@ class _Partition(StatefulSourcePartition[RawBatch, str]):
 
     def close(self) -> None:
         self._reader.stop()
+
+
+class _Retired(StatefulSourcePartition[RawBatch, str]):
+    """A stream that the catalog no longer names: not read, its offset kept."""
+
+    def __init__(self, offset: str) -> None:
+        self._offset = offset
+
+    def next_batch(self) -> list[RawBatch]:
+        return []
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _RETIRED_POLL
+
+    def snapshot(self) -> str:
+        return self._offset

@@ -9,6 +9,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import valkey
 
 from sinks.base import Sink
@@ -58,12 +59,13 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
         plan=plan,
         pseudonyms=Pseudonyms(person_key(settings, state)),
         connect=connect,
-        live=LiveSink(client),
+        live=LiveSink(client, platform=catalog.platform.name),
         deadletter=DeadLetterSink(client),
         databases=databases,
         draining=draining,
         tick_ms=settings.tick_ms,
         trim=trim,
+        retired=_retired(state / "streams.json", plan.streams),
     )
     try:
         for database in databases.values():
@@ -73,12 +75,24 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
         logger.critical("%s", error)
         return EXIT_CONFIGURATION
     except SinkError as error:
-        logger.error("stopping, to start again from the last snapshot: %s", error)
-        return 1
+        # When told to stop, going back to the last snapshot is an orderly end too: nothing is lost by it.
+        logger.error("ending at the last snapshot: %s", error)
+        return 0 if draining.is_set() else 1
     finally:
         for database in databases.values():
             database.close()
     return 0
+
+
+def _retired(path: Path, streams: tuple[str, ...]) -> tuple[str, ...]:
+    """Streams that were read with this state before and are not now; `path` remembers all there ever were."""
+    known: list[str] = orjson.loads(path.read_bytes()) if path.exists() else []
+    ever = list(dict.fromkeys([*known, *streams]))
+    if ever != known:
+        written = path.with_suffix(".new")
+        written.write_bytes(orjson.dumps(ever))
+        written.rename(path)
+    return tuple(name for name in ever if name not in streams)
 
 
 def _drain_on_signal(draining: threading.Event) -> None:

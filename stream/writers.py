@@ -1,0 +1,102 @@
+"""Writing to sinks from the dataflow: how long to go on trying, and what becomes of what is refused.
+
+No engine here. Everything that a sink may raise is retried, dead-lettered or logged before it can end the dataflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sinks.base import Sink
+from sinks.deadletter import DeadLetterSink
+from sinks.errors import Misconfigured, Rejected, Retryable
+from sinks.live import LiveSink
+from sinks.records import DeadLetter, Point, Reason
+from stream.batches import Emission, Status
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], int]
+
+_LONGEST_BACKOFF_S = 5.0
+
+
+class Patience:
+    """How long to go on with a write that fails for now: full-jitter back-off within a budget.
+
+    With a budget of None it goes on until the processor drains; after that, or when the budget is spent, the error is
+    raised, the processor ends, and restarts from its snapshot with nothing lost.
+    """
+
+    def __init__(self, name: str, draining: threading.Event, budget_s: float | None) -> None:
+        self._name = name
+        self._draining = draining
+        self._budget_s = budget_s
+
+    def __call__(self, write: Callable[[], None]) -> None:
+        started, backoff_s = time.monotonic(), 0.1
+        while True:
+            try:
+                write()
+                return
+            except Retryable as error:
+                wait_s = error.retry_after_s or random.uniform(0, backoff_s)
+                backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
+                spent = self._budget_s is not None and time.monotonic() - started + wait_s > self._budget_s
+                if spent or self._draining.is_set():
+                    logger.error("%s: giving up: %s", self._name, error)
+                    raise
+                logger.warning("%s: trying again in %.1f s: %s", self._name, wait_s, error)
+                self._draining.wait(wait_s)
+            except Misconfigured as error:
+                logger.critical("%s: %s", self._name, error)
+                raise
+
+
+def live_writer(sink: LiveSink, patience: Patience, clock: Clock) -> Callable[[list[Emission | Status]], None]:
+    """Points of every emission and the streams' status, as one entry for each call."""
+
+    def write(items: list[Emission | Status]) -> None:
+        points: list[Point] = []
+        status: dict[str, dict[str, Any]] = {}
+        for item in items:
+            if isinstance(item, Emission):
+                points.extend(item.live)
+            else:
+                status[item.stream] = asdict(item)
+        if points or status:
+            patience(lambda: sink.write(points, status, now_ms=clock()))
+
+    return write
+
+
+def durable_writer(
+    name: str, sink: Sink, patience: Patience, refuse: Callable[[Sequence[DeadLetter]], None]
+) -> Callable[[list[Emission]], None]:
+    """Points for a database; what it will never take goes to `refuse`."""
+
+    def write(items: list[Emission]) -> None:
+        points = [point for item in items for point in item.durable]
+        if not points:
+            return
+        try:
+            patience(lambda: sink.write(points))
+        except Rejected as error:
+            logger.error("%s refused %d points: %s", name, len(error.lines), error)
+            refuse([DeadLetter(name, "", 0, Reason.BAD_TYPE, str(error), line) for line in error.lines])
+
+    return write
+
+
+def deadletter_writer(sink: DeadLetterSink, patience: Patience) -> Callable[[Sequence[DeadLetter]], None]:
+    def write(items: Sequence[DeadLetter]) -> None:
+        if items:
+            patience(lambda: sink.write(items))
+
+    return write
