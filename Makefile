@@ -16,6 +16,7 @@ $(UV):
 # uv leaves its own program alone with --inexact, as it is no dependency of the project. It builds the wallboard too,
 # when the sources or the output have changed (pyproject.toml, cache-keys).
 setup: $(UV)
+	@test -d live_api/static || echo "setting up in .venv and building the wallboard: about half a minute, once"
 	@$(UV) sync --frozen --inexact --quiet
 
 demo: setup  # everything, with a simulated community as producer, on http://127.0.0.1:8000/

@@ -50,7 +50,9 @@ def up(
         str | None,
         typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one."),
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Port of the wallboard and API [8000].")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port of the wallboard and API [8000].")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
     state: StateOption = None,
     rate: Annotated[float, typer.Option("--rate", help="Events a second of the demo, averaged over a week.")] = 100.0,
@@ -91,8 +93,8 @@ def run(
 
     _, loaded = _catalog(catalog)
     settings = _settings(state=state)
-    own_state = state_of(settings.state, loaded)
-    own_state.mkdir(parents=True, exist_ok=True)
+    own_state = _state(settings, loaded)
+    _valkey_url(settings)
     try:
         status = run_processor(loaded, settings, own_state, trim=trim)
     except (Misconfigured, SettingsError) as error:
@@ -105,7 +107,9 @@ def run(
 @app.command()
 def serve(
     catalog: CatalogOption,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on [8000].")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on [8000].")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
     state: StateOption = None,
 ) -> None:
@@ -120,8 +124,7 @@ def serve(
 
     _, loaded = _catalog(catalog)
     settings = _settings(port=port, host=host, state=state)
-    own_state = state_of(settings.state, loaded)
-    own_state.mkdir(parents=True, exist_ok=True)
+    own_state = _state(settings, loaded)
     try:
         check_port_free(settings.host, settings.port, "--port")
     except PortTaken as error:
@@ -154,7 +157,7 @@ def check(
         try:
             loaded = load(find_catalog(name))
         except CatalogError as error:
-            typer.echo(str(error), err=True)
+            typer.echo(f"{error}{_ready(find_catalog(name))}", err=True)
             valid = False
             continue
         fields = ", ".join(f"{field} {kind}" for field, kind in loaded.field_types.items())
@@ -219,19 +222,20 @@ def compute(
     how many events were refused, and why, to standard error.
     """
     from streamgauge.compute import compute as work_out
-    from streamgauge.compute import report_refused, write_ndjson, write_parquet
+    from streamgauge.compute import report_refused, report_silence, write_ndjson, write_parquet
     from streamgauge.files import FileError
     from streamgauge.settings import person_key
 
     _, loaded = _catalog(catalog)
     settings = _settings(state=state)
     try:
-        key = person_key(settings, state_of(settings.state, loaded))
-        points, refused = work_out(loaded, files, key, quiet=quiet)
+        key = person_key(settings, state_of(settings.state, loaded), make=False)
+        points, refused, unseen = work_out(loaded, files, key, quiet=quiet)
     except (FileError, SettingsError, OSError) as error:
         _fail(str(error))
     if not quiet:
-        report_refused(refused)
+        report_refused(refused, sys.stderr)
+        report_silence(points, unseen, sys.stderr)
     try:
         if out is None:
             write_ndjson(points, sys.stdout.buffer)
@@ -311,26 +315,41 @@ def _catalog(name: str) -> tuple[Path, Catalog]:
     try:
         return path, load(path)
     except CatalogError as error:
-        ready = "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
-        _fail(f"{error}{ready}")
+        _fail(f"{error}{_ready(path)}", EXIT_CONFIGURATION)
+
+
+def _ready(path: Path) -> str:
+    """What else there is, for somebody who named a catalog that is not there."""
+    return "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
 
 
 def _settings(**overrides: Any) -> Settings:
     try:
         settings = read_settings(**overrides)
     except SettingsError as error:
-        _fail(str(error))
+        _fail(str(error), EXIT_CONFIGURATION)
     logging.getLogger().setLevel(settings.log_level.upper())
     return settings
 
 
+def _state(settings: Settings, catalog: Catalog) -> Path:
+    state = state_of(settings.state, catalog)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"{state}: cannot be made: {error.strerror}; choose another place with --state", EXIT_CONFIGURATION)
+    return state
+
+
 def _valkey_url(settings: Settings) -> str:
     if settings.valkey_url is None:
-        _fail("VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)")
+        message = "VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)"
+        _fail(message, EXIT_CONFIGURATION)
     try:
         parse_url(settings.valkey_url)
     except ValueError as error:
-        _fail(f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}")
+        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
+        _fail(message, EXIT_CONFIGURATION)
     return settings.valkey_url
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +25,9 @@ _BATCH = 5_000
 
 def compute(
     catalog: Catalog, paths: list[Path], key: bytes, *, quiet: bool = False
-) -> tuple[list[Point], list[DeadLetter]]:
-    """Final points of the catalog over all events of the files, by metric, window, start and series.
+) -> tuple[list[Point], list[DeadLetter], set[str]]:
+    """Final points of the catalog over all events of the files, by metric, window, start and series; what was refused;
+    and the fields that no event had.
 
     Files are whole, so nothing in them is too late, whatever their order. Raises FileError for a file that cannot be
     read.
@@ -39,7 +39,10 @@ def compute(
         for batch in _batches(paths, plan.streams[0], bar.advance):
             refused.extend(pipeline.add(batch, clock_ms()))
         points = pipeline.finish(clock_ms()).live
-    return sorted(points, key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions)), refused
+    points.sort(key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions))
+    # People and ids may well be missing; what a metric reads is there for some event, or misspelt.
+    read = set(plan.fields) - {plan.event.person, plan.event.id, plan.event.name}
+    return points, refused, read - pipeline.fields_seen
 
 
 def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
@@ -75,11 +78,19 @@ def write_parquet(points: list[Point], path: Path) -> None:
     frame.with_columns(pl.col("start").cast(pl.Datetime("ms", "UTC"))).write_parquet(path)
 
 
-def report_refused(refused: list[DeadLetter], out: IO[str] = sys.stderr) -> None:
+def report_refused(refused: list[DeadLetter], out: IO[str]) -> None:
     """Say on `out` how many events were refused and why, with the first of each reason."""
     for reason, count in Counter(letter.reason for letter in refused).most_common():
         first = next(letter for letter in refused if letter.reason is reason)
         out.write(f"refused {count} as {reason}: line {first.entry_id.partition('-')[2]}: {first.message}\n")
+
+
+def report_silence(points: list[Point], unseen: set[str], out: IO[str]) -> None:
+    """Say on `out` what a misspelt catalog or the wrong file would otherwise say by silence."""
+    if unseen:
+        out.write(f"no event has a value for: {', '.join(sorted(unseen))}\n")
+    if not points:
+        out.write("no points: no event counted for any metric\n")
 
 
 def _batches(paths: list[Path], stream: str, advance: Callable[[int, int, int], None]) -> Iterator[RawBatch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 # The package has no public name for the path of its server; a test holds it to this one.
@@ -40,12 +41,20 @@ def check_port_free(host: str, port: int, option: str) -> None:
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; see {option}") from error
 
 
-def pick_valkey_port() -> int:
-    """The usual port if it is free, so that every client's defaults fit; else any free one."""
-    try:
-        check_port_free("127.0.0.1", USUAL_PORT, "")
-    except PortTaken:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-    return USUAL_PORT
+def pick_valkey_port(remembered: Path) -> int:
+    """The port of the last time if it is free, so that producers find it again; else the usual one, else any.
+
+    `remembered` is the file that holds it.
+    """
+    candidates = [USUAL_PORT, 0]
+    with suppress(OSError, ValueError):
+        candidates.insert(0, int(remembered.read_text()))
+    for port in candidates:
+        with suppress(PortTaken), socket.socket() as probe:
+            check_port_free("127.0.0.1", port, "")
+            if port == 0:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            remembered.write_text(str(port))
+            return port
+    raise PortTaken("no port is free on 127.0.0.1 for the embedded Valkey server")

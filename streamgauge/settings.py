@@ -65,14 +65,19 @@ def read_settings(**overrides: object) -> Settings:
         raise SettingsError("\n".join(lines)) from None
 
 
-def person_key(settings: Settings, state: Path) -> bytes:
-    """The key of the pseudonyms: the one that is set, else the one in `state`, made on first use."""
+def person_key(settings: Settings, state: Path, *, make: bool = True) -> bytes:
+    """The key of the pseudonyms: the one that is set, else the one in `state`, made there on first use.
+
+    Without `make` nothing is written: where there is no key yet, any will do for this once.
+    """
     if settings.person_key is not None:
         key = settings.person_key.get_secret_value().encode()
         if len(key) < 16:
             raise SettingsError(f"STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found {len(key)}")
         return key
     path = state / "person.key"
+    if not path.exists() and not make:
+        return secrets.token_bytes(32)
     if not path.exists():
         state.mkdir(parents=True, exist_ok=True)
         # Private from the start, and there only once it is whole: two processes may arrive here together.

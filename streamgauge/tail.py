@@ -10,6 +10,7 @@ import valkey
 
 from sinks.live import FIELD, LIVE_STREAM, decode_update
 from sinks.records import Point, iso
+from stream.durations import TOTAL
 
 _BLOCK_MS = 500
 
@@ -32,7 +33,8 @@ def tail(
             except (ValueError, KeyError):
                 continue
             for point in points:
-                if metric is None or point.metric == metric:
+                # The window that never closes would say the same again and again, dated 1970.
+                if (metric is None or point.metric == metric) and point.window != TOTAL:
                     out.write(orjson.dumps(point.to_json()).decode() if as_json else line(point))
                     out.write("\n")
         out.flush()

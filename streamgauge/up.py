@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import valkey
 from valkey.exceptions import ValkeyError
@@ -104,11 +105,15 @@ def _watch(children: list[Child], stopping: threading.Event) -> int:
 def _server(settings: Settings, state: Path) -> tuple[Child | None, str]:
     """The embedded server and its address, or no server and the address that is set."""
     if settings.valkey_url is not None:
+        try:
+            valkey.Valkey.from_url(settings.valkey_url, socket_timeout=2, socket_connect_timeout=2).ping()
+        except (ValkeyError, ValueError) as error:
+            raise UpError(f"VALKEY_URL is set, but {error}; unset it to have a server started here") from None
         logger.warning("VALKEY_URL is set: using that server, starting none")
         return None, settings.valkey_url
     data = state / "valkey"
     data.mkdir(exist_ok=True)
-    port = pick_valkey_port()
+    port = pick_valkey_port(state / "valkey.port")
     # The child keeps the file open for as long as it lives.
     output = (state / "valkey.log").open("ab")
     return Child("valkey", server_command(port, data), dict(os.environ), output), f"valkey://127.0.0.1:{port}/0"
@@ -119,8 +124,11 @@ def _await_server(server: Child, url: str, stopping: threading.Event) -> None:
     deadline_s = time.monotonic() + _SERVER_START_S
     while not stopping.is_set():
         try:
-            client.ping()
-            return
+            about: Any = client.info("server")
+            if server.process is not None and about.get("process_id") == server.process.pid:
+                return
+            if not server.running:
+                raise UpError("another program took the embedded Valkey server's port; try again")
         except ValkeyError:
             if not server.running:
                 raise UpError("the embedded Valkey server ended at once; its log is in the state directory") from None

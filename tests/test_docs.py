@@ -61,7 +61,9 @@ def test_every_key_of_the_catalog_is_documented() -> None:
 def test_every_route_is_documented(tmp_path_factory: pytest.TempPathFactory) -> None:
     catalog = parse('[[metric]]\nname = "n"\nmeasure = "count"\n')
     directory = tmp_path_factory.mktemp("docs")
-    api, _ = create_app(catalog, valkey_url="valkey://127.0.0.1:1", store_url=f"sqlite:///{directory}/x.db", version="0")
+    api, _ = create_app(
+        catalog, valkey_url="valkey://127.0.0.1:1", store_url=f"sqlite:///{directory}/x.db", version="0"
+    )
     text = _text("README.md")
     paths = [path for path in api.openapi()["paths"]]
     assert paths

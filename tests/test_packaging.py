@@ -22,8 +22,7 @@ LEFT_BY_HAND = "left_by_hand.txt"
 
 def build(kind: str, source: Path, into: Path) -> Path:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not installed")
+    assert uv is not None, "uv is not installed; `make setup` installs it"
     done = subprocess.run(
         [uv, "build", f"--{kind}", "--out-dir", str(into), "--python", sys.executable, str(source)],
         capture_output=True,

@@ -15,7 +15,7 @@ import pytest
 
 from sinks.records import DeadLetter, Point, Reason, State
 from stream.catalog import parse
-from streamgauge.compute import compute, report_refused, write_ndjson, write_parquet
+from streamgauge.compute import compute, report_refused, report_silence, write_ndjson, write_parquet
 from streamgauge.files import FileError
 
 from .conftest import CATALOG, Command
@@ -53,7 +53,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def work_out(*paths: Path) -> list[Point]:
-    points, refused = compute(SHOP, list(paths), KEY, quiet=True)
+    points, refused, _ = compute(SHOP, list(paths), KEY, quiet=True)
     assert refused == []
     return points
 
@@ -115,7 +115,7 @@ def test_refused_events_are_given_back_with_their_reason(tmp_path: Path) -> None
             ]
         )
     )
-    points, refused = compute(SHOP, [path], KEY, quiet=True)
+    points, refused, _ = compute(SHOP, [path], KEY, quiet=True)
     assert sum(p.value for p in points if (p.metric, p.window) == ("orders", "1d")) == 2  # type: ignore[misc]
     assert Counter(letter.reason for letter in refused) == {
         Reason.MALFORMED: 2,
@@ -209,3 +209,15 @@ def test_the_command_prints_points_and_reports_what_was_refused(
     assert [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()] == points
     assert command("compute", path, "-c", catalog_path, "-o", "out.parquet", "-q").returncode == 0
     assert pl.read_parquet(tmp_path / "out.parquet").height == len(points)
+
+
+def test_silence_is_explained(tmp_path: Path) -> None:
+    """A misspelt field gives no error, as any event may lack a field; but nobody should have to guess."""
+    misspelt = parse('[[metric]]\nname = "n"\nmeasure = "sum"\nvalue = "ponits"\nwhere = "kind = \'x\'"\n')
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"kind": "x", "points": 1}\n')
+    points, refused, unseen = compute(misspelt, [path], KEY, quiet=True)
+    assert (points, refused, unseen) == ([], [], {"ponits"})
+    out = io.StringIO()
+    report_silence(points, unseen, out)
+    assert out.getvalue() == "no event has a value for: ponits\nno points: no event counted for any metric\n"

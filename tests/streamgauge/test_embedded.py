@@ -55,14 +55,20 @@ def test_an_address_that_is_not_ours_is_named(host: str) -> None:
         check_port_free(host, 8000, "--port")
 
 
-def test_the_usual_port_when_it_is_free_else_another(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_port_when_it_is_free_else_another_and_that_one_again(
+    taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded, "USUAL_PORT", taken)
-    other = pick_valkey_port()
+    other = pick_valkey_port(tmp_path / "port")
     assert other != taken
     check_port_free("127.0.0.1", other, "")
     usual = free_port()
     monkeypatch.setattr(embedded, "USUAL_PORT", usual)
-    assert pick_valkey_port() == usual
+    assert pick_valkey_port(tmp_path / "another") == usual
+    # Producers find it where it was the last time, also when the usual port has become free.
+    assert pick_valkey_port(tmp_path / "port") == other
+    (tmp_path / "port").write_text("no port")
+    assert pick_valkey_port(tmp_path / "port") == usual
 
 
 def test_the_server_of_the_package_is_an_executable_that_keeps_its_data_and_refuses_when_full(tmp_path: Path) -> None:
