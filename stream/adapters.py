@@ -16,9 +16,9 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from sinks.records import DeadLetter, Reason
-from stream.batches import Decoded, Emission, Fields, Partials, RawBatch, ShardBatch
+from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch
 from stream.decode import Decoder
-from stream.entries import flat_bytes
+from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
 from stream.shard import Shard
 

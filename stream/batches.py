@@ -9,12 +9,8 @@ import polars as pl
 
 from sinks.records import DeadLetter, Point, Reason
 from stream.arrays import Floats, Ints
-
-Fields = list[bytes]
-"""An entry's fields as Valkey sends them: name, value, name, value …"""
-
-Origin = tuple[str, int, bytes]
-"""Where an event came from: entry id, position in the entry, bytes as they came."""
+from stream.entries import Fields
+from stream.origins import Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class Decoded:
     stream: str
     frame: pl.DataFrame
     time_ms: Ints
-    origins: list[Origin]
+    origins: Origins
     rejects: list[DeadLetter]
     caught_up: bool
     read_at_ms: int
@@ -74,8 +70,10 @@ class ShardBatch:
     stream: str
     frame: pl.DataFrame
     time_ms: Ints
-    origins: dict[int, Origin]
-    """Rows that could be too late, and so may have to be dead-lettered, with where they came from."""
+    late_rows: Ints
+    """Rows that could be too late, and so may have to be dead-lettered (k), in rising order."""
+    origins: Origins
+    """Where those came from (k)."""
     max_event_ms: int | None
     """Latest event time in the whole batch, not only in this shard's part."""
     caught_up: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import polars as pl
 from sinks.records import Reason
 from stream.arrays import Ints
 from stream.expressions import FieldType
+from stream.usual_times import usual_times
 
-_USUAL_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$"
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 
@@ -83,9 +84,8 @@ def scalar_text(value: bool | int | float) -> str:
     """A JSON scalar as text: `true`, `200` also for 200.0, `1.5`."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
-        return str(int(value))
-    return str(value)
+    # All digits, never an exponent, as Polars writes them.
+    return f"{Decimal(repr(value)):f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _shown(value: Any) -> str:
@@ -93,19 +93,22 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def times_of_texts(name: str, texts: pl.Series, bad: Bad) -> Ints:
+    """Epoch milliseconds of each text (n); rows without a time, or with one that is none, stay 0."""
+    # Only what both ways of reading agree on: an event must mean the same in whatever company it comes.
+    result, usual = usual_times(texts)
+    rest = np.flatnonzero(~usual)
+    if len(rest):
+        some: Bad = {}
+        result[rest] = times_of(name, texts.gather(rest).to_list(), some)
+        bad.update({int(rest[row]): why for row, why in some.items() if int(rest[row]) not in bad})
+    return result
+
+
 def times_of(name: str, values: Sequence[Any], bad: Bad) -> Ints:
     """Epoch milliseconds of each value (n); rows without a time, or with one that is none, stay 0."""
     result = np.zeros(len(values), dtype=np.int64)
-    rest: Sequence[int] = range(len(values))
-    if values and all(type(value) is str for value in values):
-        texts = pl.Series(values)
-        # Only what both ways of reading agree on: an event must mean the same in whatever company it comes.
-        parsed = texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False)
-        usual = texts.str.contains(_USUAL_TIME) & parsed.is_not_null()
-        result = parsed.to_physical().fill_null(0).to_numpy().astype(np.int64)
-        rest = np.flatnonzero(~usual.to_numpy()).tolist()
-    for row in rest:
-        result[row] = 0
+    for row in range(len(values)):
         if values[row] is None:
             continue
         try:

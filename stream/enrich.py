@@ -16,8 +16,9 @@ import xxhash
 
 from sinks.records import Reason
 from stream.arrays import Ints
-from stream.batches import Decoded, Origin, ShardBatch
+from stream.batches import Decoded, ShardBatch
 from stream.entries import entry_time_ms
+from stream.origins import Origins
 from stream.plan import Plan
 
 _CACHED_PERSONS = 200_000
@@ -66,21 +67,16 @@ class Enricher:
         rejects = [(x.reason, min(entry_time_ms(x.entry_id), batch.read_at_ms)) for x in batch.rejects]
         late = np.flatnonzero(batch.time_ms < batch.decoded_at_ms + self._late_before_ms)
         if self._shards == 1:
-            origins = {row: batch.origins[row] for row in late.tolist()}
-            return [self._part(0, batch, frame, batch.time_ms, origins, rejects)]
+            return [self._part(0, batch, frame, batch.time_ms, late, batch.origins.take(late), rejects)]
         shard = self._shard_of(batch, frame, persons)
         parts: list[ShardBatch] = []
         for number in range(self._shards):
             rows = np.flatnonzero(shard == number)
-            place = np.searchsorted(rows, late)
-            origins = {
-                int(at): batch.origins[row]
-                for at, row in zip(place.tolist(), late.tolist(), strict=True)
-                if at < len(rows) and rows[at] == row
-            }
+            own_late = np.flatnonzero(np.isin(rows, late, assume_unique=True))
             # Refused events have no person; shard 0 counts them all.
             own = rejects if number == 0 else []
-            parts.append(self._part(number, batch, frame[rows], batch.time_ms[rows], origins, own))
+            origins = batch.origins.take(rows[own_late])
+            parts.append(self._part(number, batch, frame[rows], batch.time_ms[rows], own_late, origins, own))
         return parts
 
     @staticmethod
@@ -89,7 +85,8 @@ class Enricher:
         batch: Decoded,
         frame: pl.DataFrame,
         time_ms: Ints,
-        origins: dict[int, Origin],
+        late_rows: Ints,
+        origins: Origins,
         rejects: list[tuple[Reason, int]],
     ) -> ShardBatch:
         return ShardBatch(
@@ -97,6 +94,7 @@ class Enricher:
             stream=batch.stream,
             frame=frame,
             time_ms=time_ms,
+            late_rows=late_rows,
             origins=origins,
             max_event_ms=batch.max_event_ms,
             caught_up=batch.caught_up,
@@ -116,7 +114,9 @@ class Enricher:
         """Shard of each row (n). xxhash and HMAC, never `hash()`, which differs in every process."""
         ids = frame[self._id].to_list() if self._id is not None else [None] * frame.height
         hashes = [
-            int(person[:8], 16) if person else xxhash.xxh32_intdigest(event_id.encode() if event_id else origin[2])
-            for person, event_id, origin in zip(persons, ids, batch.origins, strict=True)
+            int(person[:8], 16)
+            if person
+            else xxhash.xxh32_intdigest(event_id.encode() if event_id else batch.origins.at(row)[2])
+            for row, (person, event_id) in enumerate(zip(persons, ids, strict=True))
         ]
         return np.array(hashes, dtype=np.int64) % self._shards

@@ -6,7 +6,8 @@ import json
 from collections.abc import Container
 from urllib.parse import urlencode
 
-from stream.batches import Fields
+Fields = list[bytes]
+"""An entry's fields as Valkey sends them: name, value, name, value …"""
 
 MAX_ELEMENTS = 10_000
 """An entry with more events is refused whole: a letter for each could stop everything else."""

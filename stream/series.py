@@ -74,4 +74,4 @@ def dimension_rows(frame: pl.DataFrame, by: tuple[str, ...]) -> list[Series]:
 def _texts(column: pl.Series) -> list[str]:
     if column.dtype == pl.String():
         return [value[:MAX_TEXT] if value else MISSING for value in column.to_list()]
-    return [MISSING if value is None else scalar_text(value) for value in column.to_list()]
+    return [MISSING if value is None else scalar_text(value)[:MAX_TEXT] for value in column.to_list()]

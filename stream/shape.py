@@ -16,6 +16,12 @@ ACCEPTED: dict[FieldType, Any] = {
     FieldType.BOOLEAN: bool | str | int | None,
 }
 """JSON types that a field of each type may come as. Text for numbers and booleans, as flat fields have nothing else."""
+PLAIN: dict[FieldType, Any] = {
+    FieldType.STRING: str | int | float | bool | None,
+    FieldType.NUMBER: int | float | None,
+    FieldType.BOOLEAN: bool | None,
+}
+"""JSON types that can be read natively: what is written as a text is meant as one."""
 TIME_ACCEPTED = str | int | float | None
 
 

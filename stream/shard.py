@@ -52,7 +52,9 @@ class Shard:
         if len(time_ms) and int(time_ms.min()) < bound_ms:
             on_time = time_ms >= bound_ms
             for row in np.flatnonzero(~on_time).tolist():
-                entry, index, raw = batch.origins.get(row, _UNKNOWN)
+                place = int(np.searchsorted(batch.late_rows, row))
+                known = place < len(batch.late_rows) and batch.late_rows[place] == row
+                entry, index, raw = batch.origins.at(place) if known else _UNKNOWN
                 message = f"time {iso(int(time_ms[row]))} is behind the watermark by more than allowed_lateness"
                 late.append(DeadLetter(batch.stream, entry, index, Reason.TOO_LATE, message, raw))
                 rejects.append((Reason.TOO_LATE, min(entry_time_ms(entry), batch.read_at_ms)))

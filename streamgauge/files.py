@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from stream.batches import Fields
+from stream.entries import Fields
 
 _NDJSON, _CSV = {".json", ".ndjson", ".jsonl", ".log"}, {".csv"}
 

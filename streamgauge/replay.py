@@ -9,9 +9,10 @@ from pathlib import Path
 import valkey
 from valkey.exceptions import OutOfMemoryError, ValkeyError
 
-from stream.batches import Fields, RawBatch
+from stream.batches import RawBatch
 from stream.catalog import Catalog
 from stream.decode import Decoder
+from stream.entries import Fields
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
 from streamgauge.files import EventFile

@@ -63,7 +63,7 @@ def rows_of(decoded: Decoded) -> list[dict[str, Any]]:
 
 def place_of(decoded: Decoded) -> list[tuple[str, int]]:
     """Every event of a batch, once for each row or dead letter."""
-    counted = [(id_, index) for id_, index, _ in decoded.origins]
+    counted = [(id_, index) for id_, index, _ in map(decoded.origins.at, range(len(decoded.origins)))]
     return sorted(counted + [(letter.entry_id, letter.index) for letter in decoded.rejects])
 
 
@@ -80,7 +80,7 @@ def test_the_three_shapes_of_an_entry_give_the_same_event() -> None:
     assert rows_of(decoded) == [{**row, "geo.country": "FR", "geo.at.lat": 48.5}] * 4
     assert decoded.time_ms.tolist() == [T0 + 250] * 4
     assert decoded.rejects == []
-    assert [(id_, index) for id_, index, _ in decoded.origins] == [
+    assert [(id_, index) for id_, index, _ in map(decoded.origins.at, range(len(decoded.origins)))] == [
         (f"{T0}-1", 0),
         (f"{T0}-2", 0),
         (f"{T0}-3", 0),
@@ -205,7 +205,7 @@ def test_the_rest_of_its_batch_is_counted(raw: bytes, reason: Reason) -> None:
     good = as_json(GOOD)
     decoded = decode(entry("batch", b"[%s, %s , %s]" % (good, raw, good)))
     if raw.find(b"Infinity") < 0 and raw.find(b"[[") < 0:
-        assert [index for _, index, _ in decoded.origins] == [0, 2]
+        assert [index for _, index, _ in map(decoded.origins.at, range(len(decoded.origins)))] == [0, 2]
         assert len(rows_of(decoded)) == 2
         (letter,) = decoded.rejects
         assert (letter.reason, letter.raw, letter.index) == (reason, raw, 1)
@@ -472,7 +472,56 @@ def test_an_event_is_read_the_same_in_any_company(events: list[dict[str, Any]]) 
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(True, "true"), (200.0, "200"), (200, "200"), (1.5, "1.5"), (-0.0, "0"), (1e300, "1e+300")]
+    ("value", "text"),
+    [
+        (True, "true"),
+        (200.0, "200"),
+        (200, "200"),
+        (1.5, "1.5"),
+        (-0.0, "-0"),
+        (1e21, "1" + "0" * 21),
+        (1e-7, "0.0000001"),
+    ],
 )
 def test_scalars_as_text(value: float, text: str) -> None:
     assert scalar_text(value) == text
+
+
+class _OneByOne(Decoder):
+    """Without the fast way."""
+
+    def __init__(self) -> None:
+        super().__init__(plan_of(CATALOG))
+        self._plain.read = lambda bodies: None  # type: ignore[method-assign]
+
+
+SLOW = _OneByOne()
+
+
+@given(events=st.lists(fair_ | events_.map(_finite), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=300)
+def test_the_fast_way_reads_what_the_slow_way_reads(events: list[dict[str, Any]]) -> None:
+    raw = [(b"%d-%d" % (T0, number), [b"data", as_json(event)]) for number, event in enumerate(events)]
+    batch = RawBatch(STREAM, raw, True, T0)
+    fast, slow = DECODER.decode(batch, T0), SLOW.decode(batch, T0)
+    assert rows_of(fast) == rows_of(slow)
+    assert fast.time_ms.tolist() == slow.time_ms.tolist()
+    assert {(x.entry_id, x.reason) for x in fast.rejects} == {(x.entry_id, x.reason) for x in slow.rejects}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b'{"user":"a","x":[{}', b",{}]}", b'{"user":"b"}\n{"user":"c"}'],
+        [b'{"user":"a"}\n{"user":"b"}', b""],
+        [b'{"user":"a","x":', b"1}"],
+        [b'{"user":"a"},{"user":"b"}', b'{"user":"c"}'],
+    ],
+)
+def test_broken_entries_never_make_up_a_whole_one(pieces: list[bytes]) -> None:
+    decoded = decode(*(entry("data", piece, id_=b"%d-%d" % (T0, i)) for i, piece in enumerate(pieces)))
+    good = [f"{T0}-{i}" for i, piece in enumerate(pieces) if piece == b'{"user":"c"}']
+    assert [decoded.origins.at(row)[0] for row in range(len(decoded.origins))] == good
+    assert sorted({letter.entry_id for letter in decoded.rejects} | set(good)) == [
+        f"{T0}-{i}" for i in range(len(pieces))
+    ]
