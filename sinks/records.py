@@ -70,6 +70,8 @@ class Point:
     """Counts the emissions of this point, from 1."""
     watermark_ms: int
     """The merged watermark at emission; events before it were all seen, within the allowed lateness."""
+    error: float | None = None
+    """How far off `value` may be, as a share of it; None where it is exact."""
 
     def to_json(self) -> dict[str, Any]:
         """The public shape of a point, with `start` in ISO 8601."""
@@ -82,7 +84,7 @@ class Point:
             "count": self.count,
             "state": self.state.value,
             "revision": self.revision,
-        }
+        } | ({} if self.error is None else {"error": self.error})
 
 
 @dataclass(frozen=True, slots=True)

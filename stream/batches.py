@@ -84,15 +84,17 @@ class ShardBatch:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Accumulated partials of the series (n) that changed in one window of one cube."""
+    """Accumulated partials of the series (n) that changed in one kind of pane of one cube."""
 
-    window: str
-    start_ms: Ints
-    """Start of each row's window (n)."""
+    panes: str
+    start_s: Ints
+    """Start of each row's pane (n)."""
     series: list[tuple[str, ...]]
     """Dimension values of each row (n)."""
     columns: list[Floats]
-    """Accumulators, in the order of the cube's metrics and their measures' columns; n each."""
+    """Accumulators, in the order of the metrics and their measures' columns; n each."""
+    sketches: list[list[Any]]
+    """Sketches of the metrics that have one, in their order; n each, None where nothing was added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ import polars as pl
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
 from stream.batches import Partials, ShardBatch
-from stream.clock import NEVER_MS, Watermark
+from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.entries import entry_time_ms
 from stream.evaluate import Evaluation
-from stream.panes import Contribution, Notice, Panes
+from stream.labels import labels_of
+from stream.panes import Notice, Panes
 from stream.plan import Plan
 from stream.snapshots import unpack_state
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _UNKNOWN = ("0-0", 0, b"")
 _FOLD_ROWS = 10_000
 """So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
@@ -81,7 +82,8 @@ class Shard:
             if blocks or self._reported_ms[key] != now_ms:
                 self._reported_ms[key] = now_ms
                 result.append(Partials(self._number, key, now_ms, blocks))
-                panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
+                if NEVER_MS < now_ms < END_MS:
+                    panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
         return result
 
     def finish(self) -> list[Partials]:
@@ -118,13 +120,13 @@ class Shard:
         else:
             frame = pl.concat([frame for frame, _ in waiting])
             time_ms = np.concatenate([time_ms for _, time_ms in waiting])
-        evaluation = Evaluation(self._plan, frame)
+        evaluation = Evaluation(self._plan, frame, time_ms)
         for cube in self._plan.cubes:
-            self._panes[cube.key].add(frame, time_ms, evaluation.contributions(cube))
+            self._panes[cube.key].add(evaluation)
 
     def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
         assert self._plan.rejects is not None
-        frame = pl.DataFrame({"reason": [reason.value for reason, _ in rejects]})
+        reasons = labels_of(pl.Series([reason.value for reason, _ in rejects]))
         # A window that has expired must not come back with only these in it.
         times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
-        self._panes[self._plan.rejects.key].add(frame, times, [Contribution(None, None)])
+        self._panes[self._plan.rejects.key].count(times, [reasons])

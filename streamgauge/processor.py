@@ -44,7 +44,12 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
     connect = client_factory(settings.valkey_url)
     client: valkey.Valkey = connect(10.0)
     plan = compile_plan(catalog)
-    short = {window: _SHORT_KEPT_MS for cube in plan.all_cubes for window, ms in cube.widths.items() if ms < MINUTE_MS}
+    short = {
+        window.name: _SHORT_KEPT_MS
+        for cube in plan.all_cubes
+        for window in cube.windows
+        if window.about_ms < MINUTE_MS
+    }
     databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(state)), short)}
     if settings.influx_url is not None:
         from sinks.influx import InfluxSink
