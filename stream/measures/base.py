@@ -93,9 +93,10 @@ class Options:
 
 
 class Sketch(Protocol):
-    """State that is more than a few numbers: plain data (tuples, sets, dicts, arrays) that survives pickling.
+    """State that is more than a few numbers: plain data (tuples, dicts, arrays) that survives pickling.
 
-    *Guarantee*: bounded memory a state, whatever is added.
+    *Guarantee*: bounded memory a state, whatever is added. *Cost*: `add`, `merge`, `copy` and `to_bytes` are called for
+    every series in every window that is touched: microseconds. What can be worked out once for a batch is `prepare`'s.
     """
 
     def empty(self) -> Any:
@@ -111,16 +112,20 @@ class Sketch(Protocol):
         ...
 
     def merge(self, one: Any, other: Any) -> Any:
-        """Both together, as a state of its own: neither is changed, nor shared with the result."""
+        """Both together, as a state of its own: neither is changed, nor does it share what `add` changes."""
         ...
 
     def copy(self, state: Any) -> Any:
         """The same, sharing nothing that `add` changes."""
         ...
 
-    def to_bytes(self, state: Any) -> bytes: ...
+    def to_bytes(self, state: Any) -> bytes:
+        """For snapshots; equal states need not give equal bytes."""
+        ...
 
-    def from_bytes(self, raw: bytes) -> Any: ...
+    def from_bytes(self, raw: bytes) -> Any:
+        """The state that `to_bytes` of a measure with the same options was given."""
+        ...
 
 
 class Measure(Protocol):
@@ -156,5 +161,18 @@ class Measure(Protocol):
         ...
 
     def error(self, columns: list[Floats], sketches: Sequence[Any]) -> Sequence[float | None] | None:
-        """How far off each value (n) may be, as a share of it; None for a value, or for all, that are exact."""
+        """How far off each value (n) may be, as a share of the true one; None for a value, or for all, that are exact.
+
+        A measure that states a standard error instead of a bound, or a share of something else, says so.
+        """
         ...
+
+
+class Exact:
+    """What measures have in common that read no options and are exact."""
+
+    options: frozenset[str] = frozenset()
+    sketch: Sketch | None = None
+
+    def error(self, columns: list[Floats], sketches: Sequence[Any]) -> None:
+        return None
