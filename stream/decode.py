@@ -59,6 +59,7 @@ class Decoder:
         self._event = plan.event
         self._fields = dict(plan.fields)
         self._required = plan.event.required
+        self._ordered = plan.ordered
         self._max_entry_bytes = max_entry_bytes
         types: dict[str, Any] = {name: ACCEPTED[kind] for name, kind in self._fields.items()}
         self._struct, self._getters = struct_of(types | {plan.event.time: TIME_ACCEPTED})
@@ -79,6 +80,8 @@ class Decoder:
         # The time is a column too, so that there is a row for each event even where no field is read.
         frame = rows.frame.with_columns(pl.Series(self._event.time, rows.time_ms))
         time_ms = rows.time_ms
+        if self._ordered:
+            frame = frame.with_columns(*origins.order())
         if rows.bad:
             keep: Mask = np.ones(len(origins), dtype=np.bool_)
             for row, (reason, message) in sorted(rows.bad.items()):

@@ -26,6 +26,8 @@ def duration_ms(text: str) -> int:
 
 def window_ms(text: str) -> int:
     """Width of a tumbling window: 1s to 1d, and a divisor of the day so that windows line up with days."""
+    if text == TOTAL:
+        return TOTAL_MS
     width = duration_ms(text)
     if not SECOND_MS <= width <= DAY_MS:
         raise ValueError(f"expected a window from 1s to 1d, found {text!r}")

@@ -10,7 +10,8 @@ import polars as pl
 from stream.arrays import Floats, Ints, Mask
 from stream.labels import labels_of
 from stream.measures.base import Inputs, Labels
-from stream.plan import ENTRY_MS, ENTRY_NO, CubePlan, Plan
+from stream.origins import ENTRY_MS, ENTRY_NO
+from stream.plan import CubePlan, Plan
 
 logger = logging.getLogger(__name__)
 

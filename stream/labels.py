@@ -17,8 +17,8 @@ def labels_of(column: pl.Series) -> Labels:
     """The texts of a column (n); `__none__` where there is none. *Cost*: 50 ns a row."""
     column = pl.Series("", column)
     if column.dtype != pl.String():
-        # 0.0 + -0.0 is 0.0: one label for both.
-        values = (column + 0.0 if column.dtype == pl.Float64() else column).to_list()
+        # Zeros of both signs are equal, so they have one label.
+        values = [0.0 if value == 0 and value is not False else value for value in column.to_list()]
         known = {value: place for place, value in enumerate(dict.fromkeys(values))}
         codes = np.array([known[value] for value in values], dtype=np.int64)
         return Labels(codes, [MISSING if value is None else scalar_text(value)[:MAX_TEXT] for value in known])

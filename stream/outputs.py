@@ -59,19 +59,16 @@ class Output:
         """Names of the cube's metrics, to which the inputs of derived ones refer."""
         self._rows = RowTable()
         self._settled = self._rows.column(np.bool_, False)
-        self._sent = {name: self._rows.column(np.float64, 0.0) for name in self._own_names}
+        self._fingerprints = {one.name: one.fingerprint for one in (*metrics, *derived)}
+        self._sent = {name: self._rows.column(np.float64, 0.0) for name in self._fingerprints}
         """Events that were counted in what was last sent."""
-        self._revision = {name: self._rows.column(np.int64, 0) for name in self._own_names}
+        self._revision = {name: self._rows.column(np.int64, 0) for name in self._fingerprints}
         self._closed = totals.rows.column(np.bool_, False) if window.span == 1 else -1
         """Where a window is a pane: whether it was sent as closed, kept with the pane, so that it need not be found."""
         self._closes_at_s: int = -_OPEN_END_S
         """No window closes before the watermark reaches this."""
         self._waiting: dict[tuple[str, int, Dimensions], Point] = {}
         """Open points that databases have not been offered yet."""
-
-    @property
-    def _own_names(self) -> list[str]:
-        return [metric.name for metric in self._metrics] + [derived.name for derived in self._derived]
 
     @property
     def waiting(self) -> bool:
@@ -276,10 +273,15 @@ class Output:
     def to_state(self) -> Snapshot:
         rows = np.flatnonzero(self._rows.used())
         return {
+            "fingerprints": self._fingerprints,
             "key": self._rows.key[rows].tobytes(),
             "settled": self._rows.get(self._settled)[rows].tobytes(),
             "sent": {name: self._rows.get(place)[rows].tobytes() for name, place in self._sent.items()},
             "revision": {name: self._rows.get(place)[rows].tobytes() for name, place in self._revision.items()},
+            "waiting": [
+                (p.metric, p.start_ms, p.dimensions, p.value, p.count, p.revision, p.watermark_ms, p.error)
+                for p in self._waiting.values()
+            ],
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -289,12 +291,26 @@ class Output:
         if self._window.span == 1:
             panes = self._totals.rows.look_up(self._rows.key[rows])
             self._totals.rows.get(self._closed)[panes[panes >= 0]] = settled[panes >= 0]
-        for name in self._own_names:
-            if name in state["sent"]:
-                sent = np.frombuffer(state["sent"][name], dtype=np.float64)
-                # What is open is sent once more: databases may not have been offered the last of it.
-                self._rows.get(self._sent[name])[rows] = np.where(settled, sent, math.nan)
+        same = {name for name, mark in self._fingerprints.items() if state["fingerprints"].get(name) == mark}
+        for name in self._fingerprints:
+            if name in same:
+                self._rows.get(self._sent[name])[rows] = np.frombuffer(state["sent"][name], dtype=np.float64)
                 self._rows.get(self._revision[name])[rows] = np.frombuffer(state["revision"][name], dtype=np.int64)
+        for metric, start_ms, pairs, value, count, revision, watermark_ms, error in state["waiting"]:
+            if metric in same:
+                dimensions = tuple((name, text) for name, text in pairs)
+                self._waiting[metric, start_ms, dimensions] = Point(
+                    metric,
+                    self._window.name,
+                    start_ms,
+                    dimensions,
+                    value,
+                    count,
+                    State.OPEN,
+                    revision,
+                    watermark_ms,
+                    error,
+                )
 
 
 def _number(value: float) -> int | float | None:

@@ -238,7 +238,7 @@ def _reduced(column: Column, contribution: Contribution, group: Ints, groups: in
         weights = np.ones(len(group)) if mask is None else mask.astype(np.float64)
         return column.reduce.by_group(weights, group, groups)
     values = contribution.values
-    assert values is not None and not isinstance(values, Labels), "the catalog gives each measure what it takes"
+    assert isinstance(values, np.ndarray), "the catalog gives each measure what it takes"
     if mask is not None:
         values = np.where(mask, values, column.reduce.neutral)
     return column.reduce.by_group(values, group, groups)

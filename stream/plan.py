@@ -22,8 +22,6 @@ from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
 from stream.windows import Calendar, Panes, Window, window_of
 
-ENTRY_MS, ENTRY_NO = "\nentry_ms", "\nentry_no"
-"""Columns of a decoded batch, where a measure asks for them: which of two events of the same time came first."""
 _ORDERED = frozenset({"first", "last"})
 EVENTS = f"{RESERVED_PREFIX}events"
 """Built-in metric: events that were counted."""
@@ -64,6 +62,7 @@ class DerivedPlan:
     inputs: tuple[int, ...]
     """Places of those others among the cube's metrics."""
     windows: tuple[Window, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,8 @@ def _derived(metrics: list[Metric], planned: list[MetricPlan]) -> tuple[DerivedP
             inputs = tuple(place[name] for name in derived.inputs)
             common = set.intersection(*({window.name for window in planned[number].windows} for number in inputs))
             windows = tuple(window for window in planned[inputs[0]].windows if window.name in common)
-            result.append(DerivedPlan(metric.name, derived, inputs, windows))
+            meaning = repr((metric.measure, metric.value, [planned[number].fingerprint for number in inputs]))
+            result.append(DerivedPlan(metric.name, derived, inputs, windows, _fingerprint(meaning)))
     return tuple(result)
 
 
@@ -224,5 +224,9 @@ def _metric(
         value=None if metric.value is None or is_text else values.setdefault(metric.value, len(values)),
         text=None if metric.value is None or not is_text else texts.setdefault(metric.value, len(texts)),
         windows=tuple(window_of(text, zone) for text in metric.windows),
-        fingerprint=hashlib.sha256(meaning.encode()).hexdigest()[:16],
+        fingerprint=_fingerprint(meaning),
     )
+
+
+def _fingerprint(meaning: str) -> str:
+    return hashlib.sha256(meaning.encode()).hexdigest()[:16]

@@ -104,7 +104,9 @@ class Totals:
             sketch = metric.measure.sketch
             metrics[metric.name] = {
                 "fingerprint": metric.fingerprint,
-                "columns": [[self.rows.get(place)[rows].tobytes() for place in shard[number]] for shard in self._columns],
+                "columns": [
+                    [self.rows.get(place)[rows].tobytes() for place in shard[number]] for shard in self._columns
+                ],
                 "sketches": []
                 if sketch is None
                 else [

@@ -189,8 +189,8 @@ class Window:
 def window_of(text: str, zone: ZoneInfo) -> Window:
     """A window as the catalog writes it.
 
-    `10s`, `1h`, `1d`: fixed, a divisor of the day. `hour`, `day`, `week`, `month`: of the platform's calendar. `5m/10s`,
-    `7d/day`: the last 5 minutes, every 10 s; the last 7 days of the calendar, every day. Raises ValueError.
+    `10s`, `1h`, `1d`: fixed, a divisor of the day. `hour`, `day`, `week`, `month`: of the platform's calendar.
+    `5m/10s`, `7d/day`: the last 5 minutes, every 10 s; the last 7 days of the calendar, every day. Raises ValueError.
     """
     found = _SLIDING.fullmatch(text)
     if found is None:
@@ -201,7 +201,9 @@ def window_of(text: str, zone: ZoneInfo) -> Window:
     size_ms = duration_ms(width)
     if isinstance(panes, Calendar):
         if every != "day" or size_ms % DAY_MS:
-            raise ValueError(f"expected whole days, such as 7d/day, where a window slides with the calendar; found {text!r}")
+            raise ValueError(
+                f"expected whole days, such as 7d/day, where a window slides with the calendar; found {text!r}"
+            )
         span = size_ms // DAY_MS
     else:
         if every == TOTAL or size_ms % panes.grain_ms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -52,7 +52,7 @@ def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
 
 
 def write_parquet(points: list[Point], path: Path) -> None:
-    """One row a point. Dimensions are a list of (name, value), as metrics differ in theirs."""
+    """One row a point. Dimensions are a list of (name, value), as metrics differ in theirs; so are several values."""
     frame = pl.DataFrame(
         {
             "metric": [point.metric for point in points],
@@ -60,6 +60,11 @@ def write_parquet(points: list[Point], path: Path) -> None:
             "start": [point.start_ms for point in points],
             "dimensions": [[{"name": n, "value": v} for n, v in point.dimensions] for point in points],
             "value": [float(point.value) if isinstance(point.value, int | float) else None for point in points],
+            "values": [
+                [{"key": k, "value": v} for k, v in point.value.items()] if isinstance(point.value, Mapping) else None
+                for point in points
+            ],
+            "error": [point.error for point in points],
             "count": [point.count for point in points],
             "state": [point.state.value for point in points],
             "revision": [point.revision for point in points],
@@ -70,6 +75,8 @@ def write_parquet(points: list[Point], path: Path) -> None:
             "start": pl.Int64,
             "dimensions": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
             "value": pl.Float64,
+            "values": pl.List(pl.Struct({"key": pl.String, "value": pl.Float64})),
+            "error": pl.Float64,
             "count": pl.Int64,
             "state": pl.String,
             "revision": pl.Int64,

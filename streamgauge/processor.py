@@ -45,10 +45,7 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
     client: valkey.Valkey = connect(10.0)
     plan = compile_plan(catalog)
     short = {
-        window.name: _SHORT_KEPT_MS
-        for cube in plan.all_cubes
-        for window in cube.windows
-        if window.about_ms < MINUTE_MS
+        window.name: _SHORT_KEPT_MS for cube in plan.all_cubes for window in cube.windows if window.about_ms < MINUTE_MS
     }
     databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(state)), short)}
     if settings.influx_url is not None:

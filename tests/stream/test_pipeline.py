@@ -424,7 +424,7 @@ def test_a_new_metric_and_a_new_window_start_empty_and_the_rest_goes_on() -> Non
     pipeline = Pipeline(plan_of(LATE, builtin=False), pseudonyms())
     pipeline.add(data_batch([{"t": T0, "k": "x"}]), T0)
     pipeline, notices = resumed(plan_of(grown, builtin=False), snapshot(pipeline))
-    assert sorted(notices) == ["all start empty", "window 1m of n is new and starts empty"]
+    assert sorted(notices) == ["all start empty", "windows of 1m of n are new and start empty"]
     pipeline.add(data_batch([{"t": T0, "k": "x"}], first=1), T0)
     found = {(p.metric, p.window): p.count for p in pipeline.finish(T0).live}
     assert found == {("n", "10s"): 2, ("n", "1m"): 1, ("all", "10s"): 1}
