@@ -26,6 +26,13 @@ class Contribution:
         """None: every row counts."""
         self.values = values
 
+    @property
+    def known(self) -> Floats | Labels | None:
+        """The values (n), with some number in the place of those that do not count, which may be none."""
+        if isinstance(self.values, np.ndarray) and self.mask is not None:
+            return np.where(self.mask, self.values, 0.0)
+        return self.values
+
 
 class Evaluation:
     """What every expression of the plan gives for each event of `frame` (n).

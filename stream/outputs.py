@@ -59,7 +59,9 @@ class Output:
         """Names of the cube's metrics, to which the inputs of derived ones refer."""
         self._rows = RowTable()
         self._settled = self._rows.column(np.bool_, False)
-        self._fingerprints = {one.name: one.fingerprint for one in (*metrics, *derived)}
+        self._fingerprints = {metric.name: metric.fingerprint for metric in metrics} | {
+            one.name: one.fingerprint for one in derived
+        }
         self._sent = {name: self._rows.column(np.float64, 0.0) for name in self._fingerprints}
         """Events that were counted in what was last sent."""
         self._revision = {name: self._rows.column(np.int64, 0) for name in self._fingerprints}

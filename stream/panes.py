@@ -96,7 +96,7 @@ class Panes:
         dimensions = [evaluation.labels(name) for name in self.plan.by]
         masks = [contribution.mask for contribution in contributions]
         prepared = {
-            metric.name: (metric.measure.sketch.prepare(evaluation.inputs(contribution.values)), contribution.mask)
+            metric.name: (metric.measure.sketch.prepare(evaluation.inputs(contribution.known)), contribution.mask)
             for metric, contribution in zip(self.plan.metrics, contributions, strict=True)
             if metric.measure.sketch is not None
         }

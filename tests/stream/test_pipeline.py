@@ -18,9 +18,10 @@ from stream.batches import RawBatch
 from stream.catalog import Catalog, CatalogError, load, parse
 from stream.durations import window_ms
 from stream.pipeline import Pipeline
-from stream.plan import Plan, compile_plan
+from stream.plan import compile_plan
 from tests.batches import T0, as_json, data_batch, plan_of, pseudonyms
 from tests.oracle import Key, differences, last_of_each
+from tests.snapshots import resumed, snapshot
 from tests.wikipedia import REAL, SAMPLE, generate
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -148,25 +149,6 @@ def histories(draw: st.DrawFn, span_ms: int = 150_000) -> History:
         steps.append(Step(batch, events, then))
         at += len(run)
     return History(steps)
-
-
-def snapshot(pipeline: Pipeline) -> tuple[list[bytes], dict[str, bytes]]:
-    shards = [shard.to_bytes() for shard in pipeline._shards]
-    return shards, {key: merge.to_bytes() for key, merge in pipeline._merges.items()}
-
-
-def resumed(
-    plan: Plan, saved: tuple[list[bytes], dict[str, bytes]], *, whole_input: bool = False
-) -> tuple[Pipeline, list[str]]:
-    """A new pipeline with that state, and what it said about it."""
-    notices: list[str] = []
-    pipeline = Pipeline(plan, pseudonyms(), shards=len(saved[0]), whole_input=whole_input)
-    for shard, state in zip(pipeline._shards, saved[0], strict=True):
-        shard.restore(state, notices.append)
-    for key, merge in pipeline._merges.items():
-        if key in saved[1]:
-            merge.restore(saved[1][key])
-    return pipeline, notices
 
 
 def played(history: History, shards: int) -> tuple[list[Point], list[Point]]:
