@@ -102,11 +102,13 @@ class LogBuckets:
         return cells
 
     def add(self, state: Ints, prepared: Ints, rows: Ints) -> Ints:
-        return self.merge(state, prepared[rows])
+        cells = prepared[rows]
+        cells.sort()
+        return self.merge(state, cells)
 
     def merge(self, one: Ints, other: Ints) -> Ints:
         cells = np.concatenate((one, other))
-        cells.sort()
+        cells.sort(kind="stable")  # both are in order already, which only this kind makes use of
         bucket = cells >> _COUNT_BITS
         first = np.empty(len(cells), dtype=np.bool_)
         first[:1] = True
