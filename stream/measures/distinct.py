@@ -153,7 +153,7 @@ def _raised(registers: Unsigned, register: Ints, rank: Unsigned) -> Unsigned:
 
 
 def estimate(registers: Unsigned) -> float:
-    """How many different hashes the registers have seen: Ertl 2017, algorithm 6. Infinite when none can rise further."""
+    """How many different hashes the registers have seen: Ertl 2017, algorithm 6. Infinite if none can rise further."""
     counts = np.bincount(registers, minlength=_REST_BITS + 2)
     z = REGISTERS * _tau(1 - int(counts[-1]) / REGISTERS) * float(_WEIGHTS[-1])
     z += float(counts[1:-1] @ _WEIGHTS) + REGISTERS * _sigma(int(counts[0]) / REGISTERS)
