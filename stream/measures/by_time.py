@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
-from stream.arrays import Floats, Ints
+from stream.arrays import Ints
 from stream.measures.base import Inputs
 
 Moment = tuple[int, int, int, float]
 """Time, the two parts of the entry's id, value."""
 
 _BYTES = struct.Struct("<qqqd")
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """The events of a batch (n) in order."""
-
-    order: Ints
-    """Which event is at each place (n)."""
-    place: Ints
-    """Its inverse (n)."""
-    inputs: Inputs
 
 
 class ByTime:
@@ -39,27 +27,26 @@ class ByTime:
     def empty(self) -> Moment | None:
         return None
 
-    def prepare(self, inputs: Inputs) -> Ranked:
-        values = inputs.values
-        assert isinstance(values, np.ndarray)
-        keys = (values if self._latest else -values, inputs.entry_no, inputs.entry_ms, inputs.time_ms)
-        order = np.lexsort(keys)
-        if self._latest:
-            order = order[::-1]
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        return Ranked(order, place, inputs)
+    def prepare(self, inputs: Inputs) -> Inputs:
+        return inputs
 
-    def add(self, state: Moment | None, prepared: Ranked, rows: Ints) -> Moment | None:
+    def add(self, state: Moment | None, prepared: Inputs, rows: Ints) -> Moment | None:
         if not len(rows):
             return state
-        row = int(prepared.order[prepared.place[rows].min()])
-        inputs = prepared.inputs
-        values: Floats = inputs.values  # type: ignore[assignment]
+        values = prepared.values
+        assert isinstance(values, np.ndarray)
+        # Sorting a whole batch by all four would cost more than looking for one event at a time.
+        time_ms = prepared.time_ms[rows]
+        rows = rows[time_ms == (time_ms.max() if self._latest else time_ms.min())]
+        row = int(rows[0])
+        if len(rows) > 1:
+            value = values[rows] if self._latest else -values[rows]
+            order = np.lexsort((value, prepared.entry_no[rows], prepared.entry_ms[rows]))
+            row = int(rows[order[-1 if self._latest else 0]])
         moment = (
-            inputs.time_ms.item(row),
-            inputs.entry_ms.item(row),
-            inputs.entry_no.item(row),
+            prepared.time_ms.item(row),
+            prepared.entry_ms.item(row),
+            prepared.entry_no.item(row),
             values.item(row) + 0.0,  # -0.0 and 0.0 are equal, so which of them is kept would depend on the order
         )
         return self.merge(state, moment)

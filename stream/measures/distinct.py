@@ -53,11 +53,9 @@ class Distinct:
         self.sketch: Sketch = HashSet(exact_up_to)
 
     def value(self, columns: list[Floats], sketches: Sequence[Unsigned], seconds: Floats) -> Floats:
-        found = np.array(
-            [len(state) if _is_exact(state) else round(estimate(state)) for state in sketches], dtype=np.float64
-        )
         exact = np.array([_is_exact(state) for state in sketches], dtype=np.bool_)
-        return np.where(exact, found, np.clip(found, self._exact_up_to + 1, columns[0]))
+        found = np.array([len(state) if _is_exact(state) else estimate(state) for state in sketches], dtype=np.float64)
+        return np.where(exact, found, np.clip(np.rint(found), self._exact_up_to + 1, columns[0]))
 
     def error(self, columns: list[Floats], sketches: Sequence[Unsigned]) -> Sequence[float | None]:
         return [None if _is_exact(state) else ERROR for state in sketches]
@@ -155,11 +153,11 @@ def _raised(registers: Unsigned, register: Ints, rank: Unsigned) -> Unsigned:
 
 
 def estimate(registers: Unsigned) -> float:
-    """How many different hashes the registers have seen: Ertl 2017, algorithm 6."""
+    """How many different hashes the registers have seen: Ertl 2017, algorithm 6. Infinite if none can rise further."""
     counts = np.bincount(registers, minlength=_REST_BITS + 2)
     z = REGISTERS * _tau(1 - int(counts[-1]) / REGISTERS) * float(_WEIGHTS[-1])
     z += float(counts[1:-1] @ _WEIGHTS) + REGISTERS * _sigma(int(counts[0]) / REGISTERS)
-    return REGISTERS * REGISTERS / (2 * math.log(2) * z)
+    return REGISTERS * REGISTERS / (2 * math.log(2) * z) if z else math.inf
 
 
 def _sigma(x: float) -> float:

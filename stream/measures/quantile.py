@@ -102,19 +102,25 @@ class LogBuckets:
         return cells
 
     def add(self, state: Ints, prepared: Ints, rows: Ints) -> Ints:
-        return self.merge(state, prepared[rows])
+        cells = prepared[rows]
+        cells.sort()
+        return self.merge(state, cells)
 
     def merge(self, one: Ints, other: Ints) -> Ints:
         cells = np.concatenate((one, other))
-        cells.sort()
-        bucket = cells >> _COUNT_BITS
-        first = np.empty(len(cells), dtype=np.bool_)
-        first[:1] = True
-        np.not_equal(bucket[1:], bucket[:-1], out=first[1:])
-        starts = np.flatnonzero(first)
-        if len(starts) == len(cells):
+        cells.sort(kind="stable")  # both are in order already, which only this kind makes use of
+        counts = cells & _COUNT_MASK
+        buckets = cells - counts
+        last = np.empty(len(cells), dtype=np.bool_)
+        last[-1:] = True
+        np.not_equal(buckets[1:], buckets[:-1], out=last[:-1])
+        ends = np.flatnonzero(last)
+        if len(ends) == len(cells):
             return cells
-        merged: Ints = np.add.reduceat(cells & _COUNT_MASK, starts) + (bucket[starts] << _COUNT_BITS)
+        up_to = counts.cumsum()[ends]
+        merged: Ints = buckets[ends]
+        merged += up_to
+        merged[1:] -= up_to[:-1]
         return merged
 
     def copy(self, state: Ints) -> Ints:
