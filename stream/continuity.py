@@ -6,6 +6,7 @@ entry read. Entries that are gone unread are the difference between the two, les
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -118,8 +119,7 @@ def judge(
         return Verdict(Found.CONTINUES, position, position.moved(at, None))
     # Nothing is left of what had been read before: all that is there is unread, or among `ids`.
     until = ids[0].decode() if ids else info.first
-    first = None if info.first is None else order(info.first)
-    there = 0 if first is None else sum(order(entry_id.decode()) >= first for entry_id in ids)
+    there = 0 if info.first is None else len(ids) - bisect_left(ids, order(info.first), key=_order)
     read = info.added - info.length + there
     # At the end the counter is that of the highest id, whatever was deleted before it.
     after = position.moved(info.last if read == info.added else at, read)
@@ -230,6 +230,10 @@ def _derived(at: str, info: StreamInfo) -> int | None:
     if info.added is None or info.first != at or order(info.max_deleted) >= order(at):
         return None
     return info.added - info.length + 1
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    return order(entry_id.decode())
 
 
 def _plus(read: int | None, count: int) -> int | None:

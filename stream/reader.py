@@ -138,12 +138,13 @@ class StreamReader:
 
     def _read(self, client: valkey.Valkey, *, block: bool = True) -> None:
         entries, info = self._ask(client, block)
-        found = judge(self._position, [entry_id for entry_id, _ in entries], info, self._was_read)
+        ids = [entry_id for entry_id, _ in entries]
+        found = judge(self._position, ids, info, self._was_read)
         verdict = settle(found, info, self._on_gap)
         self._tell(verdict)
         position = verdict.after
         if verdict.is_gap and self._on_gap is OnGap.LATEST:
-            entries = []
+            entries, ids = [], []
         now_ms = self._clock()
         report = verdict.is_gap or now_ms - self._reported_at_ms >= _REPORT_EVERY_MS
         if report:
@@ -156,7 +157,7 @@ class StreamReader:
         self._position = position
         if verdict.found is Found.RECREATED:
             self._recent.clear()
-        self._recent.extend(entry_id for entry_id, _ in entries)
+        self._recent.extend(ids)
         if entries and caught_up:
             self._stopped.wait(_GATHER_S)
 
