@@ -49,7 +49,7 @@ class Status:
     lag: int | None = None
     """Entries that are not read yet, by the server's own count; None while that is not known."""
     gaps: int = 0
-    """How often entries were gone before they were read, since the state directory is there."""
+    """How often entries were gone before they were read, since the state directory was made."""
     lost: int = 0
     """How many entries those were, as far as that is known."""
     lost_exact: bool = True
