@@ -79,3 +79,28 @@ def test_what_is_lost_is_said_counted_and_settled_as_it_is_set(tmp_path: Path) -
         assert (_status(made)["gaps"], _status(made)["lost"]) == (1, 120)
         assert stop(processor) == 0
         assert made.logs().count("lost 120 entries") == 2, "once each time it was found"
+
+
+def test_what_it_trimmed_itself_is_no_gap_after_a_crash(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(CATALOG)
+    with stack(tmp_path, catalog, environment={"STREAMGAUGE_ON_GAP": "error"}) as made:
+        made.run_api()
+        run = ("run", "run", "--catalog", str(catalog), "--trim")
+        processor = made.start(*run)
+        made.add(STREAM, [EVENT] * 2_000)
+
+        def trimmed() -> bool:
+            made.add(STREAM, [EVENT] * 20)
+            return int(made.client.xlen(STREAM)) < 2_000
+
+        eventually(trimmed, within_s=30, what=f"trimming; {made.logs()}")
+        processor.kill()
+        processor.wait()
+        added = int(made.client.xinfo_stream(STREAM)["entries-added"])
+        processor = made.start(*run)
+        eventually(lambda: made.total("orders") == added, within_s=30, what=f"{added} orders; {made.logs()}")
+        assert processor.poll() is None
+        eventually(lambda: _status(made).get("lag") == 0, what=f"a lag of 0; {made.logs()}")
+        assert (_status(made)["gaps"], _status(made)["lost"]) == (0, 0)
+        assert "lost" not in made.logs()
