@@ -8,7 +8,7 @@ from the closed list; the rest of its batch goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
@@ -272,7 +272,11 @@ class Decoder:
         behind = not batch.caught_up and batch.entries
         lag_ms = batch.read_at_ms - entry_time_ms(batch.entries[-1][0].decode()) if behind else 0
         latest = int(time_ms.max()) if len(time_ms) else None
-        return Status(batch.stream, batch.read_at_ms, batch.caught_up, max(0, lag_ms), latest)
+        status = Status(batch.stream, batch.read_at_ms, batch.caught_up, max(0, lag_ms), latest, batch.lag)
+        if batch.position is None:
+            return status
+        position = batch.position
+        return replace(status, gaps=position.gaps, lost=position.lost, lost_exact=position.lost_exact)
 
 
 def _shown_time(time_ms: int) -> str:

@@ -21,6 +21,7 @@ from sinks.live import LiveSink
 from sinks.records import DeadLetter
 from stream.adapters import CallSink, MergeLogic, ShardLogic, decode_safely
 from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch, Status
+from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
@@ -54,6 +55,10 @@ class Parts:
     """Streams of earlier catalogs that the recovery directory still knows."""
     trim: bool = False
     """Whether entries that can never be needed again are trimmed from the streams."""
+    on_gap: OnGap = OnGap.EARLIEST
+    """What to do when entries are gone that were never read."""
+    group: str | None = None
+    """Consumer group that shows how far each stream is counted; None for none."""
     patience_s: float | None = 60.0
     """How long a database may be away before the processor restarts."""
     clock: Callable[[], int] = clock_ms
@@ -66,7 +71,14 @@ def build(parts: Parts) -> Dataflow:
     enricher = Enricher(plan, parts.pseudonyms, parts.shards)
     cubes = {cube.key: cube for cube in plan.all_cubes}
     source = ValkeySource(
-        parts.connect, plan.streams, clock=clock, draining=parts.draining, trim=parts.trim, retired=parts.retired
+        parts.connect,
+        plan.streams,
+        clock=clock,
+        draining=parts.draining,
+        trim=parts.trim,
+        retired=parts.retired,
+        on_gap=parts.on_gap,
+        group=parts.group,
     )
     refuse = deadletter_writer(parts.deadletter, Patience("deadletter", parts.draining, None))
 
@@ -110,7 +122,10 @@ def build(parts: Parts) -> Dataflow:
 
 
 def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
-    """Run until `parts.draining` is set and a last snapshot is committed. Raises what a sink raised for good."""
+    """Run until `parts.draining` is set and a last snapshot is committed.
+
+    Raises what ended it for good: a sink's error, or a reader's.
+    """
     if not recovery.exists():
         # Made aside and renamed: half a directory would be refused for ever after.
         made = recovery.with_suffix(".new")
@@ -121,10 +136,10 @@ def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
     try:
         cli_main(build(parts), epoch_interval=snapshot_every, recovery_config=RecoveryConfig(recovery, timedelta(0)))
     except Exception as error:
-        # The engine wraps what a sink raises in errors of its own.
+        # The engine wraps what our code raises in errors of its own.
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, SinkError):
+            if isinstance(cause, SinkError | GapError):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise

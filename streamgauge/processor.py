@@ -19,11 +19,13 @@ from sinks.live import LiveSink
 from sinks.pruned import PrunedStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.continuity import GapError, OnGap
 from stream.durations import MINUTE_MS
 from stream.enrich import Pseudonyms
 from stream.flow import Parts, execute
 from stream.plan import compile_plan
 from stream.reader import client_factory
+from streamgauge.places import group_of
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, person_key
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
         draining=draining,
         tick_ms=settings.tick_ms,
         trim=trim,
+        on_gap=OnGap(settings.on_gap),
+        group=group_of(catalog),
         retired=_retired(state / "streams.json", plan.streams),
     )
     try:
@@ -75,6 +79,13 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
         execute(parts, state / "recovery", snapshot_every=timedelta(seconds=settings.snapshot_s))
     except Misconfigured as error:
         logger.critical("%s", error)
+        return EXIT_CONFIGURATION
+    except GapError as error:
+        logger.critical(
+            "%s. STREAMGAUGE_ON_GAP is `error`, so nothing is read past that. Start once with "
+            "STREAMGAUGE_ON_GAP=earliest to go on with the first entry that is there, or =latest to skip to the end",
+            error,
+        )
         return EXIT_CONFIGURATION
     except SinkError as error:
         # When told to stop, going back to the last snapshot is an orderly end too: nothing is lost by it.

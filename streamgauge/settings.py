@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """How often changed numbers leave the processor and reach the screens."""
     snapshot_s: float = Field(2.0, gt=0, le=60)
     """How often the processor's state is saved."""
+    on_gap: Literal["error", "earliest", "latest"] = "earliest"
+    """What to do when entries are gone from a stream before they were read."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     def store_url(self, state: Path) -> str:
