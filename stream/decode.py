@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from sinks.records import DeadLetter, Reason
+from sinks.records import DeadLetter, Reason, Shape
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, Fields, Origin, RawBatch, Status
 from stream.convert import CONVERTERS, Bad, times_of
@@ -61,8 +61,9 @@ class Decoder:
                 self._entry(entry, fields, events, origins, batch.stream, rejects)
             except _Refused as refused:
                 kind, body = json_field(fields, self._names)
-                raw = body if kind and len(fields) == 2 else flat_bytes(fields)
-                rejects.append(DeadLetter(batch.stream, entry, 0, refused.reason, refused.message, raw))
+                alone = bool(kind) and len(fields) == 2
+                raw, shape = (body, Shape(kind.decode())) if alone else (flat_bytes(fields), Shape.FIELDS)
+                rejects.append(DeadLetter(batch.stream, entry, 0, refused.reason, refused.message, raw, shape))
         columns, time_ms, bad = self._columns(events, origins, now_ms)
         # The time is a column too, so that there is a row for each event even where no field is read.
         columns[self._event.time] = pl.Series(time_ms)
@@ -110,7 +111,8 @@ class Decoder:
                     events.append(self._parse(raw))
                     origins.append((entry, index, raw))
                 except _Refused as refused:
-                    rejects.append(DeadLetter(stream, entry, index, refused.reason, refused.message, raw))
+                    letter = DeadLetter(stream, entry, index, refused.reason, refused.message, raw, Shape.DATA)
+                    rejects.append(letter)
         else:
             self._check_size(sum(map(len, fields)))
             events.append(self._flat(fields))
