@@ -12,7 +12,7 @@ from valkey.exceptions import ValkeyError
 
 from sinks.errors import Misconfigured, SinkError
 from stream.catalog import CatalogError, load
-from streamgauge import __version__
+from streamgauge import __version__, cli_deadletter
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -33,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+app.add_typer(cli_deadletter.app)
 
 CatalogOption = Annotated[
     str,

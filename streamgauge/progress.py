@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class Bar:
-    """Counts events. How much is left of files is judged by bytes, as their number of events is not known beforehand."""
+    """Counts events. How much is left of a file is judged by its bytes, as nobody knows how many events it has."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
