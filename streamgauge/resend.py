@@ -74,7 +74,7 @@ class Resender:
 
     The catalog says what is an event now: one that it would refuse again stays a letter, as it would only come back.
     *Guarantee*: an event goes back as it came, and has the time it had. One that had none of its own had that of its
-    entry, which is written into it. *Cost*: about 10 µs a letter.
+    entry, which is written into it. *Cost*: 15 µs a letter, 40 µs where a time is written.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -141,32 +141,35 @@ class Resender:
         # A time that follows the entry's is the entry's.
         moved, _ = self._times(stream, [(time_ms + 1, fields) for time_ms, fields in entries], now_ms)
         bound_ms = now_ms - self.event.allowed_lateness_ms - self.event.out_of_orderness_ms
-        verdicts: list[tuple[Fields, bool, bool] | None] = []
+        verdicts: list[tuple[Fields, bool, bool] | None] = [None] * len(entries)
+        timed: dict[int, tuple[int, Fields]] = {}
+        """Entries, by their row, with their time written into them, which is yet to be proved."""
         for row, (entry_ms, fields) in enumerate(entries):
             own = times[row]
             if not own:
                 self.resent.still_refused[refused[row]] += 1
-                verdicts.append(None)
                 continue
+            verdicts[row] = (fields, False, min(own.values()) < bound_ms)
             timeless = {index for index, time_ms in own.items() if moved[row].get(index) != time_ms}
-            kept_fields = self._with_time(stream, fields, entry_ms, timeless, own, now_ms) if timeless else fields
-            if kept_fields is None:
+            if timeless:
+                timed[row] = (entry_ms + 1, self._with_time(fields, entry_ms, timeless))
+        proved, _ = self._times(stream, list(timed.values()), now_ms)
+        for (row, (_, fields)), found in zip(timed.items(), proved, strict=True):
+            verdict = verdicts[row]
+            if verdict is None or found != times[row]:
+                # Not the same events at the same times, whatever entry they are in.
                 self.resent.untimed += 1
-                verdicts.append(None)
+                verdicts[row] = None
             else:
-                verdicts.append((kept_fields, bool(timeless), min(own.values()) < bound_ms))
+                verdicts[row] = (fields, True, verdict[2])
         return verdicts
 
-    def _with_time(
-        self, stream: str, fields: Fields, entry_ms: int, timeless: set[int], own: dict[int, int], now_ms: int
-    ) -> Fields | None:
-        """The entry with its time in it, None where that does not give the same events at the same times."""
+    def _with_time(self, fields: Fields, entry_ms: int, timeless: set[int]) -> Fields:
+        """The entry with its time in its events; as it was where none can be written, which then shows."""
         try:
-            timed = with_time(fields, self._named, self.event.time, iso(entry_ms), timeless)
+            return with_time(fields, self._named, self.event.time, iso(entry_ms), timeless)
         except ValueError:
-            return None
-        found, _ = self._times(stream, [(entry_ms + 1, timed)], now_ms)
-        return timed if found[0] == own else None
+            return fields
 
     def _times(
         self, stream: str, entries: list[tuple[int, Fields]], now_ms: int
