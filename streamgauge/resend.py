@@ -7,7 +7,7 @@ the letters.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +85,7 @@ class Resender:
         self._decoder = Decoder(plan)
         self._streams = set(plan.streams)
         self._named = {*plan.fields, plan.event.time}
-        self._seen: dict[tuple[str, str, int, bytes], None] = {}
+        self._seen: OrderedDict[tuple[str, str, int, bytes], None] = OrderedDict()
 
     def take(self, page: Sequence[Kept], now_ms: int) -> tuple[list[Return], list[str]]:
         """What goes back of a page, and the ids of letters whose event has gone back already."""
@@ -121,7 +121,7 @@ class Resender:
         for event in returns:
             self._seen[event] = None
         while len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
         self.resent.copies += len(copies)
         return list(returns.values()), copies
 
