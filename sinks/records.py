@@ -48,6 +48,17 @@ class Reason(StrEnum):
     SAMPLED_OUT = "sampled_out"
 
 
+class Shape(StrEnum):
+    """How an entry carried what was refused, and so what the `raw` of its dead letter is."""
+
+    DATA = "data"
+    """JSON of one event: the field `data`, or an element of a `batch`."""
+    BATCH = "batch"
+    """The field `batch`, refused as a whole."""
+    FIELDS = "fields"
+    """All fields of the entry as `name=value&…`, percent-encoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """The value of one metric in one window for one series, as an upsert.
@@ -98,6 +109,9 @@ class DeadLetter:
     reason: Reason
     message: str
     raw: bytes
+    shape: Shape | None = None
+    """None where `raw` tells: an event that could be read is JSON from `{` on, and percent-encoded fields never are.
+    Letters of versions that did not know shapes have none either."""
 
 
 def iso(time_ms: int) -> str:

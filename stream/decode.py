@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from sinks.records import DeadLetter, Reason, iso
+from sinks.records import DeadLetter, Reason, Shape, iso
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, RawBatch, Status
 from stream.convert import CONVERTERS, Bad, times_of, times_of_texts
@@ -87,7 +87,7 @@ class Decoder:
             for row, (reason, message) in sorted(rows.bad.items()):
                 keep[row] = False
                 entry, index, raw = origins.at(row)
-                rejects.append(DeadLetter(batch.stream, entry, index, reason, message, raw))
+                rejects.append(DeadLetter(batch.stream, entry, index, reason, message, raw, origins.shape(row)))
             frame, time_ms, origins = frame.filter(pl.Series(keep)), time_ms[keep], origins.take(np.flatnonzero(keep))
         return Decoded(
             stream=batch.stream,
@@ -119,8 +119,10 @@ class Decoder:
                 found: Sequence[bytes | Fields]
                 found = self._elements(body) if kind == b"batch" else [body if kind else fields]
             except _Refused as refused:
-                raw = body if kind and len(fields) == 2 else flat_bytes(fields)
-                rejects.append(DeadLetter(batch.stream, entry_id.decode(), 0, refused.reason, refused.message, raw))
+                alone = bool(kind) and len(fields) == 2
+                raw, shape = (body, Shape(kind.decode())) if alone else (flat_bytes(fields), Shape.FIELDS)
+                entry = entry_id.decode()
+                rejects.append(DeadLetter(batch.stream, entry, 0, refused.reason, refused.message, raw, shape))
                 continue
             pieces.extend(found)
             numbers.extend([number] * len(found))

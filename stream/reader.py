@@ -17,8 +17,9 @@ from queue import Empty, Full, Queue
 import valkey
 from valkey.exceptions import ResponseError, ValkeyError
 
-from stream.batches import Fields, RawBatch
+from stream.batches import RawBatch
 from stream.continuity import Found, GapError, OnGap, StreamInfo, Verdict, describe, judge, settle
+from stream.entries import Fields
 from stream.monitor import MonitoringGroup
 from stream.position import BEGINNING, Position
 

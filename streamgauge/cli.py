@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from valkey.connection import parse_url
 from valkey.exceptions import ValkeyError
 
 from sinks.errors import Misconfigured, SinkError
-from stream.catalog import Catalog, CatalogError, load
-from streamgauge import __version__
-from streamgauge.places import find_catalog, ready_catalogs, state_of
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+from stream.catalog import CatalogError, load
+from streamgauge import __version__, cli_deadletter
+from streamgauge.places import find_catalog, state_of
+from streamgauge.preconditions import (
+    fail,
+    load_catalog,
+    load_settings,
+    other_catalogs,
+    state_directory,
+    stop_event,
+    valkey_address,
+)
+from streamgauge.settings import EXIT_CONFIGURATION, SettingsError
 
 app = typer.Typer(
     name="streamgauge",
@@ -28,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+app.add_typer(cli_deadletter.app)
 
 CatalogOption = Annotated[
     str,
@@ -67,12 +74,12 @@ def up(
     from streamgauge.up import Demo, UpError
     from streamgauge.up import up as run_up
 
-    path, loaded = _catalog(catalog or ("food_sharing" if demo else "events"))
-    settings = _settings(port=port, host=host, state=state)
+    path, loaded = load_catalog(catalog or ("food_sharing" if demo else "events"))
+    settings = load_settings(port=port, host=host, state=state)
     try:
         status = run_up(path, loaded, settings, state_of(settings.state, loaded), Demo(rate, 600.0) if demo else None)
     except (PortTaken, UpError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(status)
 
 
@@ -91,16 +98,16 @@ def run(
     """
     from streamgauge.processor import run_processor
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(state=state)
-    own_state = _state(settings, loaded)
-    _valkey_url(settings)
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
+    own_state = state_directory(settings, loaded)
+    valkey_address(settings)
     try:
         status = run_processor(loaded, settings, own_state, trim=trim)
     except (Misconfigured, SettingsError) as error:
-        _fail(str(error), EXIT_CONFIGURATION)
+        fail(str(error), EXIT_CONFIGURATION)
     except SinkError as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(status)
 
 
@@ -122,25 +129,25 @@ def serve(
     from live_api.app import serve as serve_app
     from streamgauge.embedded import PortTaken, check_port_free
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(port=port, host=host, state=state)
-    own_state = _state(settings, loaded)
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(port=port, host=host, state=state)
+    own_state = state_directory(settings, loaded)
     try:
         check_port_free(settings.host, settings.port, "--port")
     except PortTaken as error:
-        _fail(str(error))
+        fail(str(error))
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         logging.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
     try:
         api, hub = create_app(
             loaded,
-            valkey_url=_valkey_url(settings),
+            valkey_url=valkey_address(settings),
             store_url=settings.store_url(own_state),
             version=__version__,
             tick_ms=settings.tick_ms,
         )
     except Misconfigured as error:
-        _fail(str(error), EXIT_CONFIGURATION)
+        fail(str(error), EXIT_CONFIGURATION)
     serve_app(api, hub, host=settings.host, port=settings.port, log_level="warning")
 
 
@@ -157,7 +164,7 @@ def check(
         try:
             loaded = load(find_catalog(name))
         except CatalogError as error:
-            typer.echo(f"{error}{_ready(find_catalog(name))}", err=True)
+            typer.echo(f"{error}{other_catalogs(find_catalog(name))}", err=True)
             valid = False
             continue
         fields = ", ".join(f"{field} {kind}" for field, kind in loaded.field_types.items())
@@ -192,16 +199,16 @@ def replay(
     from streamgauge.replay import replay as send
 
     if sum((rate is not None, speed is not None, fastest)) > 1:
-        _fail("choose one of --rate, --speed and --max")
-    _, loaded = _catalog(catalog)
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
-    stopping = _stop_event()
+        fail("choose one of --rate, --speed and --max")
+    _, loaded = load_catalog(catalog)
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=10)
+    stopping = stop_event()
     try:
         sent = send(loaded, files, client, Pace(rate=rate, speed=speed), stopped=stopping.wait, quiet=quiet)
     except FileError as error:
-        _fail(str(error))
+        fail(str(error))
     except ValkeyError as error:
-        _fail(f"VALKEY_URL: {error}")
+        fail(f"VALKEY_URL: {error}")
     typer.echo(f"sent {sent:,} events{' (stopped)' if stopping.is_set() else ''}", err=True)
 
 
@@ -226,13 +233,13 @@ def compute(
     from streamgauge.files import FileError
     from streamgauge.settings import person_key
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(state=state)
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
     try:
         key = person_key(settings, state_of(settings.state, loaded), make=False)
         points, refused, unseen = work_out(loaded, files, key, quiet=quiet)
     except (FileError, SettingsError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if not quiet:
         report_refused(refused, sys.stderr)
         report_silence(points, unseen, sys.stderr)
@@ -249,7 +256,7 @@ def compute(
         # Whoever read the output, such as `head`, has seen enough; nothing may be flushed at exit either.
         sys.stdout = None
     except OSError as error:
-        _fail(f"{out}: {error.strerror or error}")
+        fail(f"{out}: {error.strerror or error}")
 
 
 @app.command()
@@ -262,14 +269,14 @@ def tail(
 
     from streamgauge.tail import tail as follow
 
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
-    stopping = _stop_event()
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=10)
+    stopping = stop_event()
     try:
         follow(client, metric, sys.stdout, as_json=as_json, stopped=stopping.is_set)
     except BrokenPipeError:
         sys.stdout = None
     except ValkeyError as error:
-        _fail(f"VALKEY_URL: {error}")
+        fail(f"VALKEY_URL: {error}")
 
 
 @app.command()
@@ -291,9 +298,9 @@ def simulate(
     from streamgauge.demo.food_sharing import FoodSharing
     from streamgauge.demo.producer import produce
 
-    _, loaded = _catalog(catalog)
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=5)
-    stopping = _stop_event()
+    _, loaded = load_catalog(catalog)
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=5)
+    stopping = stop_event()
     produce(
         client,
         loaded.platform.streams,
@@ -308,64 +315,3 @@ def main() -> None:
     """The `streamgauge` command."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app()
-
-
-def _catalog(name: str) -> tuple[Path, Catalog]:
-    path = find_catalog(name)
-    try:
-        return path, load(path)
-    except CatalogError as error:
-        _fail(f"{error}{_ready(path)}", EXIT_CONFIGURATION)
-
-
-def _ready(path: Path) -> str:
-    """What else there is, for somebody who named a catalog that is not there."""
-    return "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
-
-
-def _settings(**overrides: Any) -> Settings:
-    try:
-        settings = read_settings(**overrides)
-    except SettingsError as error:
-        _fail(str(error), EXIT_CONFIGURATION)
-    logging.getLogger().setLevel(settings.log_level.upper())
-    return settings
-
-
-def _state(settings: Settings, catalog: Catalog) -> Path:
-    state = state_of(settings.state, catalog)
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _fail(f"{state}: cannot be made: {error.strerror}; choose another place with --state", EXIT_CONFIGURATION)
-    return state
-
-
-def _valkey_url(settings: Settings) -> str:
-    if settings.valkey_url is None:
-        message = "VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)"
-        _fail(message, EXIT_CONFIGURATION)
-    try:
-        parse_url(settings.valkey_url)
-    except ValueError as error:
-        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
-        _fail(message, EXIT_CONFIGURATION)
-    return settings.valkey_url
-
-
-def _stop_event() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    stopping = threading.Event()
-
-    def stop(*_: object) -> None:
-        stopping.set()
-
-    handler: Callable[..., None] = stop
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-    return stopping
-
-
-def _fail(message: str, status: int = 1) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(status)
