@@ -102,3 +102,12 @@ def test_the_registers_are_those_of_the_paper() -> None:
     sketch = HashSet(0)
     extra = np.array([0, 2**52 - 1, 2**64 - 1], dtype=np.uint64)
     assert sketch.merge(hashes, extra).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("size", [2.0**40, 2.0**60, 2.0**63, 2.0**65])
+def test_the_estimate_holds_far_beyond_what_can_be_added(size: float) -> None:
+    """Registers drawn from their distribution, P(register ≤ k) = exp(-size/m · 2^-k); from 2^63 on many are full."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        ranks = np.ceil(-np.log2(-np.log(rng.random(REGISTERS)) * REGISTERS / size))
+        assert estimate(np.clip(ranks, 0, 53).astype(np.uint8)) == pytest.approx(size, rel=5 * ERROR)
