@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """How often changed numbers leave the processor and reach the screens."""
     snapshot_s: float = Field(2.0, gt=0, le=60)
     """How often the processor's state is saved."""
+    shards: int | None = Field(None, ge=1, le=64)
+    """Parts that people and series are counted in. Default: one for each process; fixed when a state is made."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     def store_url(self, state: Path) -> str:
