@@ -57,7 +57,9 @@ def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bo
 class Run:
     """One process of the processor: told to end by SIGTERM or SIGINT from the moment it is made."""
 
-    def __init__(self, catalog: Catalog, settings: Settings, state: Path, *, trim: bool) -> None:
+    def __init__(
+        self, catalog: Catalog, settings: Settings, state: Path, *, trim: bool, supervised: bool = False
+    ) -> None:
         if settings.valkey_url is None:
             message = "VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379"
             raise Misconfigured(message)
@@ -68,7 +70,8 @@ class Run:
         self.plan: Plan = compile_plan(catalog)
         self.ending = Ending(self._failed)
         self._in_cluster = False
-        _on_signal(self.ending.asked.set)
+        self._supervisor = os.getppid() if supervised else None
+        _on_signal(self._asked)
         threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
 
     def execute(self, facts: Facts, member: Member) -> int:
@@ -156,6 +159,11 @@ class Run:
             timer = threading.Timer(_FAILED_S, lambda: _leave(self._status_of(failure)))
             timer.daemon = True
             timer.start()
+
+    def _asked(self) -> None:
+        if self._supervisor is not None and os.getppid() != self._supervisor:
+            _leave(1)  # nobody asked: the supervisor was killed. Members elsewhere are to wait, not to end in order
+        self.ending.asked.set()
 
     def _give_up(self) -> None:
         if not self.ending.begun:
