@@ -24,7 +24,7 @@ from stream.snapshots import StateError
 from streamgauge import __version__
 from streamgauge.children import Child, stop_all
 from streamgauge.rendezvous import Message, Offer, host, join
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, person_key
+from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import (
     SNAPSHOTS,
     Facts,
@@ -49,7 +49,8 @@ _MEMBERS_STOP_S = 8.3
 _CASCADE_S = 4.0
 """How long the others may take to notice that one is gone, and to say what they have to say."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _STEADY_S = 0.5, 10.0, 30.0
-_EXIT_CUT_OFF = 75
+_ORDERLY = (0, -signal.SIGTERM)
+"""The second is that of a member told twice, while it loads and has nothing to save yet."""
 _PORTS = range(15_000, 32_000)
 """Below those that the kernel gives to outgoing connections, one of which could otherwise take it meanwhile."""
 
@@ -103,7 +104,7 @@ def run_member(
             judge = partial(_judge, settings.shards, len(addresses), kind)
             try:
                 agreed_on = host(addresses[0], offer, len(addresses), judge, make)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 logger.error("the members could not meet: %s", error)
                 return 1
         else:
@@ -149,7 +150,8 @@ def _supervise(members: Callable[[], list[Child]], stopping: threading.Event) ->
             pass
         if stopping.is_set():
             return _stop(generation)
-        _await_end(generation, _CASCADE_S)
+        if 0 not in map(_status, generation):
+            _await_end(generation, _CASCADE_S)
         statuses = {member.name: _status(member) for member in generation}
         if EXIT_CONFIGURATION in statuses.values():
             stop_all(generation, 0.0)
@@ -169,7 +171,11 @@ def _supervise(members: Callable[[], list[Child]], stopping: threading.Event) ->
 
 def _stop(members: list[Child]) -> int:
     stop_all(members, _MEMBERS_STOP_S)
-    return 0 if all(_status(member) == 0 for member in members) else _EXIT_CUT_OFF
+    late = {member.name: status for member in members if (status := _status(member)) not in _ORDERLY}
+    if late:
+        said = ", ".join(f"{name} {_in_words(status)}" for name, status in late.items())
+        logger.error("%s: it goes on from the last snapshot, and nothing is lost", said)
+    return EXIT_CUT_OFF if late else 0
 
 
 def _in_words(status: int | None) -> str:
@@ -245,9 +251,12 @@ def _judge(shards: int | None, members: int, kind: str, offers: list[Offer]) -> 
 
 def _make_share(state: Path, number: int, message: Message) -> None:
     facts = facts_of(message["facts"])
-    write_facts(state, facts)
-    if not (state / "recovery").exists():
-        _make_recovery(state / "recovery", facts.partitions, message["parts"].get(str(number), []))
+    try:
+        write_facts(state, facts)
+        if not (state / "recovery").exists():
+            _make_recovery(state / "recovery", facts.partitions, message["parts"].get(str(number), []))
+    except OSError as error:
+        raise Misconfigured(f"{state}: cannot be written: {error.strerror}") from None
 
 
 def _make_recovery(recovery: Path, partitions: int, parts: Collection[int]) -> None:

@@ -30,14 +30,13 @@ from stream.flow import ClusterError, Member, Parts, execute, make_recovery
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.snapshots import StateError
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, person_key
+from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 8.0
 """A drain that takes longer is cut off. Nothing is lost: the run goes on from the last snapshot."""
-EXIT_CUT_OFF = 75
 _SHORT_KEPT_MS = 2 * 3_600_000
 """How long the store keeps windows of less than a minute: enough for every sparkline."""
 _BEGIN_S = 90.0
@@ -69,14 +68,13 @@ class Run:
         self.trim = trim
         self.plan: Plan = compile_plan(catalog)
         self.ending = Ending(self._failed)
-        self._in_cluster = False
+        self._in_cluster = supervised
         self._supervisor = os.getppid() if supervised else None
         _on_signal(self._asked)
         threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
 
     def execute(self, facts: Facts, member: Member) -> int:
         """Run the dataflow to its end. Returns the exit status; as a member it ends the process with it."""
-        self._in_cluster = member.processes > 1
         if self._in_cluster:
             timer = threading.Timer(_BEGIN_S, self._give_up)
             timer.daemon = True

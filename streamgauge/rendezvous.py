@@ -107,7 +107,6 @@ def join(addresses: tuple[str, ...], offer: Offer, make: Callable[[Message], Non
     while True:
         try:
             with socket.create_connection(_place(addresses[0]), timeout=_ANSWER_S) as connection:
-                connection.settimeout(None)
                 line = _Line(connection)
                 line.say({"member": offer.member, "facts": dict(offer.facts), "state": offer.state, "held": offer.held})
                 while True:
@@ -156,6 +155,7 @@ class _Line:
         self._rest = b""
 
     def say(self, message: Mapping[str, Any]) -> None:
+        self._connection.settimeout(_ANSWER_S)
         self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def hear(self, within_s: float | None = None) -> Message:

@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIGURATION = 78
 """Exit status that tells a supervisor that starting again will not help."""
+EXIT_CUT_OFF = 75
+"""Exit status of an end that took too long to save all; nothing is lost, and more is read again."""
 
 
 class SettingsError(ValueError):

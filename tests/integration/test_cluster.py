@@ -25,6 +25,7 @@ from stream.catalog import load
 from stream.enrich import Pseudonyms
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
+from stream.shard import STATE_VERSION
 from tests.engines import free_port
 from tests.stack import Stack, eventually, stack, stop
 
@@ -292,7 +293,7 @@ def test_a_state_that_cannot_be_used_is_refused_by_name(made: Stack) -> None:
     for path in (state / "recovery").glob("*.sqlite3"):
         _reversion(path)
     for processes in (1, 2):
-        assert "expected a snapshot of version 1, found version 99" in refused(processes)
+        assert f"expected a snapshot of version {STATE_VERSION}, found version 99" in refused(processes)
 
 
 def _reversion(path: Path) -> None:

@@ -54,7 +54,8 @@ def test_a_new_directory_has_a_shard_for_each_process_and_keeps_it(state: Path) 
     assert RECOVERY_PARTITIONS == PARTITIONS
 
 
-def test_a_directory_from_before_there_were_facts_has_one_shard(state: Path) -> None:
+def test_a_directory_from_before_there_were_facts_has_one_shard(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SNAPSHOTS", (1, 1))
     (state / "state.json").unlink()
     facts = settle(state, None, 4, never)
     assert (facts.format, facts.shard_keys, facts.partitions, facts.processes) == (1, ("0",), 16, 4)
