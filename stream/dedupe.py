@@ -49,7 +49,7 @@ class HashSet:
         self._enter(_without_zero(hashes))
 
     def to_bytes(self) -> bytes:
-        return self._places[self._places != _EMPTY].tobytes()
+        return bytes(self._places[self._places != _EMPTY].tobytes())
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> HashSet:

@@ -12,6 +12,7 @@ from valkey.exceptions import ValkeyError
 
 from sinks.errors import Misconfigured, SinkError
 from stream.catalog import CatalogError, load
+from stream.snapshots import StateError
 from streamgauge import __version__, cli_deadletter
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
@@ -44,6 +45,9 @@ StateOption = Annotated[
     Path | None,
     typer.Option("--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"),
 ]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
+]
 FilesArgument = Annotated[
     list[Path],
     typer.Argument(metavar="FILE…", help="Event files: .ndjson, .json (one event a line), .csv, each also as .gz"),
@@ -63,6 +67,7 @@ def up(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
     state: StateOption = None,
     rate: Annotated[float, typer.Option("--rate", help="Events a second of the demo, averaged over a week.")] = 100.0,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Run everything with one command: an embedded Valkey server, the processor, the API and the wallboard.
 
@@ -77,7 +82,8 @@ def up(
     path, loaded = load_catalog(catalog or ("food_sharing" if demo else "events"))
     settings = load_settings(port=port, host=host, state=state)
     try:
-        status = run_up(path, loaded, settings, state_of(settings.state, loaded), Demo(rate, 600.0) if demo else None)
+        own_state = state_of(settings.state, loaded)
+        status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
     except (PortTaken, UpError, OSError) as error:
         fail(str(error))
     raise typer.Exit(status)
@@ -90,21 +96,47 @@ def run(
     trim: Annotated[
         bool, typer.Option("--trim", help="Trim entries from the streams once they are in two saved snapshots.")
     ] = False,
+    processes: ProcessesOption = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="HOST:PORT,…", help="Where the members of a cluster reach each other."),
+    ] = None,
+    member: Annotated[int | None, typer.Option("--member", min=0, help="Which of them this is, from 0.")] = None,
+    supervised: Annotated[str | None, typer.Option("--supervised", hidden=True)] = None,
 ) -> None:
     """Run the processor: read the catalog's streams from VALKEY_URL, write points to every sink that is set.
 
     SIGTERM ends it with everything saved and exit status 0; after any other end, even `kill -9`, it goes on from its
     last snapshot and loses nothing. Sinks: the live stream and the store always, InfluxDB when INFLUX_URL is set.
-    """
-    from streamgauge.processor import run_processor
 
-    _, loaded = load_catalog(catalog)
+
+    `--processes N` counts with N processes on this machine: they are ended together, and started again together when
+    one fails. Over several machines, start one with `--cluster HOST:PORT,HOST:PORT,… --member I` on each, with the same
+    catalog and settings; members count from 0. The number may change from one start to the next.
+    """
+    path, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
+    addresses = _members(cluster, member, processes)
     own_state = state_directory(settings, loaded)
     valkey_address(settings)
     try:
-        status = run_processor(loaded, settings, own_state, trim=trim)
-    except (Misconfigured, SettingsError) as error:
+        if not addresses and processes == 1:
+            from streamgauge.processor import run_processor
+
+            status = run_processor(loaded, settings, own_state, trim=trim)
+        else:
+            from streamgauge.cluster import run_machine, run_member, run_processes
+
+            if not addresses:
+                status = run_processes(path, loaded, settings, own_state, trim=trim, n=processes)
+            elif supervised is None:
+                status = run_machine(path, settings, own_state, trim=trim, addresses=addresses, number=member or 0)
+            else:
+                _log_as(f"member {member}")
+                status = run_member(
+                    loaded, settings, own_state, trim=trim, addresses=addresses, number=member or 0, kind=supervised
+                )
+    except (Misconfigured, SettingsError, StateError) as error:
         fail(str(error), EXIT_CONFIGURATION)
     except SinkError as error:
         fail(str(error))
@@ -315,3 +347,28 @@ def main() -> None:
     """The `streamgauge` command."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app()
+
+
+def _members(cluster: str | None, member: int | None, processes: int) -> tuple[str, ...]:
+    """The addresses of `--cluster`; none without it."""
+    from streamgauge.cluster import parse_addresses
+
+    if cluster is None and member is None:
+        return ()
+    if cluster is None or member is None:
+        fail("--cluster and --member go together: where all members are, and which of them this is", 2)
+    if processes > 1:
+        fail("--processes is for one machine, --cluster for several: choose one", 2)
+    try:
+        addresses = parse_addresses(cluster)
+    except ValueError as error:
+        fail(f"--cluster: {error}", 2)
+    if member >= len(addresses):
+        fail(f"--member: expected 0 to {len(addresses) - 1}, as there are {len(addresses)} members; found {member}", 2)
+    return addresses
+
+
+def _log_as(name: str) -> None:
+    """Several processes write to one log."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))
