@@ -57,6 +57,10 @@ def _duration(text: str) -> str:
     return text
 
 
+def _window_or_off(text: str) -> str:
+    return text if text == "off" else _duration(text)
+
+
 def _window(text: str) -> str:
     if text == TOTAL:
         raise ValueError(f"expected a window from 1s to 1d, found {text!r}")
@@ -156,6 +160,8 @@ class Event(_Table):
     """How far the watermark stays behind the latest event."""
     max_skew: Duration = "5m"
     """How far ahead of the clock an event's time may be."""
+    dedupe_window: Annotated[str, AfterValidator(_window_or_off)] = "24h"
+    """For how long an event that comes a second time is recognised; `off` counts it again."""
     earliest: Annotated[str, AfterValidator(_day)] = "2000-01-01"
     """Events before this day are refused: clocks that were never set say 1970."""
 
@@ -363,6 +369,12 @@ def _field_types(
             types.setdefault(name, kind)
             used_by.setdefault(name, key)
 
+    if event.time in types:
+        problems.append(
+            Problem(
+                f"fields.{event.time}", "no type for the event's time, which is read as one", str(types[event.time])
+            )
+        )
     for key in ("person", "id", "name"):
         if (name := getattr(event, key)) is not None:
             if name == event.time:

@@ -21,6 +21,7 @@ from stream.batches import Decoded, RawBatch, Status
 from stream.convert import CONVERTERS, Bad, times_of, times_of_texts
 from stream.entries import MAX_ELEMENTS, Fields, elements_one_by_one, entry_time_ms, flat_bytes, json_field
 from stream.expressions import FieldType
+from stream.identity import identities
 from stream.origins import NOWHERE, Origins
 from stream.plain import PlainReader
 from stream.plan import Plan
@@ -57,7 +58,7 @@ class Decoder:
 
     def __init__(self, plan: Plan, *, max_entry_bytes: int = MAX_ENTRY_BYTES) -> None:
         self._event = plan.event
-        self._fields = dict(plan.fields)
+        self._fields = {name: kind for name, kind in plan.fields.items() if name != plan.event.time}
         self._required = plan.event.required
         self._ordered = plan.ordered
         self._max_entry_bytes = max_entry_bytes
@@ -80,6 +81,9 @@ class Decoder:
         # The time is a column too, so that there is a row for each event even where no field is read.
         frame = rows.frame.with_columns(pl.Series(self._event.time, rows.time_ms))
         time_ms = rows.time_ms
+        if self._event.dedupe_ms:
+            ids = None if self._event.id is None else frame[self._event.id]
+            frame = frame.with_columns(identities(origins, ids, rows.no_time))
         if self._ordered:
             frame = frame.with_columns(*origins.order())
         if rows.bad:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stream.arrays import Floats, Ints, Mask
 from stream.batches import Block, State
+from stream.clock import NEVER_MS
 from stream.durations import DAY_MS
 from stream.evaluate import Contribution, Evaluation
 from stream.measures.base import COUNT, Column, Labels, Sketch
@@ -39,6 +40,8 @@ class _Table:
             if metric.measure.sketch is not None
         ]
         self.dirty = self.rows.column(np.bool_, False)
+        self.dropped_s = NEVER_MS
+        """Panes that start before are settled for good, and never begin again: not even if the lateness is raised."""
 
     def fold(self, keys: Ints, values: list[Floats]) -> Ints:
         """Reduce `values` (one array of n for each of the cube's columns) into the rows of `keys` (n, distinct).
@@ -53,11 +56,12 @@ class _Table:
         return rows
 
     def sketch(self, rows: Ints, group: Ints, prepared: dict[str, tuple[Any, Mask | None]]) -> None:
-        """Add events (n) to the sketches of their rows; `group` (n) says which of `rows` each is for."""
+        """Add events (n) to the sketches of their rows; `group` (n) says which of `rows` each is for, -1: none."""
         order = np.argsort(group, kind="stable")
         for metric, sketch, place in self.sketches:
             inputs, mask = prepared[metric.name]
             events = order if mask is None else order[mask[order]]
+            events = events[group[events] >= 0]
             if not len(events):
                 continue
             groups, starts = np.unique(group[events], return_index=True)
@@ -137,12 +141,18 @@ class Panes:
         reduced = [_reduced(column, by_name[metric.name], group, len(keys)) for metric, column in self._specs]
         slice_ms, series = start_of(keys) * self._grain_ms, series_of(keys)
         for table in self._tables.values():
-            wide, wide_group = np.unique(pack(table.division.start_s(slice_ms), series), return_inverse=True)
+            start_s = table.division.start_s(slice_ms)
+            held = np.flatnonzero(start_s >= table.dropped_s)
+            if not len(held):
+                continue
+            wide, held_group = np.unique(pack(start_s[held], series[held]), return_inverse=True)
             values = [
-                column.reduce.by_group(values, wide_group, len(wide))
+                column.reduce.by_group(values[held], held_group, len(wide))
                 for (_, column), values in zip(self._specs, reduced, strict=True)
             ]
             rows = table.fold(wide, values)
+            wide_group = np.full(len(keys), -1, dtype=np.int64)
+            wide_group[held] = held_group
             if table.sketches:
                 which = wide_group[group]
                 if events is not None:
@@ -179,7 +189,8 @@ class Panes:
     def expire(self, before_ms: int) -> None:
         """Drop the panes that ended at or before `before_ms`: no event that is still taken can change them."""
         for table in self._tables.values():
-            table.rows.drop_before(int(table.division.start_s(np.array([before_ms]))[0]))
+            table.dropped_s = max(table.dropped_s, int(table.division.start_s(np.array([before_ms]))[0]))
+            table.rows.drop_before(table.dropped_s)
 
     def to_state(self) -> State:
         tables: State = {}
@@ -194,7 +205,7 @@ class Panes:
                 metrics[metric.name]["sketches"] = [
                     None if state is None else sketch.to_bytes(state) for state in table.rows.get(place)[rows]
                 ]
-            tables[name] = {"key": table.rows.key[rows].tobytes(), "metrics": metrics}
+            tables[name] = {"dropped_s": table.dropped_s, "key": table.rows.key[rows].tobytes(), "metrics": metrics}
         return {"series": self.index.to_state(), "panes": tables}
 
     def restore(self, state: State, notice: Notice) -> None:
@@ -205,6 +216,7 @@ class Panes:
             if saved is None:
                 notice(f"windows of {name} of {', '.join(m.name for m in table.metrics)} are new and start empty")
                 continue
+            table.dropped_s = saved["dropped_s"]
             rows = table.rows.find(np.frombuffer(saved["key"], dtype=np.int64))
             # Everything is sent again once: what the snapshot had not yet sent would otherwise wait for an event.
             table.rows.get(table.dirty)[rows] = True

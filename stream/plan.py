@@ -104,6 +104,8 @@ class EventPlan:
     allowed_lateness_ms: int
     out_of_orderness_ms: int
     max_skew_ms: int
+    dedupe_ms: int
+    """For how long an event is remembered; 0: not at all."""
     earliest_ms: int
 
 
@@ -167,6 +169,7 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
             allowed_lateness_ms=duration_ms(event.allowed_lateness),
             out_of_orderness_ms=duration_ms(event.out_of_orderness),
             max_skew_ms=duration_ms(event.max_skew),
+            dedupe_ms=0 if event.dedupe_window == "off" else duration_ms(event.dedupe_window),
             earliest_ms=int(datetime.fromisoformat(event.earliest).replace(tzinfo=UTC).timestamp() * 1000),
         ),
         fields=types,

@@ -125,9 +125,10 @@ class Calendar:
     def back_s(self, start_s: Ints, panes: int) -> Ints:
         if self.unit != "day" and panes:
             raise ValueError(f"expected days, which alone can slide; found {self.unit}")
-        different, inverse = np.unique(start_s, return_inverse=True)
-        days = [self._local(start).date() - timedelta(days=panes) for start in different.tolist()]
-        return np.array([self._midnight(day) for day in days], dtype=np.int64)[inverse]
+        # Step by step: a zone may leave out a whole day.
+        for _ in range(panes):
+            start_s = self.start_s(start_s * SECOND_MS - 1)
+        return start_s
 
     def _start_of(self, time_s: int) -> int:
         if self.unit == "hour":

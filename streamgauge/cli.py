@@ -261,7 +261,7 @@ def compute(
     how many events were refused, and why, to standard error.
     """
     from streamgauge.compute import compute as work_out
-    from streamgauge.compute import report_refused, report_silence, write_ndjson, write_parquet
+    from streamgauge.compute import report_duplicates, report_refused, report_silence, write_ndjson, write_parquet
     from streamgauge.files import FileError
     from streamgauge.settings import person_key
 
@@ -269,11 +269,12 @@ def compute(
     settings = load_settings(state=state)
     try:
         key = person_key(settings, state_of(settings.state, loaded), make=False)
-        points, refused, unseen = work_out(loaded, files, key, quiet=quiet)
+        points, refused, duplicates, unseen = work_out(loaded, files, key, quiet=quiet)
     except (FileError, SettingsError, OSError) as error:
         fail(str(error))
     if not quiet:
         report_refused(refused, sys.stderr)
+        report_duplicates(duplicates, sys.stderr)
         report_silence(points, unseen, sys.stderr)
     try:
         if out is None:

@@ -22,7 +22,7 @@ from sinks.errors import Misconfigured
 from stream.catalog import Catalog
 from stream.snapshots import StateError
 from streamgauge import __version__
-from streamgauge.children import Child, stop_all
+from streamgauge.children import ORPHANED, Child, stop_all
 from streamgauge.rendezvous import Message, Offer, host, join
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import (
@@ -195,7 +195,7 @@ def _status(member: Child) -> int | None:
 def _member(catalog: Path, settings: Settings, trim: bool, addresses: Sequence[str], number: int, kind: str) -> Child:
     command = [sys.executable, "-m", "streamgauge", "run", "--catalog", str(catalog), "--state", str(settings.state)]
     command += ["--cluster", ",".join(addresses), "--member", str(number), "--supervised", kind]
-    return Child(f"member {number}", [*command, *(["--trim"] if trim else [])], os.environ)
+    return Child(f"member {number}", [*command, *(["--trim"] if trim else [])], os.environ, orphaned=ORPHANED)
 
 
 def _compared(

@@ -25,9 +25,9 @@ _BATCH = 5_000
 
 def compute(
     catalog: Catalog, paths: list[Path], key: bytes, *, quiet: bool = False
-) -> tuple[list[Point], list[DeadLetter], set[str]]:
+) -> tuple[list[Point], list[DeadLetter], int, set[str]]:
     """Final points of the catalog over all events of the files, by metric, window, start and series; what was refused;
-    and the fields that no event had.
+    how many events were duplicates; and the fields that no event had.
 
     Files are whole, so nothing in them is too late, whatever their order. Raises FileError for a file that cannot be
     read.
@@ -42,7 +42,7 @@ def compute(
     points.sort(key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions))
     # People and ids may well be missing; what a metric reads is there for some event, or misspelt.
     read = set(plan.fields) - {plan.event.person, plan.event.id, plan.event.name}
-    return points, refused, read - pipeline.fields_seen
+    return points, refused, pipeline.duplicates, read - pipeline.fields_seen
 
 
 def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
@@ -90,6 +90,11 @@ def report_refused(refused: list[DeadLetter], out: IO[str]) -> None:
     for reason, count in Counter(letter.reason for letter in refused).most_common():
         first = next(letter for letter in refused if letter.reason is reason)
         out.write(f"refused {count} as {reason}: line {first.entry_id.partition('-')[2]}: {first.message}\n")
+
+
+def report_duplicates(duplicates: int, out: IO[str]) -> None:
+    if duplicates:
+        out.write(f"counted once: {duplicates} events that were there before (event.dedupe_window)\n")
 
 
 def report_silence(points: list[Point], unseen: set[str], out: IO[str]) -> None:

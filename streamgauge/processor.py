@@ -31,6 +31,7 @@ from stream.flow import ClusterError, Member, Parts, execute, make_recovery
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.snapshots import StateError
+from streamgauge.children import ORPHANED
 from streamgauge.places import group_of
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
@@ -71,8 +72,8 @@ class Run:
         self.plan: Plan = compile_plan(catalog)
         self.ending = Ending(self._failed)
         self._in_cluster = supervised
-        self._supervisor = os.getppid() if supervised else None
-        _on_signal(self._asked)
+        # Nobody asked when the supervisor is killed: members elsewhere are to wait then, not to end in order.
+        _on_signal(self.ending.asked.set, (lambda: _leave(1)) if supervised else None)
         threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
 
     def execute(self, facts: Facts, member: Member) -> int:
@@ -169,11 +170,6 @@ class Run:
             timer.daemon = True
             timer.start()
 
-    def _asked(self) -> None:
-        if self._supervisor is not None and os.getppid() != self._supervisor:
-            _leave(1)  # nobody asked: the supervisor was killed. Members elsewhere are to wait, not to end in order
-        self.ending.asked.set()
-
     def _give_up(self) -> None:
         if not self.ending.begun:
             logger.error("the members met, but their engines have not found each other in %.0f s", _BEGIN_S)
@@ -209,8 +205,8 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _on_signal(ask: Callable[[], None]) -> None:
-    """Have SIGTERM and SIGINT call `ask`.
+def _on_signal(ask: Callable[[], None], orphaned: Callable[[], None] | None) -> None:
+    """Have SIGTERM and SIGINT call `ask`, and `ORPHANED` the other where there is one.
 
     While the engine runs, no Python signal handler does. But the interpreter's own C handler writes each signal to the
     wake-up descriptor at once, whichever thread the kernel chose, and a thread of ours reads it there.
@@ -218,11 +214,13 @@ def _on_signal(ask: Callable[[], None]) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, *([ORPHANED] if orphaned else [])):
         signal.signal(number, lambda *_: None)
 
     def wait() -> None:
-        os.read(reader, 1)
+        (number,) = os.read(reader, 1)
+        if number == ORPHANED and orphaned is not None:
+            orphaned()
         ask()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -271,7 +271,7 @@ def report(resender: Resender, *, done: bool) -> Iterator[str]:
     allowed = f"allowed_lateness ({resender.allowed_lateness} in this catalog)"
     if late:
         yield f"note: {late:,} had been refused as too_late, and come back unless {allowed} was raised; windows that"
-        yield "  were settled for good before it was raised begin again with these events alone"
+        yield "  were settled for good before it was raised stay as they are"
     if resent.far_back:
         yield f"note: {resent.far_back:,} are further back than {allowed}, by the clock: if the newest events in the"
         yield "  streams are of now, these come back as too_late"

@@ -14,6 +14,7 @@ from live_api.app import create_app
 from live_api.protocol import Close
 from sinks.records import Reason, Shape
 from stream.catalog import Catalog, Event, Metric, Platform, parse
+from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
@@ -23,7 +24,7 @@ from tests.stack import ROOT
 _REFUSED_TODAY = {
     reason
     for reason in Reason
-    if reason in {"malformed", "missing_field", "bad_type", "too_large", "future", "too_late"}
+    if reason in {"malformed", "missing_field", "bad_type", "too_large", "future", "too_late", "duplicate"}
 }
 
 
@@ -56,7 +57,7 @@ def test_every_key_of_the_catalog_is_documented() -> None:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:
         assert re.search(rf"^## `\[+{name}\]+`", text, re.MULTILINE), name
-    for measure in MEASURES:
+    for measure in [*MEASURES, *DERIVED]:
         assert f"`{measure}`" in text, measure
     for reason in _REFUSED_TODAY:
         assert f"`{reason}`" in text, reason

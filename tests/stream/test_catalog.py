@@ -122,6 +122,7 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         [("event.person", "string", "'u', declared number")],
     ),
     "person that is the time": (f'[event]\nperson = "time"\n{COUNT}', [("event.person", "other than", "'time'")]),
+    "type of the time": (f'[fields]\ntime = "number"\n{COUNT}', [("fields.time", "no type", "number")]),
     "object and value at once": (COUNT + 'by = ["a", "a.b"]', [('metric[0] "n".by', "'a'", "'a.b'")]),
     "object and time at once": (COUNT + 'by = ["time.zone"]', [('metric[0] "n".by', "'time'", "'time.zone'")]),
     "time inside of a value": (

@@ -24,6 +24,7 @@ timezone = "Europe/Berlin"
 time = "t"
 person = "who"
 allowed_lateness = "60d"
+dedupe_window = "off"
 
 [[metric]]
 name = "n"

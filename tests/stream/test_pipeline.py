@@ -38,6 +38,7 @@ time = "t"
 person = "who"
 allowed_lateness = "30s"
 out_of_orderness = "5s"
+dedupe_window = "off"
 
 [[metric]]
 name = "edits"

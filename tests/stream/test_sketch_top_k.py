@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.labels import MAX_TEXT as MAX_DIMENSION
 from stream.measures.base import Inputs, Labels
 from stream.measures.top_k import MAX_TEXT, Tallies, Tally, TopK
-from stream.series import MAX_TEXT as MAX_DIMENSION
 
 CAPACITY = 8
 NONE = np.zeros(0, dtype=np.int64)
