@@ -10,7 +10,6 @@ import contextlib
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -23,33 +22,13 @@ from stream.durations import TOTAL, duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
+from stream.problems import CatalogError, Problem, key_of, problem_of
 from stream.windows import window_of
 
 T = TypeVar("T")
 _UTC = ZoneInfo("UTC")
 RESERVED_PREFIX = "streamgauge_"
 """Names that start so belong to the metrics every processor has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a catalog."""
-
-    key: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected}; found {self.found}"
-
-
-class CatalogError(ValueError):
-    """A catalog that cannot be used. `problems` has every reason, `source` the file."""
-
-    def __init__(self, source: str, problems: list[Problem]) -> None:
-        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
-        self.source = source
-        self.problems = problems
 
 
 def _duration(text: str) -> str:
@@ -276,7 +255,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     try:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:
-        problems = [_problem(dict(item), raw) for item in error.errors()]
+        problems = [problem_of(dict(item), raw, _known_keys) for item in error.errors()]
         _check_names(raw, problems)
         _check_what_is_sound(raw, problems)
         raise CatalogError(source, problems) from error
@@ -330,7 +309,7 @@ def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
     for number, table in enumerate(tables if isinstance(tables, list) else ()):
         name = table.get("name") if isinstance(table, dict) else None
         if isinstance(name, str) and name in names:
-            problems.append(Problem(_key(("metric", number, "name"), raw), "each name once", f"{name!r} again"))
+            problems.append(Problem(key_of(("metric", number, "name"), raw), "each name once", f"{name!r} again"))
         names.add(name if isinstance(name, str) else None)
 
 
@@ -348,7 +327,7 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
                     try:
                         compile_expression(text)
                     except ExpressionError as error:
-                        where = _key(("metric", number, key), raw)
+                        where = key_of(("metric", number, key), raw)
                         problems.append(Problem(where, "an SQL expression", f"{text!r}: {error}"))
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
@@ -440,46 +419,7 @@ def _names(text: str) -> list[str]:
         return []
 
 
-def _problem(error: dict[str, Any], raw: Mapping[str, Any]) -> Problem:
-    """One of pydantic's errors in our words."""
-    location = error["loc"]
-    key = _key(location, raw)
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(location)
-        near = difflib.get_close_matches(str(location[-1]), known, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return Problem(key, f"one of {', '.join(known)}", f"unknown key {location[-1]!r}{hint}")
-    if error["type"] == "missing":
-        return Problem(key, "a value, as this key is required", "nothing")
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message.replace("a valid list", 'a list, such as ["a", "b"]')
-    message = message.replace("List should have", "a list with").replace("String should match", "a text that matches")
-    if error["type"] == "value_error":
-        head, sep, rest = message.partition(": expected ")
-        if sep:
-            key, message = f"{key}.{head}" if key else head, f"expected {rest}"
-        message = message.removeprefix("expected ")
-        expected, sep, found = message.replace("; found ", ", found ").rpartition(", found ")
-        return Problem(key or "catalog", expected, found) if sep else Problem(key or "catalog", message, "otherwise")
-    return Problem(key or "catalog", message, repr(error["input"]))
-
-
-def _key(location: tuple[Any, ...], raw: Any) -> str:
-    """`("metric", 2, "by")` → `metric[2] "edits".by`."""
-    text, here = "", raw
-    for part in location:
-        if isinstance(part, int):
-            here = here[part] if isinstance(here, list) and part < len(here) else None
-            text += f"[{part}]"
-            if isinstance(here, dict) and isinstance(here.get("name"), str):
-                text += f' "{here["name"]}"'
-        else:
-            here = here.get(part) if isinstance(here, dict) else None
-            text += f".{part}" if text else str(part)
-    return text
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
+def _known_keys(location: Sequence[Any]) -> list[str]:
     tables: dict[Any, type[_Table]] = {"platform": Platform, "event": Event, "metric": Metric}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     return list(table.model_fields)

@@ -17,7 +17,7 @@ from sinks.records import Reason
 from stream.arrays import Ints
 from stream.batches import Decoded, ShardBatch
 from stream.entries import entry_time_ms
-from stream.identity import IDENTITY, Hashes, identities
+from stream.identity import IDENTITY, identities
 from stream.labels import different_texts
 from stream.origins import Origins
 from stream.plan import Plan
@@ -103,23 +103,22 @@ class Enricher:
             rejects=rejects,
         )
 
-    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Hashes]:
-        """The frame with pseudonyms, and a hash of each row's person (n); 0 where there is none."""
+    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
+        """The frame with pseudonyms, and a hash of each row's person (n); -1 where there is none."""
         if self._person is None:
-            return frame, np.zeros(frame.height, dtype=np.uint64)
+            return frame, np.full(frame.height, -1, dtype=np.int64)
         persons = different_texts(frame[self._person])
         pseudonyms = [self._pseudonyms.of(person) if person else None for person in persons.texts]
-        # Half of the pseudonym is enough to choose a shard by, and never 0.
-        hashes = np.array([int(name[:16], 16) | 1 << 63 if name else 0 for name in pseudonyms], dtype=np.uint64)
+        hashes = np.array([int(name[:8], 16) if name else -1 for name in pseudonyms], dtype=np.int64)
         column = pl.Series(self._person, pseudonyms, dtype=pl.String()).gather(persons.codes)
         return frame.with_columns(column), hashes[persons.codes]
 
-    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: Hashes) -> Ints:
+    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: Ints) -> Ints:
         """Shard of each row (n): by person, or by the event itself. Never `hash()`, which differs in every process."""
         if IDENTITY in frame.columns:
             events = frame[IDENTITY].to_numpy()
         else:
             ids = frame[self._id] if self._id is not None else None
             events = identities(batch.origins, ids, np.zeros(frame.height, dtype=np.bool_)).to_numpy()
-        shard: Ints = (np.where(persons > 0, persons, events) % np.uint64(self._shards)).astype(np.int64)
-        return shard
+        by_event = (events % np.uint64(self._shards)).astype(np.int64)
+        return np.where(persons >= 0, persons % self._shards, by_event)

@@ -11,7 +11,8 @@ import typer
 from valkey.exceptions import ValkeyError
 
 from sinks.errors import Misconfigured, SinkError
-from stream.catalog import CatalogError, load
+from stream.catalog import load
+from stream.problems import CatalogError
 from stream.snapshots import StateError
 from streamgauge import __version__, cli_deadletter
 from streamgauge.places import find_catalog, state_of

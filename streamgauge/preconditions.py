@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import typer
 from valkey.connection import parse_url
 
-from stream.catalog import Catalog, CatalogError, load
+from stream.catalog import Catalog, load
+from stream.problems import CatalogError
 from streamgauge.places import find_catalog, ready_catalogs, state_of
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
 

@@ -124,6 +124,8 @@ class Run:
                 settings.influx_token.get_secret_value(),
                 settings.influx_org,
                 settings.influx_bucket,
+                # Each text that was ever among the most frequent would be a field of its own.
+                skip=frozenset(metric.name for metric in self.catalog.metric if metric.measure == "top_k"),
             )
         return Parts(
             plan=plan,

@@ -575,9 +575,10 @@ def test_streams_are_trimmed(client: valkey.Valkey) -> None:
 def test_it_keeps_up_with_the_wall_clock_and_stops_promptly(client: valkey.Valkey) -> None:
     stopped = threading.Event()
     begun_s = time.time()
+    # Enough for several events a second at the quietest hour of a night too.
     run = threading.Thread(
         target=produce,
-        args=(client, STREAMS, FoodSharing(1, 30)),
+        args=(client, STREAMS, FoodSharing(1, 500)),
         kwargs={"sleep": stopped.wait, "stop": stopped.is_set, "history_s": 10},
     )
     run.start()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.catalog import Catalog, CatalogError, Problem, load, parse
+from stream.catalog import Catalog, load, parse
 from stream.decode import Decoder
 from stream.expressions import FieldType
 from stream.plan import compile_plan
+from stream.problems import CatalogError, Problem
 
 CATALOGS = sorted((Path(__file__).resolve().parents[2] / "catalogs").glob("*.toml"))
 COUNT = '[[metric]]\nname = "n"\nmeasure = "count"\n'

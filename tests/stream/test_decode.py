@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sinks.records import Reason
 from stream.batches import Decoded, RawBatch
-from stream.catalog import CatalogError
 from stream.convert import scalar_text
 from stream.decode import MAX_ENTRY_BYTES, Decoder
 from stream.entries import MAX_ELEMENTS, entry_time_ms
+from stream.problems import CatalogError
 from tests.batches import STREAM, T0, as_json, data_batch, plan_of
 
 CATALOG = """

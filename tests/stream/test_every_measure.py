@@ -223,7 +223,7 @@ def test_a_sliding_window_tells_of_its_quiet_end() -> None:
     ],
 )
 def test_mistakes_are_told_where_they_are(text: str, key: str) -> None:
-    from stream.catalog import CatalogError
+    from stream.problems import CatalogError
 
     others = "".join(
         f'[[metric]]\nname = "{name}"\nmeasure = "{measure}"\n{more}'

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from sinks.records import DeadLetter, Point, Reason, State
 from stream.batches import RawBatch
-from stream.catalog import Catalog, CatalogError, load, parse
+from stream.catalog import Catalog, load, parse
 from stream.durations import window_ms
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
+from stream.problems import CatalogError
 from tests.batches import T0, as_json, data_batch, plan_of, pseudonyms
 from tests.oracle import Key, differences, last_of_each
 from tests.snapshots import resumed, snapshot
