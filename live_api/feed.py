@@ -135,7 +135,11 @@ class Feed:
             known = self.system.streams.setdefault(name, {"max_event_ms": None})
             latest = [at for at in (known["max_event_ms"], status.get("max_event_ms")) if at is not None]
             known.update(
+                lag=status.get("lag"),
                 lag_ms=status.get("lag_ms", 0),
+                gaps=status.get("gaps", 0),
+                lost=status.get("lost", 0),
+                lost_exact=status.get("lost_exact", True),
                 caught_up=status.get("caught_up", False),
                 seen_ms=status.get("at_ms", update.at_ms),
                 max_event_ms=max(latest, default=None),

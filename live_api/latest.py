@@ -31,7 +31,9 @@ class Series:
     seq: int = 0
 
     def to_json(self, since: int) -> dict[str, Any]:
-        """What changed after `since`, oldest window first; points as [start, value, count, state, revision]."""
+        """What changed after `since`, oldest window first; points as [start, value, count, state, revision], and behind
+        them the error of a value that has one.
+        """
         changed = sorted(start for start, (seq, _) in self.points.items() if seq > since)
         return {
             "metric": self.metric,
@@ -39,6 +41,8 @@ class Series:
             "dimensions": self.dimensions,
             "points": [
                 (start, point.value, point.count, point.state, point.revision)
+                if point.error is None
+                else (start, point.value, point.count, point.state, point.revision, point.error)
                 for start, (_, point) in ((start, self.points[start]) for start in changed)
             ],
         }

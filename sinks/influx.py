@@ -31,7 +31,8 @@ _QUOTED_LINES = 3
 
 
 class InfluxSink:
-    """Writes final and corrected points to a bucket, and open ones too with `open_points=True`.
+    """Writes final and corrected points to a bucket, and open ones too with `open_points=True`; none of the metrics to
+    `skip`.
 
     *Guarantee*: when `write` returns, the server has taken every point. The same measurement, tags and time
     overwrite, so writing again changes nothing. With `open_points`, a replay after a crash may show an open
@@ -53,6 +54,7 @@ class InfluxSink:
         *,
         timeout_s: float = 10.0,
         open_points: bool = False,
+        skip: frozenset[str] = frozenset(),
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise Misconfigured(f"INFLUX_URL is {url!r}, expected one like http://localhost:8086")
@@ -62,6 +64,7 @@ class InfluxSink:
         self._org = org
         self._bucket = bucket
         self._open_points = open_points
+        self._skip = skip
         self._encoder = LineEncoder()
         # retries=False: one loop for all sinks decides, and a second one below it would multiply the waiting.
         self._client = InfluxDBClient(
@@ -73,7 +76,9 @@ class InfluxSink:
         """Nothing to make ready: a missing bucket or a wrong token shows in the first write."""
 
     def write(self, points: Sequence[Point]) -> None:
-        """Write `points`; open ones are passed over unless the sink was asked for them."""
+        """Write `points`; open ones are passed over unless the sink was asked for them, as are metrics to skip."""
+        if self._skip:
+            points = [point for point in points if point.metric not in self._skip]
         if not self._open_points:
             points = [point for point in points if point.state is not State.OPEN]
         lines = self._encoder.lines(points)

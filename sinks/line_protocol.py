@@ -48,7 +48,7 @@ _TAG_SPECIALS = re.compile(r"([,= ])")
 
 # Our own tag and fields, what InfluxDB reserves, and its time column.
 _INFLUX_NAMES = ("time", "_time", "_field", "_measurement")
-_TAKEN = re.compile(rf"(?:window|value|count|revision|final|{'|'.join(_INFLUX_NAMES)})_*\Z")
+_TAKEN = re.compile(rf"(?:window|value|count|revision|final|error|{'|'.join(_INFLUX_NAMES)})_*\Z")
 
 _FIELD_KEYS_CACHED = 10_000
 
@@ -80,6 +80,8 @@ class LineEncoder:
             value = point.value
             fields = f"value={value!r}," if type(value) is float and isfinite(value) else _fields(value)
             final = "false" if point.state is open_ else "true"
+            if point.error is not None:
+                fields += f"error={point.error},"
             line = f"{prefix}{fields}count={point.count}i,revision={point.revision}i,final={final} {point.start_ms}"
             lines.append(line.encode())
         return lines

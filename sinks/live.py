@@ -1,8 +1,8 @@
 """The live sink: what changed each tick, on a bounded Valkey stream that every API process reads.
 
 Entry format: one field `u`, JSON: `{"t": epoch ms, "platform": name, "points": [[metric, window, start_ms,
-[[name, value], …], value, count, state, revision, watermark_ms], …], "status": {stream: {…}}}`; either of the last two
-may be missing.
+[[name, value], …], value, count, state, revision, watermark_ms, error], …], "status": {stream: {…}}}`; either of the
+last two may be missing.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def encode_update(
                 point.state,
                 point.revision,
                 point.watermark_ms,
+                point.error,
             )
             for point in points
         ]
@@ -123,8 +124,9 @@ def decode_update(raw: bytes) -> Update:
                 state=_STATES[state],
                 revision=revision,
                 watermark_ms=watermark_ms,
+                error=error,
             )
-            for metric, window, start_ms, dimensions, value, count, state, revision, watermark_ms in body.get(
+            for metric, window, start_ms, dimensions, value, count, state, revision, watermark_ms, error in body.get(
                 "points", ()
             )
         ]
@@ -145,6 +147,7 @@ def _sound(update: Update) -> bool:
         and all(
             type(point.metric) is str
             and type(point.window) is str
+            and (point.error is None or type(point.error) in (int, float))
             and type(point.start_ms) is type(point.count) is type(point.revision) is type(point.watermark_ms) is int
             and all(type(name) is str and type(value) is str for name, value in point.dimensions)
             for point in update.points

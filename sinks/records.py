@@ -48,6 +48,17 @@ class Reason(StrEnum):
     SAMPLED_OUT = "sampled_out"
 
 
+class Shape(StrEnum):
+    """How an entry carried what was refused, and so what the `raw` of its dead letter is."""
+
+    DATA = "data"
+    """JSON of one event: the field `data`, or an element of a `batch`."""
+    BATCH = "batch"
+    """The field `batch`, refused as a whole."""
+    FIELDS = "fields"
+    """All fields of the entry as `name=value&…`, percent-encoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """The value of one metric in one window for one series, as an upsert.
@@ -70,6 +81,8 @@ class Point:
     """Counts the emissions of this point, from 1."""
     watermark_ms: int
     """The merged watermark at emission; events before it were all seen, within the allowed lateness."""
+    error: float | None = None
+    """How far off `value` may be, as a share of it; None where it is exact."""
 
     def to_json(self) -> dict[str, Any]:
         """The public shape of a point, with `start` in ISO 8601."""
@@ -82,7 +95,7 @@ class Point:
             "count": self.count,
             "state": self.state.value,
             "revision": self.revision,
-        }
+        } | ({} if self.error is None else {"error": self.error})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,9 @@ class DeadLetter:
     reason: Reason
     message: str
     raw: bytes
+    shape: Shape | None = None
+    """None where `raw` tells: an event that could be read is JSON from `{` on, and percent-encoded fields never are.
+    Letters of versions that did not know shapes have none either."""
 
 
 def iso(time_ms: int) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
 
 tables = MetaData()
@@ -67,5 +67,6 @@ points = Table(
     Column("state", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("watermark_ms", BigInteger, nullable=False),
+    Column("error", Double, comment="how far off the value may be, as a share of it; NULL where it is exact"),
     sqlite_with_rowid=False,
 )

@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, delete, exists, func, inspect, not_, select
+from sqlalchemy import and_, case, delete, exists, func, inspect, not_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateColumn
 
 from sinks import schema
 from sinks.database import open_database, place_of, transaction
@@ -39,6 +40,7 @@ _POINT_COLUMNS = (
     _points.c.state,
     _points.c.revision,
     _points.c.watermark_ms,
+    _points.c.error,
 )
 
 
@@ -88,6 +90,10 @@ class Store:
                     f"one knows up to {SCHEMA_VERSION}. Upgrade streamgauge or set another DATABASE_URL."
                 )
             schema.tables.create_all(connection)
+            if found == "1":
+                column = CreateColumn(_points.c.error).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {_points.name} ADD COLUMN {column}"))
+                connection.execute(_meta.update().where(_meta.c.key == "schema_version").values(value="2"))
             if found is None:
                 connection.execute(_meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
 
@@ -122,6 +128,7 @@ class Store:
                     "state": point.state.value,
                     "revision": point.revision,
                     "watermark_ms": point.watermark_ms,
+                    "error": point.error,
                 }
                 for (key, start_ms), point in kept.items()
             ]
@@ -280,14 +287,15 @@ def _read(rows: Iterable[Any]) -> list[Point]:
     """Points of rows of `_POINT_COLUMNS`."""
     dimensions_of: dict[tuple[str, str], Dimensions] = {}
     points = []
-    for metric, window, start_ms, canonical, names, value_json, count, state, revision, watermark_ms in rows:
+    for metric, window, start_ms, canonical, names, value_json, count, state, revision, watermark, error in rows:
         dimensions = dimensions_of.get((canonical, names))
         if dimensions is None:
             values = json.loads(canonical)
             dimensions = tuple((name, values[name]) for name in json.loads(names))
             dimensions_of[canonical, names] = dimensions
         value = json.loads(value_json)
-        points.append(Point(metric, window, start_ms, dimensions, value, count, State(state), revision, watermark_ms))
+        settled = State(state)
+        points.append(Point(metric, window, start_ms, dimensions, value, count, settled, revision, watermark, error))
     return points
 
 

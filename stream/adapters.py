@@ -15,12 +15,15 @@ from typing import TypeVar
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from sinks.errors import SinkError
 from sinks.records import DeadLetter, Reason
 from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch
 from stream.decode import Decoder
+from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
 from stream.shard import Shard
+from stream.snapshots import StateError
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +61,11 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
     snapshot waits unread until then.
     """
 
-    def __init__(self, make: Callable[[int], Shard], snapshot: bytes | None, *, tick_ms: int, clock: Clock) -> None:
+    def __init__(
+        self, make: Callable[[int], Shard], snapshot: bytes | None, ending: Ending, *, tick_ms: int, clock: Clock
+    ) -> None:
         self._make = make
+        self._ending = ending
         self._shard: Shard | None = None
         self._snapshot = snapshot
         self._tick_ms = tick_ms
@@ -71,7 +77,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         if self._shard is None:
             self._shard = self._make(values[0].shard)
             if self._snapshot is not None:
-                self._shard.restore(self._snapshot, logger.warning)
+                _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
         out: list[Partials | DeadLetter] = []
         for batch in values:
             out.extend(self._shard.add(batch))
@@ -106,8 +112,9 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
 class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
     """A Merge on the engine: emits as soon as a shard has spoken. Made, like a shard, by its first item."""
 
-    def __init__(self, make: Callable[[str], Merge], snapshot: bytes | None, clock: Clock) -> None:
+    def __init__(self, make: Callable[[str], Merge], snapshot: bytes | None, ending: Ending, clock: Clock) -> None:
         self._make = make
+        self._ending = ending
         self._merge: Merge | None = None
         self._snapshot = snapshot
         self._clock = clock
@@ -116,7 +123,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         if self._merge is None:
             self._merge = self._make(values[0].cube)
             if self._snapshot is not None:
-                self._merge.restore(self._snapshot)
+                _restore(self._ending, self._merge.restore, self._snapshot)
         for partials in values:
             self._merge.add(partials)
         return self._emit()
@@ -143,19 +150,48 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         return ([emission] if emission.live or emission.durable else ()), StatefulBatchLogic.RETAIN
 
 
+class EndingLogic(StatefulBatchLogic[int, "int", bytes]):
+    """Where a worker hears that the run is to end."""
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
+
+    def on_batch(self, values: list[int]) -> tuple[Iterable[int], bool]:
+        self._ending.tell(min(values))
+        return (), StatefulBatchLogic.DISCARD
+
+    def on_eof(self) -> tuple[Iterable[int], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        return b""
+
+
+def _restore(ending: Ending, restore: Callable[..., None], *arguments: object) -> None:
+    try:
+        restore(*arguments)
+    except ValueError as error:
+        raise ending.fail(error if isinstance(error, StateError) else StateError(str(error))) from error
+
+
 class _Writer(StatelessSinkPartition[X]):
-    def __init__(self, write: Callable[[list[X]], None]) -> None:
+    def __init__(self, write: Callable[[list[X]], None], ending: Ending) -> None:
         self._write = write
+        self._ending = ending
 
     def write_batch(self, items: list[X]) -> None:
-        self._write(items)
+        try:
+            self._write(items)
+        except SinkError as error:
+            raise self._ending.fail(error) from None
 
 
 class CallSink(DynamicSink[X]):
     """A sink made of one function, which must not return before everything is written."""
 
-    def __init__(self, write: Callable[[list[X]], None]) -> None:
+    def __init__(self, write: Callable[[list[X]], None], ending: Ending) -> None:
         self._write = write
+        self._ending = ending
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Writer[X]:
-        return _Writer(self._write)
+        return _Writer(self._write, self._ending)

@@ -11,6 +11,7 @@ from sinks.records import DeadLetter, Point, Reason
 from stream.arrays import Floats, Ints
 from stream.entries import Fields
 from stream.origins import Origins
+from stream.position import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class RawBatch:
     read_at_ms: int
     report: bool = False
     """Asks for a Status to be published."""
+    position: Position | None = None
+    """Where the stream is read up to with this batch; None for batches that come from no stream."""
+    lag: int | None = None
+    """Entries behind this batch, by the server's own count; None while that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,14 @@ class Status:
     """How long ago the last entry read was added, while there is a backlog; 0 when caught up."""
     max_event_ms: int | None
     """Latest event time in this batch."""
+    lag: int | None = None
+    """Entries that are not read yet, by the server's own count; None while that is not known."""
+    gaps: int = 0
+    """How often entries were gone before they were read, since the state directory was made."""
+    lost: int = 0
+    """How many entries those were, as far as that is known."""
+    lost_exact: bool = True
+    """False once there was a gap whose size could not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +97,17 @@ class ShardBatch:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Accumulated partials of the series (n) that changed in one window of one cube."""
+    """Accumulated partials of the series (n) that changed in one kind of pane of one cube."""
 
-    window: str
-    start_ms: Ints
-    """Start of each row's window (n)."""
+    panes: str
+    start_s: Ints
+    """Start of each row's pane (n)."""
     series: list[tuple[str, ...]]
     """Dimension values of each row (n)."""
     columns: list[Floats]
-    """Accumulators, in the order of the cube's metrics and their measures' columns; n each."""
+    """Accumulators, in the order of the metrics and their measures' columns; n each."""
+    sketches: list[list[Any]]
+    """Sketches of the metrics that have one, in their order; n each, None where nothing was added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,41 +10,25 @@ import contextlib
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from stream.durations import TOTAL, duration_ms, window_ms
-from stream.expressions import ExpressionError, FieldType, compile_expression, fields_of, infer_types
-from stream.measures.registry import MEASURES
+from stream.derived import DERIVED, SCALAR, derive
+from stream.durations import TOTAL, duration_ms
+from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
+from stream.measures.base import Options, Takes
+from stream.measures.registry import MEASURES, make
+from stream.problems import CatalogError, Problem, key_of, problem_of
+from stream.windows import window_of
 
+T = TypeVar("T")
+_UTC = ZoneInfo("UTC")
 RESERVED_PREFIX = "streamgauge_"
 """Names that start so belong to the metrics every processor has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a catalog."""
-
-    key: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected}; found {self.found}"
-
-
-class CatalogError(ValueError):
-    """A catalog that cannot be used. `problems` has every reason, `source` the file."""
-
-    def __init__(self, source: str, problems: list[Problem]) -> None:
-        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
-        self.source = source
-        self.problems = problems
 
 
 def _duration(text: str) -> str:
@@ -52,11 +36,22 @@ def _duration(text: str) -> str:
     return text
 
 
+def _window_or_off(text: str) -> str:
+    return text if text == "off" else _duration(text)
+
+
 def _window(text: str) -> str:
     if text == TOTAL:
         raise ValueError(f"expected a window from 1s to 1d, found {text!r}")
-    window_ms(text)
+    window_of(text, _UTC)
     return text
+
+
+def _sliding(window: Any) -> Any:
+    """`{ window = "5m", every = "10s" }` is the long way to write `5m/10s`."""
+    if isinstance(window, dict) and window.keys() == {"window", "every"} and "/" not in str(window["window"]):
+        return f"{window['window']}/{window['every']}"
+    return window
 
 
 def _day(text: str) -> str:
@@ -69,7 +64,7 @@ def _day(text: str) -> str:
     return text
 
 
-def _each_once(values: list[str]) -> list[str]:
+def _each_once(values: list[T]) -> list[T]:
     if len(set(values)) != len(values):
         raise ValueError(f"expected each once, found {values!r}")
     return values
@@ -89,15 +84,16 @@ def _field(name: str) -> str:
 
 
 def _measure(name: str) -> str:
-    if name not in MEASURES:
-        near = difflib.get_close_matches(name, MEASURES, 1)
+    known = [*MEASURES, *DERIVED]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"expected one of {', '.join(MEASURES)}; found {name!r}{hint}")
+        raise ValueError(f"expected one of {', '.join(known)}; found {name!r}{hint}")
     return name
 
 
 Duration = Annotated[str, AfterValidator(_duration)]
-Window = Annotated[str, AfterValidator(_window)]
+Window = Annotated[str, AfterValidator(_window), BeforeValidator(_sliding)]
 FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
@@ -143,6 +139,8 @@ class Event(_Table):
     """How far the watermark stays behind the latest event."""
     max_skew: Duration = "5m"
     """How far ahead of the clock an event's time may be."""
+    dedupe_window: Annotated[str, AfterValidator(_window_or_off)] = "24h"
+    """For how long an event that comes a second time is recognised; `off` counts it again."""
     earliest: Annotated[str, AfterValidator(_day)] = "2000-01-01"
     """Events before this day are refused: clocks that were never set say 1970."""
 
@@ -153,6 +151,9 @@ class Event(_Table):
         return self
 
 
+_OPTIONS = frozenset({"quantiles", "k", "exact_up_to"})
+
+
 class Metric(_Table):
     """`[[metric]]`: one number, or one number per series when `by` is given."""
 
@@ -160,7 +161,10 @@ class Metric(_Table):
     measure: Annotated[str, AfterValidator(_measure)]
     """What is worked out of the events: see `stream.measures`."""
     value: str | None = None
-    """SQL expression that gives the number to aggregate. Null, NaN and infinite results do not count."""
+    """SQL expression that gives what is aggregated, a number or a text. Null, NaN, infinite and empty do not count.
+
+    Of an `expr` it is over the names of other metrics.
+    """
     where: str | None = None
     """SQL condition on the events that count."""
     by: Annotated[list[FieldName], AfterValidator(_each_once)] = Field([], max_length=4)
@@ -170,6 +174,18 @@ class Metric(_Table):
     )
     max_series: int = Field(10_000, ge=1, le=1_000_000)
     """Series past this many are counted together as `__other__`."""
+    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], AfterValidator(_each_once)] = Field(
+        [0.5, 0.9, 0.99], min_length=1, max_length=20
+    )
+    """Which quantiles a `quantile` gives."""
+    k: int = Field(10, ge=1, le=100)
+    """How many a `top_k` gives."""
+    exact_up_to: int = Field(1_000, ge=0, le=100_000)
+    """How many different values a `distinct` counts exactly; beyond, it estimates."""
+    of: str | None = None
+    """The metric that is divided, of a `ratio`."""
+    to: str | None = None
+    """The metric it is divided by."""
     title: str | None = None
     unit: str | None = None
     description: str | None = None
@@ -179,12 +195,31 @@ class Metric(_Table):
     def _check(self) -> Metric:
         if self.name.startswith(RESERVED_PREFIX):
             raise ValueError(f"expected a name that does not start with {RESERVED_PREFIX}, found {self.name!r}")
-        measure = MEASURES[self.measure]
-        if measure.needs_value and self.value is None:
+        if self.measure in DERIVED:
+            self._check_derived()
+            return self
+        measure = make(self.measure, self.options, has_value=self.value is not None)
+        if self.value is None and measure.takes in (Takes.NUMBER, Takes.TEXT):
             raise ValueError(f"value: expected an expression, as measure {self.measure} needs one; found nothing")
-        if not measure.needs_value and self.value is not None:
+        if self.value is not None and measure.takes is Takes.NOTHING:
             raise ValueError(f"value: expected none, as measure {self.measure} takes none; found {self.value!r}")
+        for key in sorted((_OPTIONS - measure.options | {"of", "to"}) & self.model_fields_set):
+            raise ValueError(f"{key}: expected none, as measure {self.measure} has no such option, found one")
         return self
+
+    def _check_derived(self) -> None:
+        needed = {"of", "to"} if self.measure == "ratio" else {"value"}
+        for key in sorted(needed):
+            if getattr(self, key) is None:
+                raise ValueError(f"{key}: expected a value, as measure {self.measure} needs one, found nothing")
+        taken = {"where", "by", "windows", "max_series", "value", "of", "to", *_OPTIONS} - needed
+        for key in sorted(taken & self.model_fields_set):
+            why = f"as a {self.measure} has those of the metrics it is worked out of"
+            raise ValueError(f"{key}: expected none, {why}, found one")
+
+    @property
+    def options(self) -> Options:
+        return Options(tuple(self.quantiles), self.k, self.exact_up_to)
 
 
 class Catalog(_Table):
@@ -220,16 +255,52 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     try:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:
-        problems = [_problem(dict(item), raw) for item in error.errors()]
+        problems = [problem_of(dict(item), raw, _known_keys) for item in error.errors()]
         _check_names(raw, problems)
         _check_what_is_sound(raw, problems)
         raise CatalogError(source, problems) from error
     problems = []
     _check_names(raw, problems)
     _field_types(catalog, problems)
+    catalog = _with_derived(catalog, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
+
+
+def _with_derived(catalog: Catalog, problems: list[Problem]) -> Catalog:
+    """The catalog with the dimensions and windows of its derived metrics filled in."""
+    metrics = list(catalog.metric)
+    known = {metric.name: metric for metric in metrics}
+    for number, metric in enumerate(metrics):
+        if metric.measure not in DERIVED:
+            continue
+        where = f'metric[{number}] "{metric.name}"'
+        key = f"{where}.of" if metric.measure == "ratio" else f"{where}.value"
+        try:
+            names = derive(metric).inputs
+        except ExpressionError as error:
+            problems.append(Problem(key, "an SQL expression over metrics", f"{metric.value!r}: {error}"))
+            continue
+        if not names:
+            problems.append(Problem(key, "an expression over other metrics", repr(metric.value)))
+            continue
+        inputs = [known[name] for name in names if name in known and known[name].measure in SCALAR]
+        for name in names:
+            if name not in known:
+                problems.append(Problem(key, f"metrics of this catalog ({', '.join(known)})", repr(name)))
+            elif known[name].measure not in SCALAR:
+                problems.append(Problem(key, "metrics with one number", f"{name!r}, a {known[name].measure}"))
+        if len(inputs) < len(names):
+            continue
+        if len({(tuple(one.by), one.max_series) for one in inputs}) > 1:
+            found = ", ".join(f"{one.name} by {one.by} up to {one.max_series}" for one in inputs)
+            problems.append(Problem(key, "metrics of the same `by` and `max_series`", found))
+        windows = [text for text in inputs[0].windows if all(text in one.windows for one in inputs)]
+        if not windows:
+            problems.append(Problem(key, "metrics with a window in common", ", ".join(names)))
+        metrics[number] = metric.model_copy(update={"by": inputs[0].by, "windows": windows})
+    return catalog.model_copy(update={"metric": metrics})
 
 
 def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -238,7 +309,7 @@ def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
     for number, table in enumerate(tables if isinstance(tables, list) else ()):
         name = table.get("name") if isinstance(table, dict) else None
         if isinstance(name, str) and name in names:
-            problems.append(Problem(_key(("metric", number, "name"), raw), "each name once", f"{name!r} again"))
+            problems.append(Problem(key_of(("metric", number, "name"), raw), "each name once", f"{name!r} again"))
         names.add(name if isinstance(name, str) else None)
 
 
@@ -256,7 +327,7 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
                     try:
                         compile_expression(text)
                     except ExpressionError as error:
-                        where = _key(("metric", number, key), raw)
+                        where = key_of(("metric", number, key), raw)
                         problems.append(Problem(where, "an SQL expression", f"{text!r}: {error}"))
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
@@ -277,6 +348,12 @@ def _field_types(
             types.setdefault(name, kind)
             used_by.setdefault(name, key)
 
+    if event.time in types:
+        problems.append(
+            Problem(
+                f"fields.{event.time}", "no type for the event's time, which is read as one", str(types[event.time])
+            )
+        )
     for key in ("person", "id", "name"):
         if (name := getattr(event, key)) is not None:
             if name == event.time:
@@ -287,14 +364,14 @@ def _field_types(
     dimensions: dict[str, str] = {}
     for number, metric in zip(numbers or range(len(catalog.metric)), catalog.metric, strict=True):
         where = f'metric[{number}] "{metric.name}"'
-        for key, text, boolean in (("where", metric.where, True), ("value", metric.value, False)):
-            if text is None:
+        for key, text, yields in (("where", metric.where, Yields.BOOLEAN), ("value", metric.value, _yields(metric))):
+            if text is None or metric.measure in DERIVED:
                 continue
             try:
                 expression = compile_expression(text)
                 if event.time in fields_of(expression):
                     raise ExpressionError(f"field {event.time!r} is the event's time, which the windows are made of")
-                use(infer_types(expression, types, boolean=boolean), f"{where}.{key}")
+                use(infer_types(expression, types, yields), f"{where}.{key}")
             except ExpressionError as error:
                 used = ", ".join(
                     f"{name} is a {types[name]} because of {used_by[name]}"
@@ -302,8 +379,7 @@ def _field_types(
                     if name in types and name in str(error)
                 )
                 found = f"{text!r}: {error}{f' [{used}]' if used else ''}"
-                expected = "an SQL condition over event fields" if boolean else "an SQL expression that gives a number"
-                problems.append(Problem(f"{where}.{key}", expected, found))
+                problems.append(Problem(f"{where}.{key}", _EXPECTED[yields], found))
         for name in metric.by:
             dimensions[name] = f"{where}.by"
     for name, key in dimensions.items():
@@ -323,6 +399,19 @@ def _field_types(
     return types
 
 
+_EXPECTED = {
+    Yields.BOOLEAN: "an SQL condition over event fields",
+    Yields.NUMBER: "an SQL expression that gives a number",
+    Yields.ANYTHING: "an SQL expression over event fields",
+}
+
+
+def _yields(metric: Metric) -> Yields:
+    """What the value of a metric has to be."""
+    takes = Takes.NOTHING if metric.measure in DERIVED else make(metric.measure, metric.options, has_value=True).takes
+    return Yields.ANYTHING if takes is Takes.TEXT else Yields.NUMBER
+
+
 def _names(text: str) -> list[str]:
     try:
         return fields_of(compile_expression(text))
@@ -330,46 +419,7 @@ def _names(text: str) -> list[str]:
         return []
 
 
-def _problem(error: dict[str, Any], raw: Mapping[str, Any]) -> Problem:
-    """One of pydantic's errors in our words."""
-    location = error["loc"]
-    key = _key(location, raw)
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(location)
-        near = difflib.get_close_matches(str(location[-1]), known, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return Problem(key, f"one of {', '.join(known)}", f"unknown key {location[-1]!r}{hint}")
-    if error["type"] == "missing":
-        return Problem(key, "a value, as this key is required", "nothing")
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message.replace("a valid list", 'a list, such as ["a", "b"]')
-    message = message.replace("List should have", "a list with").replace("String should match", "a text that matches")
-    if error["type"] == "value_error":
-        head, sep, rest = message.partition(": expected ")
-        if sep:
-            key, message = f"{key}.{head}" if key else head, f"expected {rest}"
-        message = message.removeprefix("expected ")
-        expected, sep, found = message.replace("; found ", ", found ").rpartition(", found ")
-        return Problem(key or "catalog", expected, found) if sep else Problem(key or "catalog", message, "otherwise")
-    return Problem(key or "catalog", message, repr(error["input"]))
-
-
-def _key(location: tuple[Any, ...], raw: Any) -> str:
-    """`("metric", 2, "by")` → `metric[2] "edits".by`."""
-    text, here = "", raw
-    for part in location:
-        if isinstance(part, int):
-            here = here[part] if isinstance(here, list) and part < len(here) else None
-            text += f"[{part}]"
-            if isinstance(here, dict) and isinstance(here.get("name"), str):
-                text += f' "{here["name"]}"'
-        else:
-            here = here.get(part) if isinstance(here, dict) else None
-            text += f".{part}" if text else str(part)
-    return text
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
+def _known_keys(location: Sequence[Any]) -> list[str]:
     tables: dict[Any, type[_Table]] = {"platform": Platform, "event": Event, "metric": Metric}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     return list(table.model_fields)

@@ -8,19 +8,20 @@ from the closed list; the rest of its batch goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from sinks.records import DeadLetter, Reason, iso
+from sinks.records import DeadLetter, Reason, Shape, iso
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, RawBatch, Status
 from stream.convert import CONVERTERS, Bad, times_of, times_of_texts
 from stream.entries import MAX_ELEMENTS, Fields, elements_one_by_one, entry_time_ms, flat_bytes, json_field
 from stream.expressions import FieldType
+from stream.identity import identities
 from stream.origins import NOWHERE, Origins
 from stream.plain import PlainReader
 from stream.plan import Plan
@@ -57,8 +58,9 @@ class Decoder:
 
     def __init__(self, plan: Plan, *, max_entry_bytes: int = MAX_ENTRY_BYTES) -> None:
         self._event = plan.event
-        self._fields = dict(plan.fields)
+        self._fields = {name: kind for name, kind in plan.fields.items() if name != plan.event.time}
         self._required = plan.event.required
+        self._ordered = plan.ordered
         self._max_entry_bytes = max_entry_bytes
         types: dict[str, Any] = {name: ACCEPTED[kind] for name, kind in self._fields.items()}
         self._struct, self._getters = struct_of(types | {plan.event.time: TIME_ACCEPTED})
@@ -79,12 +81,17 @@ class Decoder:
         # The time is a column too, so that there is a row for each event even where no field is read.
         frame = rows.frame.with_columns(pl.Series(self._event.time, rows.time_ms))
         time_ms = rows.time_ms
+        if self._event.dedupe_ms:
+            ids = None if self._event.id is None else frame[self._event.id]
+            frame = frame.with_columns(identities(origins, ids, rows.no_time))
+        if self._ordered:
+            frame = frame.with_columns(*origins.order())
         if rows.bad:
             keep: Mask = np.ones(len(origins), dtype=np.bool_)
             for row, (reason, message) in sorted(rows.bad.items()):
                 keep[row] = False
                 entry, index, raw = origins.at(row)
-                rejects.append(DeadLetter(batch.stream, entry, index, reason, message, raw))
+                rejects.append(DeadLetter(batch.stream, entry, index, reason, message, raw, origins.shape(row)))
             frame, time_ms, origins = frame.filter(pl.Series(keep)), time_ms[keep], origins.take(np.flatnonzero(keep))
         return Decoded(
             stream=batch.stream,
@@ -116,8 +123,10 @@ class Decoder:
                 found: Sequence[bytes | Fields]
                 found = self._elements(body) if kind == b"batch" else [body if kind else fields]
             except _Refused as refused:
-                raw = body if kind and len(fields) == 2 else flat_bytes(fields)
-                rejects.append(DeadLetter(batch.stream, entry_id.decode(), 0, refused.reason, refused.message, raw))
+                alone = bool(kind) and len(fields) == 2
+                raw, shape = (body, Shape(kind.decode())) if alone else (flat_bytes(fields), Shape.FIELDS)
+                entry = entry_id.decode()
+                rejects.append(DeadLetter(batch.stream, entry, 0, refused.reason, refused.message, raw, shape))
                 continue
             pieces.extend(found)
             numbers.extend([number] * len(found))
@@ -269,7 +278,11 @@ class Decoder:
         behind = not batch.caught_up and batch.entries
         lag_ms = batch.read_at_ms - entry_time_ms(batch.entries[-1][0].decode()) if behind else 0
         latest = int(time_ms.max()) if len(time_ms) else None
-        return Status(batch.stream, batch.read_at_ms, batch.caught_up, max(0, lag_ms), latest)
+        status = Status(batch.stream, batch.read_at_ms, batch.caught_up, max(0, lag_ms), latest, batch.lag)
+        if batch.position is None:
+            return status
+        position = batch.position
+        return replace(status, gaps=position.gaps, lost=position.lost, lost_exact=position.lost_exact)
 
 
 def _shown_time(time_ms: int) -> str:

@@ -12,12 +12,13 @@ import hmac
 
 import numpy as np
 import polars as pl
-import xxhash
 
 from sinks.records import Reason
 from stream.arrays import Ints
 from stream.batches import Decoded, ShardBatch
 from stream.entries import entry_time_ms
+from stream.identity import IDENTITY, identities
+from stream.labels import different_texts
 from stream.origins import Origins
 from stream.plan import Plan
 
@@ -102,21 +103,22 @@ class Enricher:
             rejects=rejects,
         )
 
-    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str | None]]:
+    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
+        """The frame with pseudonyms, and a hash of each row's person (n); -1 where there is none."""
         if self._person is None:
-            return frame, [None] * frame.height
-        of = self._pseudonyms.of
-        persons = [of(person) if person else None for person in frame[self._person].to_list()]
-        column = pl.Series(self._person, persons, dtype=pl.String())
-        return frame.with_columns(column), persons
+            return frame, np.full(frame.height, -1, dtype=np.int64)
+        persons = different_texts(frame[self._person])
+        pseudonyms = [self._pseudonyms.of(person) if person else None for person in persons.texts]
+        hashes = np.array([int(name[:8], 16) if name else -1 for name in pseudonyms], dtype=np.int64)
+        column = pl.Series(self._person, pseudonyms, dtype=pl.String()).gather(persons.codes)
+        return frame.with_columns(column), hashes[persons.codes]
 
-    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: list[str | None]) -> Ints:
-        """Shard of each row (n). xxhash and HMAC, never `hash()`, which differs in every process."""
-        ids = frame[self._id].to_list() if self._id is not None else [None] * frame.height
-        hashes = [
-            int(person[:8], 16)
-            if person
-            else xxhash.xxh32_intdigest(event_id.encode() if event_id else batch.origins.at(row)[2])
-            for row, (person, event_id) in enumerate(zip(persons, ids, strict=True))
-        ]
-        return np.array(hashes, dtype=np.int64) % self._shards
+    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: Ints) -> Ints:
+        """Shard of each row (n): by person, or by the event itself. Never `hash()`, which differs in every process."""
+        if IDENTITY in frame.columns:
+            events = frame[IDENTITY].to_numpy()
+        else:
+            ids = frame[self._id] if self._id is not None else None
+            events = identities(batch.origins, ids, np.zeros(frame.height, dtype=np.bool_)).to_numpy()
+        by_event = (events % np.uint64(self._shards)).astype(np.int64)
+        return np.where(persons >= 0, persons % self._shards, by_event)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
+
+import msgspec
 
 Fields = list[bytes]
 """An entry's fields as Valkey sends them: name, value, name, value …"""
@@ -62,3 +64,47 @@ def elements_one_by_one(body: bytes) -> list[bytes]:
 def flat_bytes(fields: Fields) -> bytes:
     """Flat fields as `name=value&…`, percent-encoded: readable, and any bytes survive."""
     return urlencode(list(zip(fields[::2], fields[1::2], strict=True))).encode()
+
+
+def flat_fields(raw: bytes) -> Fields:
+    """The inverse of `flat_bytes`, byte for byte. Raises ValueError for what `flat_bytes` never gives."""
+    fields: Fields = []
+    for pair in raw.split(b"&") if raw else ():
+        name, _, value = pair.partition(b"=")
+        fields += (unquote_to_bytes(name.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" ")))
+    if flat_bytes(fields) != raw:
+        raise ValueError(f"expected fields as name=value&…, percent-encoded; found {raw[:40]!r}")
+    return fields
+
+
+def with_time(fields: Fields, named: Container[str], time_field: str, time: str, at: Container[int]) -> Fields:
+    """The same entry, with `time` written into the events at the places `at`, which have none of their own.
+
+    `time_field` is where the catalog looks for it, `a.b` being field b of the object a. All else is kept as it came.
+    Raises ValueError for JSON that cannot be read.
+    """
+    kind, body = json_field(fields, named)
+    if not kind:
+        # The first of a repeated name is the one that is read, and the other may be there without a value.
+        return [time_field.encode(), time.encode(), *fields]
+    path, value = time_field.split("."), json.dumps(time).encode()
+    if kind == b"data":
+        body = _json_with(body, path, value)
+    else:
+        events = elements_one_by_one(body)
+        body = b"[%s]" % b",".join(
+            _json_with(event, path, value) if index in at else event for index, event in enumerate(events)
+        )
+    place = 2 * fields[::2].index(kind) + 1
+    return [*fields[:place], body, *fields[place + 1 :]]
+
+
+def _json_with(body: bytes, path: list[str], value: bytes) -> bytes:
+    """A JSON object with `value` at `path`; the bytes of every other value are left alone."""
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    head, *rest = path
+    if rest:
+        inner = bytes(members.get(head, b""))
+        value = _json_with(b"{}" if inner in (b"", b"null") else inner, rest, value)
+    members[head] = msgspec.Raw(value)
+    return msgspec.json.encode(members)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from itertools import product
 from typing import Any
 
@@ -40,6 +40,14 @@ _PREFERENCE = (FieldType.STRING, FieldType.NUMBER, FieldType.BOOLEAN)
 _MAX_TRIES = 3**6
 
 
+class Yields(Enum):
+    """What an expression has to give for each event."""
+
+    BOOLEAN = "a boolean"
+    NUMBER = "a number"
+    ANYTHING = "a text, a number or a boolean"
+
+
 class ExpressionError(ValueError):
     """An expression that cannot be compiled, or reads a field in a way its type does not allow."""
 
@@ -66,8 +74,8 @@ def fields_of(expression: pl.Expr) -> list[str]:
     return list(dict.fromkeys(expression.meta.root_names()))
 
 
-def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], *, boolean: bool) -> dict[str, FieldType]:
-    """Types for the fields of `expression`, such that it yields a boolean (`boolean`) or a number.
+def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], yields: Yields) -> dict[str, FieldType]:
+    """Types for the fields of `expression`, such that it yields what it has to.
 
     Fields in `known` keep their type. Raises ExpressionError when no assignment works.
     """
@@ -84,12 +92,18 @@ def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], *, boolean:
         except Exception as error:  # Polars raises a different type for each kind of misuse
             last_error = _first_line(error)
             continue
-        if dtype == pl.Boolean() if boolean else dtype.is_numeric():
+        if _gives(dtype, yields):
             _check_row_by_row(expression, assignment)
             return assignment
-        last_error = f"expected it to yield a {'boolean' if boolean else 'number'}, it yields {dtype}"
+        last_error = f"expected it to yield {yields.value}, it yields {dtype}"
     detail = ", ".join(f"{name} is a {known[name]}" for name in names if name in known)
     raise ExpressionError(f"{last_error} ({detail})" if detail else last_error)
+
+
+def _gives(dtype: pl.DataType, yields: Yields) -> bool:
+    if yields is Yields.BOOLEAN:
+        return dtype == pl.Boolean()
+    return dtype.is_numeric() or (yields is Yields.ANYTHING and dtype in (pl.String(), pl.Boolean()))
 
 
 def _result_type(expression: pl.Expr, types: Mapping[str, FieldType]) -> pl.DataType:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import (
+    InconsistentPartitionsError,
+    MissingPartitionsError,
+    NoPartitionsError,
+    RecoveryConfig,
+    init_db_dir,
+)
 from bytewax.run import cli_main
 
 from sinks.base import Sink
@@ -19,20 +24,42 @@ from sinks.deadletter import DeadLetterSink
 from sinks.errors import SinkError
 from sinks.live import LiveSink
 from sinks.records import DeadLetter
-from stream.adapters import CallSink, MergeLogic, ShardLogic, decode_safely
+from stream.adapters import CallSink, EndingLogic, MergeLogic, ShardLogic, decode_safely
 from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch, Status
+from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
+from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
 from stream.plan import Plan
 from stream.reader import ClientFactory
+from stream.routing import worker_keys
 from stream.shard import Shard
-from stream.source import ValkeySource
+from stream.snapshots import StateError
+from stream.source import EndingSource, ValkeySource
 from stream.walltime import clock_ms
 from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
 
 RECOVERY_PARTITIONS = 16
 """Fixed for the life of a recovery directory: the most workers that can ever share it."""
+_UNUSABLE = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
+
+
+class ClusterError(RuntimeError):
+    """The engine gave up: in a cluster mostly because another process is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One process of a cluster, each of which is one worker."""
+
+    number: int = 0
+    addresses: tuple[str, ...] = ()
+    """Where each process listens for the others, host:port, in their order; none where there is one process."""
+
+    @property
+    def processes(self) -> int:
+        return max(1, len(self.addresses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +73,21 @@ class Parts:
     deadletter: DeadLetterSink
     databases: dict[str, Sink]
     """Where durable points go, by name; empty is fine."""
-    draining: threading.Event
-    """Set it to end the run with everything committed."""
-    shards: int = 1
+    ending: Ending
+    shard_keys: tuple[str, ...] = ("0",)
+    """What the engine knows each shard by; fixed for the life of a recovery directory."""
+    member: Member = Member()
+    most_processes: int = 1
+    """The most processes that the recovery directory has ever had."""
     tick_ms: int = 100
     retired: tuple[str, ...] = ()
     """Streams of earlier catalogs that the recovery directory still knows."""
     trim: bool = False
     """Whether entries that can never be needed again are trimmed from the streams."""
+    on_gap: OnGap = OnGap.EARLIEST
+    """What to do when entries are gone that were never read."""
+    group: str | None = None
+    """Consumer group that shows how far each stream is counted; None for none."""
     patience_s: float | None = 60.0
     """How long a database may be away before the processor restarts."""
     clock: Callable[[], int] = clock_ms
@@ -61,32 +95,39 @@ class Parts:
 
 def build(parts: Parts) -> Dataflow:
     """Wire the parts. Building it runs nothing."""
-    plan, clock = parts.plan, parts.clock
+    plan, clock, ending, member = parts.plan, parts.clock, parts.ending, parts.member
     decoder = Decoder(plan)
-    enricher = Enricher(plan, parts.pseudonyms, parts.shards)
+    enricher = Enricher(plan, parts.pseudonyms, len(parts.shard_keys))
     cubes = {cube.key: cube for cube in plan.all_cubes}
     source = ValkeySource(
-        parts.connect, plan.streams, clock=clock, draining=parts.draining, trim=parts.trim, retired=parts.retired
+        parts.connect,
+        plan.streams,
+        clock=clock,
+        ending=ending,
+        trim=parts.trim,
+        retired=parts.retired,
+        on_gap=parts.on_gap,
+        group=parts.group,
     )
-    refuse = deadletter_writer(parts.deadletter, Patience("deadletter", parts.draining, None))
+    refuse = deadletter_writer(parts.deadletter, Patience("deadletter", ending.asked, None))
 
     def decode(batch: RawBatch) -> Decoded:
         return decode_safely(decoder, batch, clock())
 
     def split(batch: Decoded) -> list[tuple[str, ShardBatch]]:
-        return [(str(part.shard), part) for part in enricher.split(batch)]
+        return [(parts.shard_keys[part.shard], part) for part in enricher.split(batch)]
 
     def make_shard(number: int) -> Shard:
         return Shard(plan, number)
 
     def make_merge(key: str) -> Merge:
-        return Merge(cubes[key], parts.shards, plan.event.allowed_lateness_ms)
+        return Merge(cubes[key], len(parts.shard_keys), plan.event.allowed_lateness_ms)
 
     def shard(snapshot: bytes | None) -> ShardLogic:
-        return ShardLogic(make_shard, snapshot, tick_ms=parts.tick_ms, clock=clock)
+        return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock)
 
     def merge(snapshot: bytes | None) -> MergeLogic:
-        return MergeLogic(make_merge, snapshot, clock)
+        return MergeLogic(make_merge, snapshot, ending, clock)
 
     flow = Dataflow("streamgauge")
     raw = op.input("source", flow, source)
@@ -97,37 +138,65 @@ def build(parts: Parts) -> Dataflow:
     points = op.map("points", merged, _emission)
 
     statuses = op.flat_map("status", decoded, _status)
-    live = live_writer(parts.live, Patience("live", parts.draining, None), clock)
-    op.output("live", op.merge("live_items", points, statuses), CallSink(live))
+    live = live_writer(parts.live, Patience("live", ending.asked, None), clock)
+    op.output("live", op.merge("live_items", points, statuses), CallSink(live, ending))
     for name, database in parts.databases.items():
-        write = durable_writer(name, database, Patience(name, parts.draining, parts.patience_s), refuse)
-        op.output(name, points, CallSink(write))
+        write = durable_writer(name, database, Patience(name, ending.asked, parts.patience_s), refuse)
+        op.output(name, points, CallSink(write, ending))
     refused = op.merge(
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
-    op.output("deadletter", refused, CallSink(refuse))
+    op.output("deadletter", refused, CallSink(refuse, ending))
+
+    last = EndingSource(ending, worker_keys(member.processes), member.number, parts.most_processes, source.finish)
+    op.stateful_batch("ending", op.input("asked", flow, last), lambda _: EndingLogic(ending))
     return flow
 
 
+def make_recovery(recovery: Path, partitions: int, held: Collection[int]) -> None:
+    """Make the engine's recovery directory, with those of its partitions that are to be `held` in it."""
+    # Made aside and renamed: half a directory would be refused for ever after.
+    made = recovery.with_suffix(".new")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    init_db_dir(made, partitions)
+    for part in set(range(partitions)) - set(held):
+        (made / f"part-{part}.sqlite3").unlink()
+    made.rename(recovery)
+
+
 def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
-    """Run until `parts.draining` is set and a last snapshot is committed. Raises what a sink raised for good."""
-    if not recovery.exists():
-        # Made aside and renamed: half a directory would be refused for ever after.
-        made = recovery.with_suffix(".new")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        init_db_dir(made, RECOVERY_PARTITIONS)
-        made.rename(recovery)
+    """Run until `parts.ending` is asked for and everything is committed, in all processes.
+
+    Raises what a sink raised for good, or a reader, StateError for a snapshot that cannot be read, and ClusterError
+    when the engine gives up for a reason of its own.
+    """
+    addresses = list(parts.member.addresses) or None
+    config = RecoveryConfig(recovery, timedelta(0))
     try:
-        cli_main(build(parts), epoch_interval=snapshot_every, recovery_config=RecoveryConfig(recovery, timedelta(0)))
-    except Exception as error:
-        # The engine wraps what a sink raises in errors of its own.
+        cli_main(
+            build(parts),
+            process_id=parts.member.number,
+            addresses=addresses,
+            epoch_interval=snapshot_every,
+            recovery_config=config,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the engine's panics are no Exceptions
+        # It also wraps what our code raises in errors of its own.
+        if parts.ending.failure is not None:
+            raise parts.ending.failure from None
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, SinkError):
+            if isinstance(cause, SinkError | StateError | GapError):
                 raise cause from None
+            if isinstance(cause, _UNUSABLE):
+                raise StateError(str(cause)) from None
             cause = cause.__cause__ or cause.__context__
-        raise
+        if addresses is None and isinstance(error, Exception):
+            raise
+        raise ClusterError(str(error)) from error
 
 
 def _by_cube(item: tuple[str, Partials | DeadLetter]) -> list[tuple[str, Partials]]:

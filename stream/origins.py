@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
+from sinks.records import Shape
 from stream.arrays import Ints
-from stream.entries import Fields, flat_bytes
+from stream.entries import MAX_ELEMENTS, Fields, flat_bytes
+
+ENTRY_MS, ENTRY_NO = "\nentry_ms", "\nentry_no"
+"""Columns of a decoded batch, where a measure asks for them: which of two events of the same time came first."""
+_MOST = (1 << 63) - 1
 
 Origin = tuple[str, int, bytes]
 """Where an event came from: entry id, position in the entry, bytes as they came."""
@@ -29,6 +35,9 @@ class Origins:
     def __len__(self) -> int:
         return len(self.entry)
 
+    def __iter__(self) -> Iterator[Origin]:
+        return map(self.at, range(len(self)))
+
     def entry_id(self, row: int) -> str:
         entry_id, _ = self.entries[self.entry[row]]
         return bytes(entry_id).decode()
@@ -36,9 +45,23 @@ class Origins:
     def at(self, row: int) -> Origin:
         entry_id, fields = self.entries[self.entry[row]]
         piece = self.pieces[row]
+        raw = piece if isinstance(piece, bytes) and self.shape(row) is Shape.DATA else flat_bytes(fields)
+        return entry_id.decode(), int(self.index[row]), raw
+
+    def shape(self, row: int) -> Shape:
+        """What the bytes of `at` are."""
+        _, fields = self.entries[self.entry[row]]
         # JSON with other fields beside it goes back with them.
-        alone = isinstance(piece, bytes) and (len(fields) == 2 or b"batch" in fields[::2])
-        return entry_id.decode(), int(self.index[row]), piece if alone else flat_bytes(fields)  # type: ignore[return-value]
+        alone = isinstance(self.pieces[row], bytes) and (len(fields) == 2 or b"batch" in fields[::2])
+        return Shape.DATA if alone else Shape.FIELDS
+
+    def order(self) -> tuple[pl.Series, pl.Series]:
+        """The first part of each event's entry id, and its second with the place in the entry, as columns (n)."""
+        parts = [entry_id.partition(b"-") for entry_id, _ in self.entries]
+        first = np.array([min(int(one), _MOST) for one, _, _ in parts], dtype=np.int64)
+        second = np.array([min(int(two or 0), _MOST // MAX_ELEMENTS) for _, _, two in parts], dtype=np.int64)
+        number = second[self.entry] * MAX_ELEMENTS + self.index
+        return pl.Series(ENTRY_MS, first[self.entry]), pl.Series(ENTRY_NO, number)
 
     def take(self, rows: Ints) -> Origins:
         """Those of some rows (k), by themselves: what is left out is not kept alive."""

@@ -32,6 +32,11 @@ class Pipeline:
         self._shards = [Shard(plan, number) for number in range(shards)]
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
 
+    @property
+    def duplicates(self) -> int:
+        """Events that were there before, and so were not counted again."""
+        return sum(shard.duplicates for shard in self._shards)
+
     def add(self, batch: RawBatch, now_ms: int) -> list[DeadLetter]:
         """Count a batch. Returns what was refused."""
         decoded = self._decoder.decode(batch, now_ms)

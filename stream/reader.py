@@ -13,16 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, Full, Queue
-from typing import Any
 
 import valkey
 from valkey.exceptions import ResponseError, ValkeyError
 
 from stream.batches import RawBatch
+from stream.continuity import Found, GapError, OnGap, StreamInfo, Verdict, describe, judge, settle
+from stream.entries import Fields
+from stream.monitor import MonitoringGroup
+from stream.position import BEGINNING, Position
 
 logger = logging.getLogger(__name__)
 
-BEGINNING = "0-0"
 _COUNT = 2_000
 _BLOCK_MS = 1_000
 _GATHER_S = 0.03
@@ -31,6 +33,7 @@ _QUEUED_BATCHES = 4
 _RECENT = 10_000
 _REPORT_EVERY_MS = 1_000
 _TRIM_EVERY_S = 5.0
+_PAUSED_S = 0.02
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
 
 ClientFactory = Callable[[float], valkey.Valkey]
@@ -38,25 +41,39 @@ ClientFactory = Callable[[float], valkey.Valkey]
 
 
 class StreamReader:
-    """Reads `stream` from behind `offset` on, reconnecting for ever and never losing its place.
+    """Reads `stream` from behind `position` on, reconnecting for ever and never losing its place.
 
     An empty batch is queued each second without entries, so that whoever reads the queue knows that the end was
-    reached, or, when nothing comes at all, that it is not known.
+    reached, or, when nothing comes at all, that it is not known. Entries that are gone before they were read are
+    counted in the position of the next batch, and `on_gap` says where to go on. `group` is the monitoring group.
     """
 
     def __init__(
-        self, connect: ClientFactory, stream: str, offset: str, *, clock: Callable[[], int], trim: bool = False
+        self,
+        connect: ClientFactory,
+        stream: str,
+        position: Position,
+        *,
+        clock: Callable[[], int],
+        trim: bool = False,
+        on_gap: OnGap = OnGap.EARLIEST,
+        group: str | None = None,
     ) -> None:
         self._connect = connect
         self._stream = stream
-        self._offset = offset
+        self._position = position
         self._clock = clock
+        self._on_gap = on_gap
         self._trim = trim
-        self._trim_below: str | None = None
+        self._group = MonitoringGroup(stream, group) if group is not None else None
+        self._committed: Position | None = None
+        self._told = threading.Event()
         self._trimmed_at_s = 0.0
         self._reported_at_ms = 0
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
         """Ids of the last entries read: what tells a server that lost some from a stream that was made anew."""
+        self._failure: GapError | None = None
+        self._paused = threading.Event()
         self._stopped = threading.Event()
         self._queue: Queue[RawBatch] = Queue(_QUEUED_BATCHES)
         self._thread = threading.Thread(target=self._run, name=f"read {stream}", daemon=True)
@@ -65,29 +82,53 @@ class StreamReader:
         self._thread.start()
 
     def take(self) -> RawBatch | None:
-        """The next batch, or None when there is none yet. Never waits."""
+        """The next batch, or None when there is none yet. Never waits.
+
+        Raises GapError behind the last batch before a gap, when that is the policy.
+        """
+        failure = self._failure
         try:
             return self._queue.get_nowait()
         except Empty:
+            if failure is not None:
+                raise failure from None
             return None
+
+    def pause(self) -> None:
+        """Read no more, but go on with what follows a commit."""
+        self._paused.set()
 
     def stop(self) -> None:
         """Ask the thread to end; it does within the second that a read may wait."""
         self._stopped.set()
 
-    def committed(self, offset: str) -> None:
-        """Everything up to `offset` is in a snapshot that survives a crash."""
-        self._trim_below = offset
+    def committed(self, position: Position) -> None:
+        """Everything up to `position` is in a snapshot that survives a crash."""
+        self._told.clear()
+        self._committed = position
+
+    def told(self, within_s: float) -> bool:
+        """Wait until the monitoring group shows what was committed last."""
+        return self._told.wait(within_s)
 
     def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stopped.is_set():
             try:
                 client = self._connect(_BLOCK_MS / 1_000 + 5)
-                self._check_offset(client)
+                # What happened while there was no connection must not wait for the first entry.
+                if not self._paused.is_set():
+                    self._read(client, block=False)
                 while not self._stopped.is_set():
-                    self._read(client)
+                    if self._paused.is_set():
+                        self._stopped.wait(_PAUSED_S)
+                    else:
+                        self._read(client)
+                    self._follow_commit(client)
                     backoff_s = _FIRST_BACKOFF_S
+            except GapError as error:
+                self._failure = error
+                return
             except ValkeyError as error:
                 if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
                     logger.error("%s is not a stream; waiting until it is one", self._stream)
@@ -96,55 +137,80 @@ class StreamReader:
                 logger.warning("reading %s failed, trying again in %.1f s: %s", self._stream, wait_s, error)
                 self._stopped.wait(wait_s)
 
-    def _check_offset(self, client: valkey.Valkey) -> None:
-        """A recreated stream answers an old offset with nothing, for ever: its events are read from its beginning."""
-        try:
-            info: Any = client.xinfo_stream(self._stream)
-        except ResponseError as error:
-            if "no such key" in str(error):
-                if self._offset != BEGINNING:
-                    logger.error("%s is gone; its next events are read from the beginning", self._stream)
-                    self._offset = BEGINNING
-                return
-            raise
-        last = _text(info["last-generated-id"])
-        if _order(last) >= _order(self._offset):
-            return
-        if last.encode() in self._recent:
-            # A server that lost its latest writes, in a failover or a crash, and not a new stream.
-            logger.error("%s lost its entries after %s; reading on from there", self._stream, last)
-            self._offset = last
-        else:
-            logger.error("%s was recreated (its last id is %s): reading from its beginning", self._stream, last)
-            self._offset = BEGINNING
-
-    def _read(self, client: valkey.Valkey) -> None:
-        reply: Any = client.execute_command(
-            "XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK_MS, "STREAMS", self._stream, self._offset
-        )
-        entries = reply[0][1] if reply else []
-        if not entries:
-            # Nothing in a whole second: perhaps nothing came, perhaps the stream was made anew.
-            self._check_offset(client)
+    def _read(self, client: valkey.Valkey, *, block: bool = True) -> None:
+        entries, info = self._ask(client, block)
+        ids = [entry_id for entry_id, _ in entries]
+        found = judge(self._position, ids, info, self._was_read)
+        verdict = settle(found, info, self._on_gap)
+        self._tell(verdict)
+        position = verdict.after
+        if verdict.is_gap and self._on_gap is OnGap.LATEST:
+            entries, ids = [], []
         now_ms = self._clock()
-        report = now_ms - self._reported_at_ms >= _REPORT_EVERY_MS
+        report = verdict.is_gap or now_ms - self._reported_at_ms >= _REPORT_EVERY_MS
         if report:
             self._reported_at_ms = now_ms
-        caught_up = len(entries) < _COUNT
-        batch = RawBatch(self._stream, [(id_, fields) for id_, fields in entries], caught_up, now_ms, report)
-        if not self._put(batch):
+            position = position.marked()
+        caught_up = len(entries) < _COUNT and (not verdict.is_gap or info is None or position.id == info.last)
+        lag = info.added - position.read if info and info.added is not None and position.read is not None else None
+        if not self._put(RawBatch(self._stream, entries, caught_up, now_ms, report, position, lag)):
             return
-        if entries:
-            self._offset = _text(entries[-1][0])
-            self._recent.extend(entry_id for entry_id, _ in entries)
-            if caught_up:
-                self._stopped.wait(_GATHER_S)
-        if self._trim and self._trim_below and time.monotonic() - self._trimmed_at_s >= _TRIM_EVERY_S:
+        self._position = position
+        if verdict.found is Found.RECREATED:
+            self._recent.clear()
+        self._recent.extend(ids)
+        if entries and caught_up:
+            self._stopped.wait(_GATHER_S)
+
+    def _was_read(self, entry_id: str) -> bool:
+        return entry_id.encode() in self._recent
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Log what was found. Raises GapError when it is a gap, and the policy is to end."""
+        if verdict.found is Found.CONTINUES:
+            return
+        text = f"{self._stream} {describe(verdict)}"
+        if verdict.found is Found.BEGINS:
+            logger.info("%s", text)
+        elif verdict.is_gap and self._on_gap is OnGap.ERROR:
+            raise GapError(text)
+        elif verdict.is_gap and self._on_gap is OnGap.LATEST:
+            logger.error("%s; skipping to its end, %s", text, verdict.after.id)
+        else:
+            logger.error("%s", text)
+
+    def _ask(self, client: valkey.Valkey, block: bool) -> tuple[list[tuple[bytes, Fields]], StreamInfo | None]:
+        """The next entries, and what the server says of the stream after it gave them; None when there is none."""
+        pipe = client.pipeline(transaction=False)
+        wait = ("BLOCK", _BLOCK_MS) if block else ()
+        pipe.execute_command("XREAD", "COUNT", _COUNT, *wait, "STREAMS", self._stream, self._position.id)
+        pipe.execute_command("XINFO STREAM", self._stream)
+        reply, about = pipe.execute(raise_on_error=False)
+        if isinstance(reply, Exception):
+            raise reply
+        entries = [(entry_id, fields) for entry_id, fields in reply[0][1]] if reply else []
+        if isinstance(about, Exception):
+            if "no such key" in str(about):
+                return entries, None
+            raise about
+        return entries, StreamInfo.of(about)
+
+    def _follow_commit(self, client: valkey.Valkey) -> None:
+        """What may be done once a snapshot is safe: show it, and trim what is below it."""
+        committed = self._committed
+        if committed is None:
+            return
+        if not self._told.is_set():
+            if self._group is not None:
+                self._group.move(client, committed)
+            if committed is self._committed:
+                self._told.set()
+        if self._trim and committed.id != BEGINNING and time.monotonic() - self._trimmed_at_s >= _TRIM_EVERY_S:
             self._trimmed_at_s = time.monotonic()
-            client.execute_command("XTRIM", self._stream, "MINID", "~", self._trim_below)
+            client.execute_command("XTRIM", self._stream, "MINID", "~", committed.id)
 
     def _put(self, batch: RawBatch) -> bool:
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self._paused.is_set():
             try:
                 self._queue.put(batch, timeout=0.5)
                 return True
@@ -154,21 +220,13 @@ class StreamReader:
 
 
 def client_factory(url: str) -> ClientFactory:
-    """Clients for `StreamReader`: bytes as they come, replies of XREAD as nested lists."""
+    """Clients for `StreamReader`: bytes as they come, replies of XREAD and XINFO STREAM as nested lists."""
 
     def connect(timeout_s: float) -> valkey.Valkey:
         client = valkey.Valkey.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=5)
         # The library's own parsing of XREAD makes dicts, which loses repeated field names and half the speed.
         client.set_response_callback("XREAD", lambda reply, **_: reply)
+        client.set_response_callback("XINFO STREAM", lambda reply, **_: reply)
         return client
 
     return connect
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    time_ms, _, number = entry_id.partition("-")
-    return int(time_ms), int(number or 0)

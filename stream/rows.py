@@ -10,19 +10,22 @@ import numpy.typing as npt
 from stream.arrays import Ints, Mask
 
 _SERIES_BITS = 24
-"""More series than a cube may have; what is left holds the number of any window of a second or more."""
+"""More series than a cube may have; what is left holds the start of any window, in seconds."""
 _SERIES_MASK = (1 << _SERIES_BITS) - 1
 _FIRST_CAPACITY = 16
+_UNUSED = np.iinfo(np.int64).min
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Array = npt.NDArray[Any]
 
 
-def pack(window: Ints, series: Ints) -> Ints:
-    """One sortable number for each (window number, series number) pair (n)."""
-    return (window << _SERIES_BITS) | series
+def pack(start_s: Ints, series: Ints) -> Ints:
+    """One sortable number for each pair of a window's start and a series number (n)."""
+    return (start_s << _SERIES_BITS) | series
 
 
-def window_of(key: Ints) -> Ints:
+def start_of(key: Ints) -> Ints:
+    """Start of the window, seconds since the epoch."""
     return key >> _SERIES_BITS
 
 
@@ -33,20 +36,24 @@ def series_of(key: Ints) -> Ints:
 class RowTable:
     """Columns over rows that are found by key and dropped by window.
 
-    *Cost*: finding a row 0.1 µs, dropping one 0.2 µs; nothing is scanned unless a window expired.
+    The index is a hash table with open addressing in one array, searched for all keys at once. *Cost*: finding a row
+    50 ns, 8 bytes a row; nothing is scanned unless a window expired.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
-        self._free: list[int] = []
+        self._slots: npt.NDArray[np.int32] = np.full(4 * _FIRST_CAPACITY, -1, dtype=np.int32)
+        """Row at each place of the hash table; -1 for none. Never more than half full."""
+        self._free: Ints = np.empty(0, dtype=np.int64)
+        self._used = 0
+        """Rows in use or free: those behind were never used."""
         self._columns: list[tuple[Array, Any]] = []
-        self._oldest_window: int | None = None
+        self._oldest_s: int | None = None
         self.capacity = _FIRST_CAPACITY
-        self.key: Ints = np.full(self.capacity, -1, dtype=np.int64)
-        """Key of each row (capacity); -1 for rows not in use."""
+        self.key: Ints = np.full(self.capacity, _UNUSED, dtype=np.int64)
+        """Key of each row (capacity)."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._used - len(self._free)
 
     def column(self, dtype: npt.DTypeLike, fill: Any) -> int:
         """Add a column whose unused rows hold `fill`. Returns its number for `get`."""
@@ -58,52 +65,83 @@ class RowTable:
         return self._columns[column][0]
 
     def used(self) -> Mask:
-        return self.key >= 0
+        used: Mask = self.key != _UNUSED
+        return used
+
+    def look_up(self, keys: Ints) -> Ints:
+        """The row of each key (n); -1 for those that have none."""
+        found = np.full(len(keys), -1, dtype=np.int64)
+        left = np.arange(len(keys))
+        place = self._place(keys)
+        mask = len(self._slots) - 1
+        while len(left):
+            rows = self._slots[place]
+            hit = (rows >= 0) & (self.key[rows] == keys[left])
+            found[left[hit]] = rows[hit]
+            on = (rows >= 0) & ~hit
+            left, place = left[on], (place[on] + 1) & mask
+        return found
 
     def find(self, keys: Ints) -> Ints:
-        """The row of each key (n), adding those that are new."""
-        known = self._rows
-        wanted = keys.tolist()
-        rows = [known.get(key, -1) for key in wanted]
-        if -1 in rows:
-            rows = [row if row >= 0 else self._add(key) for key, row in zip(wanted, rows, strict=True)]
-        return np.array(rows, dtype=np.int64)
+        """The row of each key (n, distinct), adding those that are new."""
+        rows = self.look_up(keys)
+        new = rows < 0
+        if new.any():
+            rows[new] = self._add(keys[new])
+        return rows
 
-    def drop_before(self, window: int) -> None:
-        """Drop the rows of all windows with a smaller number."""
-        if self._oldest_window is None or self._oldest_window >= window:
+    def drop_before(self, start_s: int) -> None:
+        """Drop the rows of all windows that start earlier."""
+        if self._oldest_s is None or self._oldest_s >= start_s:
             return
-        in_use = self.used()
-        old = np.flatnonzero(in_use & (window_of(self.key) < window))
-        for key in self.key[old].tolist():
-            self._free.append(self._rows.pop(key))
-        self.key[old] = -1
+        old = np.flatnonzero(self.used() & (start_of(self.key) < start_s))
+        self._free = np.concatenate([self._free, old])
+        self.key[old] = _UNUSED
         for array, fill in self._columns:
             array[old] = fill
-        left = self.key[self.used()]
-        self._oldest_window = int(window_of(left).min()) if len(left) else None
+        left = np.flatnonzero(self.used())
+        self._oldest_s = int(start_of(self.key[left]).min()) if len(left) else None
+        self._slots[:] = -1
+        self._enter(left)
 
-    def _add(self, key: int) -> int:
-        row = self._rows.get(key)
-        if row is not None:
-            return row
-        if self._free:
-            row = self._free.pop()
+    def _add(self, keys: Ints) -> Ints:
+        """Rows for new keys (n, distinct)."""
+        reused, self._free = self._free[: len(keys)], self._free[len(keys) :]
+        fresh = len(keys) - len(reused)
+        if self._used + fresh > self.capacity:
+            self._grow(self._used + fresh)
+        rows = np.concatenate([reused, np.arange(self._used, self._used + fresh)])
+        self._used += fresh
+        self.key[rows] = keys
+        oldest_s = int(start_of(keys).min())
+        self._oldest_s = oldest_s if self._oldest_s is None else min(self._oldest_s, oldest_s)
+        if 2 * len(self) > len(self._slots):
+            self._slots = np.full(1 << (4 * len(self)).bit_length(), -1, dtype=np.int32)
+            self._enter(np.flatnonzero(self.used()))
         else:
-            row = len(self._rows)
-            if row == self.capacity:
-                self._grow()
-        self._rows[key] = row
-        self.key[row] = key
-        window = key >> _SERIES_BITS
-        if self._oldest_window is None or window < self._oldest_window:
-            self._oldest_window = window
-        return row
+            self._enter(rows)
+        return rows
 
-    def _grow(self) -> None:
-        more = max(_FIRST_CAPACITY, self.capacity // 2)
-        self.key = np.concatenate([self.key, np.full(more, -1, dtype=np.int64)])
+    def _enter(self, rows: Ints) -> None:
+        """Put rows (n) into the hash table."""
+        place = self._place(self.key[rows])
+        mask = len(self._slots) - 1
+        while len(rows):
+            empty = self._slots[place] < 0
+            # Of several that want one place the last gets it; the others go on with those that found it taken.
+            self._slots[place[empty]] = rows[empty]
+            on = self._slots[place] != rows
+            rows, place = rows[on], (place[on] + 1) & mask
+
+    def _place(self, keys: Ints) -> Ints:
+        shift = np.uint64(64 - (len(self._slots).bit_length() - 1))
+        return ((keys.view(np.uint64) * _GOLDEN) >> shift).view(np.int64)
+
+    def _grow(self, at_least: int) -> None:
+        capacity = max(at_least, self.capacity + max(_FIRST_CAPACITY, self.capacity // 2))
+        more = capacity - self.capacity
+        self.key = np.concatenate([self.key, np.full(more, _UNUSED, dtype=np.int64)])
         self._columns = [
             (np.concatenate([array, np.full(more, fill, dtype=array.dtype)]), fill) for array, fill in self._columns
         ]
-        self.capacity += more
+        self.capacity = capacity

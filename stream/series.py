@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
-from sinks.records import MISSING, OTHER
+from sinks.records import OTHER
 from stream.arrays import Ints
-from stream.convert import scalar_text
-
-MAX_TEXT = 256
-"""Longer dimension values are cut here: they are labels, not documents."""
+from stream.measures.base import Labels
 
 Series = tuple[str, ...]
 
@@ -65,13 +61,25 @@ class SeriesIndex:
         self.overflowed = self._other in self._numbers
 
 
-def dimension_rows(frame: pl.DataFrame, by: tuple[str, ...]) -> list[Series]:
-    """Dimension values of each row of `frame` (n), as text; `__none__` where the event has none."""
-    columns = [_texts(frame[name]) for name in by]
-    return list(zip(*columns, strict=True))
+def rows_of(dimensions: Sequence[Labels]) -> tuple[list[Series], Ints]:
+    """The different series of a batch (m), and which of them each event (n) belongs to (n).
 
-
-def _texts(column: pl.Series) -> list[str]:
-    if column.dtype == pl.String():
-        return [value[:MAX_TEXT] if value else MISSING for value in column.to_list()]
-    return [MISSING if value is None else scalar_text(value)[:MAX_TEXT] for value in column.to_list()]
+    `dimensions` has the events' values for each dimension, of which there is at least one.
+    """
+    first, *others = dimensions
+    if not others:
+        present = np.flatnonzero(np.bincount(first.codes, minlength=len(first.texts)))
+        place = np.zeros(len(first.texts), dtype=np.int64)
+        place[present] = np.arange(len(present))
+        return [(first.texts[code],) for code in present.tolist()], place[first.codes]
+    # At most four dimensions, and no more texts in each than a batch has events: no overflow.
+    combined = first.codes
+    for labels in others:
+        combined = combined * len(labels.texts) + labels.codes
+    different, which = np.unique(combined, return_inverse=True)
+    columns: list[list[str]] = []
+    for labels in reversed(others):
+        different, codes = np.divmod(different, max(1, len(labels.texts)))
+        columns.append([labels.texts[code] for code in codes.tolist()])
+    columns.append([first.texts[code] for code in different.tolist()])
+    return list(zip(*reversed(columns), strict=True)), which

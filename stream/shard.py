@@ -9,16 +9,21 @@ import polars as pl
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
 from stream.batches import Partials, ShardBatch
-from stream.clock import NEVER_MS, Watermark
+from stream.clock import END_MS, NEVER_MS, Watermark
+from stream.dedupe import Seen
 from stream.entries import entry_time_ms
 from stream.evaluate import Evaluation
-from stream.panes import Contribution, Notice, Panes
+from stream.identity import IDENTITY
+from stream.labels import labels_of
+from stream.panes import Notice, Panes
 from stream.plan import Plan
 from stream.snapshots import unpack_state
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+_REMEMBERED = 1_000_000
+"""Identities of events that a shard remembers at the most: 16 MB or so, and 8 MB of each snapshot."""
 _UNKNOWN = ("0-0", 0, b"")
-_FOLD_ROWS = 10_000
+_FOLD_ROWS = 30_000
 """So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
 
 
@@ -35,6 +40,9 @@ class Shard:
         self._watermark = Watermark(plan.streams, plan.event.out_of_orderness_ms)
         self._panes = {cube.key: Panes(cube) for cube in plan.all_cubes}
         self._reported_ms = dict.fromkeys(self._panes, NEVER_MS)
+        self._seen = Seen(plan.event.dedupe_ms, _REMEMBERED) if plan.event.dedupe_ms else None
+        self.duplicates = 0
+        """Events that were there before, since this object was made."""
         self._waiting: list[tuple[pl.DataFrame, Ints]] = []
         self._waiting_rows = 0
 
@@ -59,6 +67,12 @@ class Shard:
                 late.append(DeadLetter(batch.stream, entry, index, Reason.TOO_LATE, message, raw))
                 rejects.append((Reason.TOO_LATE, min(entry_time_ms(entry), batch.read_at_ms)))
             frame, time_ms = frame.filter(pl.Series(on_time)), time_ms[on_time]
+        if self._seen is not None and len(time_ms):
+            first = self._seen.first(frame[IDENTITY].to_numpy(), batch.read_at_ms)
+            if not first.all():
+                self.duplicates += int((~first).sum())
+                rejects.extend((Reason.DUPLICATE, min(time, batch.read_at_ms)) for time in time_ms[~first].tolist())
+                frame, time_ms = frame.filter(pl.Series(first)), time_ms[first]
         if len(time_ms):
             self._waiting.append((frame, time_ms))
             self._waiting_rows += len(time_ms)
@@ -81,7 +95,8 @@ class Shard:
             if blocks or self._reported_ms[key] != now_ms:
                 self._reported_ms[key] = now_ms
                 result.append(Partials(self._number, key, now_ms, blocks))
-                panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
+                if NEVER_MS < now_ms < END_MS:
+                    panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
         return result
 
     def finish(self) -> list[Partials]:
@@ -94,6 +109,7 @@ class Shard:
         state = {
             "version": STATE_VERSION,
             "watermark": self._watermark.to_state(),
+            "seen": None if self._seen is None else self._seen.to_state(),
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
         }
         return msgspec.msgpack.encode(state)
@@ -102,6 +118,8 @@ class Shard:
         """Take over a snapshot of any catalog; what the present one does not name is dropped."""
         state = unpack_state(snapshot, STATE_VERSION)
         self._watermark.restore(state["watermark"])
+        if self._seen is not None and state["seen"] is not None:
+            self._seen.restore(state["seen"])
         for key, panes in self._panes.items():
             if key in state["cubes"]:
                 panes.restore(state["cubes"][key], notice)
@@ -118,13 +136,13 @@ class Shard:
         else:
             frame = pl.concat([frame for frame, _ in waiting])
             time_ms = np.concatenate([time_ms for _, time_ms in waiting])
-        evaluation = Evaluation(self._plan, frame)
+        evaluation = Evaluation(self._plan, frame, time_ms)
         for cube in self._plan.cubes:
-            self._panes[cube.key].add(frame, time_ms, evaluation.contributions(cube))
+            self._panes[cube.key].add(evaluation)
 
     def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
         assert self._plan.rejects is not None
-        frame = pl.DataFrame({"reason": [reason.value for reason, _ in rejects]})
+        reasons = labels_of(pl.Series([reason.value for reason, _ in rejects]))
         # A window that has expired must not come back with only these in it.
         times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
-        self._panes[self._plan.rejects.key].add(frame, times, [Contribution(None, None)])
+        self._panes[self._plan.rejects.key].count(times, [reasons])

@@ -1,29 +1,36 @@
-"""Valkey streams as a Bytewax source: one partition a stream."""
+"""Valkey streams as a Bytewax source, one partition a stream; and the source that ends a run."""
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
 from stream.batches import RawBatch
-from stream.reader import BEGINNING, ClientFactory, StreamReader
+from stream.continuity import GapError, OnGap
+from stream.ending import Ending
+from stream.position import BEGINNING, Position
+from stream.reader import ClientFactory, StreamReader
 
 _POLL = timedelta(milliseconds=10)
 _RETIRED_POLL = timedelta(seconds=5)
+_ENDING_POLL = timedelta(milliseconds=20)
+_LAST_WORD_S = 1.0
+"""How long the end of a run may wait until the monitoring groups show its last snapshot."""
 
 
 class ValkeySource(FixedPartitionedSource[RawBatch, str]):
-    """Reads streams from their offsets in the snapshot, from the beginning where there is none.
+    """Reads streams from their positions in the snapshot, from the beginning where there is none.
 
-    *Guarantee*: exactly once into the state, as offset and state are of one snapshot. *Failure*: waits while Valkey
-    is away. *Parallelism*: one partition for each stream.
+    *Guarantee*: exactly once into the state, as position and state are of one snapshot. *Failure*: waits while Valkey
+    is away; raises GapError for entries lost unread, when `on_gap` says so. *Parallelism*: one partition for each
+    stream.
 
-    `draining` is set by whoever wants the dataflow to end: each partition stops reading, waits for a snapshot to be
-    committed, and then ends the run with exit status 0. `retired` are streams that an earlier catalog named: the engine
-    insists on a partition for each that is in the snapshot, and their offsets are kept for the day they come back.
+    When `ending` is asked for, each partition stops reading. `retired` are streams that an earlier catalog named: the
+    engine insists on a partition for each that is in the snapshot, and their positions are kept for the day they come
+    back. `group` is the monitoring group of each stream; none is kept without a name.
     """
 
     def __init__(
@@ -32,15 +39,20 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         streams: tuple[str, ...],
         *,
         clock: Callable[[], int],
-        draining: threading.Event,
+        ending: Ending,
         trim: bool = False,
         retired: tuple[str, ...] = (),
+        on_gap: OnGap = OnGap.EARLIEST,
+        group: str | None = None,
     ) -> None:
+        self._on_gap = on_gap
+        self._group = group
+        self._parts: list[_Partition] = []
         self._retired = retired
         self._connect = connect
         self._streams = streams
         self._clock = clock
-        self._draining = draining
+        self._ending = ending
         self._trim = trim
 
     def list_parts(self) -> list[str]:
@@ -49,50 +61,72 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _Partition | _Retired:
         if for_part in self._retired:
             return _Retired(resume_state or BEGINNING)
-        reader = StreamReader(self._connect, for_part, resume_state or BEGINNING, clock=self._clock, trim=self._trim)
-        return _Partition(reader, resume_state or BEGINNING, self._draining)
+        position = Position.from_text(resume_state) if resume_state else Position()
+        reader = StreamReader(
+            self._connect,
+            for_part,
+            position,
+            clock=self._clock,
+            trim=self._trim,
+            on_gap=self._on_gap,
+            group=self._group,
+        )
+        part = _Partition(reader, position, self._ending)
+        self._parts.append(part)
+        return part
+
+    def finish(self) -> None:
+        """Everything is committed, and this worker is about to leave."""
+        until_s = time.monotonic() + _LAST_WORD_S
+        for part in self._parts:
+            part.commit_last()
+        for part in self._parts:
+            part.reader.told(max(0.0, until_s - time.monotonic()))
+            part.reader.stop()
 
 
 class _Partition(StatefulSourcePartition[RawBatch, str]):
-    def __init__(self, reader: StreamReader, offset: str, draining: threading.Event) -> None:
-        self._reader = reader
-        self._offset = offset
-        self._draining = draining
-        self._snapshot_while_draining = False
-        self._snapshots: list[str] = []
+    def __init__(self, reader: StreamReader, position: Position, ending: Ending) -> None:
+        self.reader = reader
+        self._position = position
+        self._ending = ending
+        self._snapshots: list[Position] = []
         self._quiet = False
         reader.start()
 
     def next_batch(self) -> list[RawBatch]:
-        if self._draining.is_set():
-            self._reader.stop()
-            if self._snapshot_while_draining:
-                # The engine calls this again only after the epoch of that snapshot was committed.
-                raise AbortExecution
+        if self._ending.asked.is_set():
+            self.reader.pause()
             self._quiet = True
             return []
-        batch = self._reader.take()
+        try:
+            batch = self.reader.take()
+        except GapError as error:
+            raise self._ending.fail(error) from None
         self._quiet = batch is None
         if batch is None:
             return []
-        if batch.entries:
-            self._offset = batch.entries[-1][0].decode()
+        if batch.position is not None:
+            self._position = batch.position
         return [batch]
 
     def next_awake(self) -> datetime | None:
         return datetime.now(UTC) + _POLL if self._quiet else None
 
     def snapshot(self) -> str:
-        if self._draining.is_set():
-            self._snapshot_while_draining = True
         # A snapshot taken now is committed some time before the one after the next.
-        self._snapshots = [*self._snapshots[-2:], self._offset]
+        self._snapshots = [*self._snapshots[-2:], self._position]
         if len(self._snapshots) == 3:
-            self._reader.committed(self._snapshots[0])
-        return self._offset
+            self.reader.committed(self._snapshots[0])
+        return self._position.to_text()
+
+    def commit_last(self) -> None:
+        """The last snapshot is committed as well."""
+        if self._snapshots:
+            self.reader.committed(self._snapshots[-1])
 
     def close(self) -> None:
-        self._reader.stop()
+        self.reader.stop()
 
 
 class _Retired(StatefulSourcePartition[RawBatch, str]):
@@ -109,3 +143,55 @@ class _Retired(StatefulSourcePartition[RawBatch, str]):
 
     def snapshot(self) -> str:
         return self._offset
+
+
+class EndingSource(FixedPartitionedSource[tuple[str, int], str]):
+    """Emits (key, epoch) for every key of `keys` when this process is asked to end, and ends it when that is due.
+
+    *Parallelism*: each worker has a partition of its own, so that workers that read no stream can end as well. The
+    engine insists on a partition for each that is in the snapshot: worker 0 has those of workers that are no more, up
+    to the `most` there ever were.
+    """
+
+    def __init__(
+        self, ending: Ending, keys: tuple[str, ...], worker: int, most: int, finish: Callable[[], None]
+    ) -> None:
+        """`finish` is called when everything is committed, before the run is left."""
+        self._ending = ending
+        self._finish = finish
+        self._keys = keys
+        self._parts = [worker, *(range(len(keys), most) if worker == 0 else ())]
+
+    def list_parts(self) -> list[str]:
+        return [str(part) for part in self._parts]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _EndingPartition:
+        self._ending.begun = True
+        return _EndingPartition(self._ending, self._keys, self._finish)
+
+
+class _EndingPartition(StatefulSourcePartition[tuple[str, int], str]):
+    def __init__(self, ending: Ending, keys: tuple[str, ...], finish: Callable[[], None]) -> None:
+        self._ending = ending
+        self._finish = finish
+        self._keys = keys
+        self._epoch = 0
+        """Counted from the start of the run; every partition of the cluster is told of each epoch's end."""
+        self._said = False
+
+    def next_batch(self) -> list[tuple[str, int]]:
+        # The engine calls this only after all epochs before this one were committed by all workers.
+        if self._ending.due(self._epoch):
+            self._finish()
+            raise AbortExecution
+        if not self._ending.asked.is_set() or self._said:
+            return []
+        self._said = True
+        return [(key, self._epoch) for key in self._keys]
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _ENDING_POLL
+
+    def snapshot(self) -> str:
+        self._epoch += 1
+        return ""

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
 _STEADY_S = 30.0
 """A child that lived so long is started again as soon as one that never failed."""
+ORPHANED = signal.SIGHUP
+"""Tells a member of a cluster that its supervisor is gone, which is no request to end: that would end all of them."""
 _PR_SET_PDEATHSIG = 1
 _PARENT = os.getpid()
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,6 +39,8 @@ class Child:
     start_at_s: float | None = None
     """When it is to be started again; None while it runs."""
     backoff_s: float = field(default=_FIRST_BACKOFF_S)
+    orphaned: signal.Signals = signal.SIGTERM
+    """What the kernel sends it when its parent is gone."""
 
     def start(self, now_s: float) -> None:
         self.started_s, self.start_at_s = now_s, None
@@ -47,7 +52,7 @@ class Child:
             stderr=self.output,
             # A session of its own: Ctrl-C reaches only the parent, which then stops the parts in their order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with_parent, self.orphaned),
         )
 
     def poll(self, now_s: float) -> int | None:
@@ -87,8 +92,8 @@ def stop_all(children: Sequence[Child], within_s: float) -> None:
             child.process.wait()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(orphaned: signal.Signals) -> None:
     # The kernel sends this when the parent is gone, however it went: no part is left behind by kill -9.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _libc.prctl(_PR_SET_PDEATHSIG, orphaned)
     if os.getppid() != _PARENT:
         os._exit(1)  # it went before the kernel was asked

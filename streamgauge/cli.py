@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from valkey.connection import parse_url
 from valkey.exceptions import ValkeyError
 
 from sinks.errors import Misconfigured, SinkError
-from stream.catalog import Catalog, CatalogError, load
-from streamgauge import __version__
-from streamgauge.places import find_catalog, ready_catalogs, state_of
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+from stream.catalog import load
+from stream.problems import CatalogError
+from stream.snapshots import StateError
+from streamgauge import __version__, cli_deadletter
+from streamgauge.places import find_catalog, state_of
+from streamgauge.preconditions import (
+    fail,
+    load_catalog,
+    load_settings,
+    other_catalogs,
+    state_directory,
+    stop_event,
+    valkey_address,
+)
+from streamgauge.settings import EXIT_CONFIGURATION, SettingsError
 
 app = typer.Typer(
     name="streamgauge",
@@ -29,6 +36,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.add_typer(cli_deadletter.app)
+
 CatalogOption = Annotated[
     str,
     typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one."),
@@ -36,6 +45,9 @@ CatalogOption = Annotated[
 StateOption = Annotated[
     Path | None,
     typer.Option("--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"),
+]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
 ]
 FilesArgument = Annotated[
     list[Path],
@@ -56,6 +68,7 @@ def up(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
     state: StateOption = None,
     rate: Annotated[float, typer.Option("--rate", help="Events a second of the demo, averaged over a week.")] = 100.0,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Run everything with one command: an embedded Valkey server, the processor, the API and the wallboard.
 
@@ -67,12 +80,13 @@ def up(
     from streamgauge.up import Demo, UpError
     from streamgauge.up import up as run_up
 
-    path, loaded = _catalog(catalog or ("food_sharing" if demo else "events"))
-    settings = _settings(port=port, host=host, state=state)
+    path, loaded = load_catalog(catalog or ("food_sharing" if demo else "events"))
+    settings = load_settings(port=port, host=host, state=state)
     try:
-        status = run_up(path, loaded, settings, state_of(settings.state, loaded), Demo(rate, 600.0) if demo else None)
+        own_state = state_of(settings.state, loaded)
+        status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
     except (PortTaken, UpError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(status)
 
 
@@ -83,24 +97,50 @@ def run(
     trim: Annotated[
         bool, typer.Option("--trim", help="Trim entries from the streams once they are in two saved snapshots.")
     ] = False,
+    processes: ProcessesOption = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="HOST:PORT,…", help="Where the members of a cluster reach each other."),
+    ] = None,
+    member: Annotated[int | None, typer.Option("--member", min=0, help="Which of them this is, from 0.")] = None,
+    supervised: Annotated[str | None, typer.Option("--supervised", hidden=True)] = None,
 ) -> None:
     """Run the processor: read the catalog's streams from VALKEY_URL, write points to every sink that is set.
 
     SIGTERM ends it with everything saved and exit status 0; after any other end, even `kill -9`, it goes on from its
     last snapshot and loses nothing. Sinks: the live stream and the store always, InfluxDB when INFLUX_URL is set.
-    """
-    from streamgauge.processor import run_processor
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(state=state)
-    own_state = _state(settings, loaded)
-    _valkey_url(settings)
+
+    `--processes N` counts with N processes on this machine: they are ended together, and started again together when
+    one fails. Over several machines, start one with `--cluster HOST:PORT,HOST:PORT,… --member I` on each, with the same
+    catalog and settings; members count from 0. The number may change from one start to the next.
+    """
+    path, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
+    addresses = _members(cluster, member, processes)
+    own_state = state_directory(settings, loaded)
+    valkey_address(settings)
     try:
-        status = run_processor(loaded, settings, own_state, trim=trim)
-    except (Misconfigured, SettingsError) as error:
-        _fail(str(error), EXIT_CONFIGURATION)
+        if not addresses and processes == 1:
+            from streamgauge.processor import run_processor
+
+            status = run_processor(loaded, settings, own_state, trim=trim)
+        else:
+            from streamgauge.cluster import run_machine, run_member, run_processes
+
+            if not addresses:
+                status = run_processes(path, loaded, settings, own_state, trim=trim, n=processes)
+            elif supervised is None:
+                status = run_machine(path, settings, own_state, trim=trim, addresses=addresses, number=member or 0)
+            else:
+                _log_as(f"member {member}")
+                status = run_member(
+                    loaded, settings, own_state, trim=trim, addresses=addresses, number=member or 0, kind=supervised
+                )
+    except (Misconfigured, SettingsError, StateError) as error:
+        fail(str(error), EXIT_CONFIGURATION)
     except SinkError as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(status)
 
 
@@ -122,25 +162,25 @@ def serve(
     from live_api.app import serve as serve_app
     from streamgauge.embedded import PortTaken, check_port_free
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(port=port, host=host, state=state)
-    own_state = _state(settings, loaded)
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(port=port, host=host, state=state)
+    own_state = state_directory(settings, loaded)
     try:
         check_port_free(settings.host, settings.port, "--port")
     except PortTaken as error:
-        _fail(str(error))
+        fail(str(error))
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         logging.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
     try:
         api, hub = create_app(
             loaded,
-            valkey_url=_valkey_url(settings),
+            valkey_url=valkey_address(settings),
             store_url=settings.store_url(own_state),
             version=__version__,
             tick_ms=settings.tick_ms,
         )
     except Misconfigured as error:
-        _fail(str(error), EXIT_CONFIGURATION)
+        fail(str(error), EXIT_CONFIGURATION)
     serve_app(api, hub, host=settings.host, port=settings.port, log_level="warning")
 
 
@@ -157,7 +197,7 @@ def check(
         try:
             loaded = load(find_catalog(name))
         except CatalogError as error:
-            typer.echo(f"{error}{_ready(find_catalog(name))}", err=True)
+            typer.echo(f"{error}{other_catalogs(find_catalog(name))}", err=True)
             valid = False
             continue
         fields = ", ".join(f"{field} {kind}" for field, kind in loaded.field_types.items())
@@ -192,16 +232,16 @@ def replay(
     from streamgauge.replay import replay as send
 
     if sum((rate is not None, speed is not None, fastest)) > 1:
-        _fail("choose one of --rate, --speed and --max")
-    _, loaded = _catalog(catalog)
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
-    stopping = _stop_event()
+        fail("choose one of --rate, --speed and --max")
+    _, loaded = load_catalog(catalog)
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=10)
+    stopping = stop_event()
     try:
         sent = send(loaded, files, client, Pace(rate=rate, speed=speed), stopped=stopping.wait, quiet=quiet)
     except FileError as error:
-        _fail(str(error))
+        fail(str(error))
     except ValkeyError as error:
-        _fail(f"VALKEY_URL: {error}")
+        fail(f"VALKEY_URL: {error}")
     typer.echo(f"sent {sent:,} events{' (stopped)' if stopping.is_set() else ''}", err=True)
 
 
@@ -222,19 +262,20 @@ def compute(
     how many events were refused, and why, to standard error.
     """
     from streamgauge.compute import compute as work_out
-    from streamgauge.compute import report_refused, report_silence, write_ndjson, write_parquet
+    from streamgauge.compute import report_duplicates, report_refused, report_silence, write_ndjson, write_parquet
     from streamgauge.files import FileError
     from streamgauge.settings import person_key
 
-    _, loaded = _catalog(catalog)
-    settings = _settings(state=state)
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
     try:
         key = person_key(settings, state_of(settings.state, loaded), make=False)
-        points, refused, unseen = work_out(loaded, files, key, quiet=quiet)
+        points, refused, duplicates, unseen = work_out(loaded, files, key, quiet=quiet)
     except (FileError, SettingsError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if not quiet:
         report_refused(refused, sys.stderr)
+        report_duplicates(duplicates, sys.stderr)
         report_silence(points, unseen, sys.stderr)
     try:
         if out is None:
@@ -249,7 +290,7 @@ def compute(
         # Whoever read the output, such as `head`, has seen enough; nothing may be flushed at exit either.
         sys.stdout = None
     except OSError as error:
-        _fail(f"{out}: {error.strerror or error}")
+        fail(f"{out}: {error.strerror or error}")
 
 
 @app.command()
@@ -262,14 +303,14 @@ def tail(
 
     from streamgauge.tail import tail as follow
 
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=10)
-    stopping = _stop_event()
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=10)
+    stopping = stop_event()
     try:
         follow(client, metric, sys.stdout, as_json=as_json, stopped=stopping.is_set)
     except BrokenPipeError:
         sys.stdout = None
     except ValkeyError as error:
-        _fail(f"VALKEY_URL: {error}")
+        fail(f"VALKEY_URL: {error}")
 
 
 @app.command()
@@ -291,9 +332,9 @@ def simulate(
     from streamgauge.demo.food_sharing import FoodSharing
     from streamgauge.demo.producer import produce
 
-    _, loaded = _catalog(catalog)
-    client = valkey.Valkey.from_url(_valkey_url(_settings()), socket_timeout=5)
-    stopping = _stop_event()
+    _, loaded = load_catalog(catalog)
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=5)
+    stopping = stop_event()
     produce(
         client,
         loaded.platform.streams,
@@ -310,62 +351,26 @@ def main() -> None:
     app()
 
 
-def _catalog(name: str) -> tuple[Path, Catalog]:
-    path = find_catalog(name)
+def _members(cluster: str | None, member: int | None, processes: int) -> tuple[str, ...]:
+    """The addresses of `--cluster`; none without it."""
+    from streamgauge.cluster import parse_addresses
+
+    if cluster is None and member is None:
+        return ()
+    if cluster is None or member is None:
+        fail("--cluster and --member go together: where all members are, and which of them this is", 2)
+    if processes > 1:
+        fail("--processes is for one machine, --cluster for several: choose one", 2)
     try:
-        return path, load(path)
-    except CatalogError as error:
-        _fail(f"{error}{_ready(path)}", EXIT_CONFIGURATION)
-
-
-def _ready(path: Path) -> str:
-    """What else there is, for somebody who named a catalog that is not there."""
-    return "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
-
-
-def _settings(**overrides: Any) -> Settings:
-    try:
-        settings = read_settings(**overrides)
-    except SettingsError as error:
-        _fail(str(error), EXIT_CONFIGURATION)
-    logging.getLogger().setLevel(settings.log_level.upper())
-    return settings
-
-
-def _state(settings: Settings, catalog: Catalog) -> Path:
-    state = state_of(settings.state, catalog)
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _fail(f"{state}: cannot be made: {error.strerror}; choose another place with --state", EXIT_CONFIGURATION)
-    return state
-
-
-def _valkey_url(settings: Settings) -> str:
-    if settings.valkey_url is None:
-        message = "VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)"
-        _fail(message, EXIT_CONFIGURATION)
-    try:
-        parse_url(settings.valkey_url)
+        addresses = parse_addresses(cluster)
     except ValueError as error:
-        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
-        _fail(message, EXIT_CONFIGURATION)
-    return settings.valkey_url
+        fail(f"--cluster: {error}", 2)
+    if member >= len(addresses):
+        fail(f"--member: expected 0 to {len(addresses) - 1}, as there are {len(addresses)} members; found {member}", 2)
+    return addresses
 
 
-def _stop_event() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    stopping = threading.Event()
-
-    def stop(*_: object) -> None:
-        stopping.set()
-
-    handler: Callable[..., None] = stop
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-    return stopping
-
-
-def _fail(message: str, status: int = 1) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(status)
+def _log_as(name: str) -> None:
+    """Several processes write to one log."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -25,9 +25,9 @@ _BATCH = 5_000
 
 def compute(
     catalog: Catalog, paths: list[Path], key: bytes, *, quiet: bool = False
-) -> tuple[list[Point], list[DeadLetter], set[str]]:
+) -> tuple[list[Point], list[DeadLetter], int, set[str]]:
     """Final points of the catalog over all events of the files, by metric, window, start and series; what was refused;
-    and the fields that no event had.
+    how many events were duplicates; and the fields that no event had.
 
     Files are whole, so nothing in them is too late, whatever their order. Raises FileError for a file that cannot be
     read.
@@ -42,7 +42,7 @@ def compute(
     points.sort(key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions))
     # People and ids may well be missing; what a metric reads is there for some event, or misspelt.
     read = set(plan.fields) - {plan.event.person, plan.event.id, plan.event.name}
-    return points, refused, read - pipeline.fields_seen
+    return points, refused, pipeline.duplicates, read - pipeline.fields_seen
 
 
 def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
@@ -52,7 +52,7 @@ def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
 
 
 def write_parquet(points: list[Point], path: Path) -> None:
-    """One row a point. Dimensions are a list of (name, value), as metrics differ in theirs."""
+    """One row a point. Dimensions are a list of (name, value), as metrics differ in theirs; so are several values."""
     frame = pl.DataFrame(
         {
             "metric": [point.metric for point in points],
@@ -60,6 +60,11 @@ def write_parquet(points: list[Point], path: Path) -> None:
             "start": [point.start_ms for point in points],
             "dimensions": [[{"name": n, "value": v} for n, v in point.dimensions] for point in points],
             "value": [float(point.value) if isinstance(point.value, int | float) else None for point in points],
+            "values": [
+                [{"key": k, "value": v} for k, v in point.value.items()] if isinstance(point.value, Mapping) else None
+                for point in points
+            ],
+            "error": [point.error for point in points],
             "count": [point.count for point in points],
             "state": [point.state.value for point in points],
             "revision": [point.revision for point in points],
@@ -70,6 +75,8 @@ def write_parquet(points: list[Point], path: Path) -> None:
             "start": pl.Int64,
             "dimensions": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
             "value": pl.Float64,
+            "values": pl.List(pl.Struct({"key": pl.String, "value": pl.Float64})),
+            "error": pl.Float64,
             "count": pl.Int64,
             "state": pl.String,
             "revision": pl.Int64,
@@ -83,6 +90,11 @@ def report_refused(refused: list[DeadLetter], out: IO[str]) -> None:
     for reason, count in Counter(letter.reason for letter in refused).most_common():
         first = next(letter for letter in refused if letter.reason is reason)
         out.write(f"refused {count} as {reason}: line {first.entry_id.partition('-')[2]}: {first.message}\n")
+
+
+def report_duplicates(duplicates: int, out: IO[str]) -> None:
+    if duplicates:
+        out.write(f"counted once: {duplicates} events that were there before (event.dedupe_window)\n")
 
 
 def report_silence(points: list[Point], unseen: set[str], out: IO[str]) -> None:

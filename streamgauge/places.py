@@ -9,6 +9,8 @@ from pathlib import Path
 from stream.catalog import Catalog
 
 _HERE = Path(__file__).parent
+DEFAULT_GROUP = "streamgauge"
+"""Also what a platform is called whose catalog does not say."""
 
 
 def ready_catalogs() -> dict[str, Path]:
@@ -28,9 +30,20 @@ def find_catalog(name: str) -> Path:
 
 def state_of(root: Path, catalog: Catalog) -> Path:
     """The state directory of this catalog's platform, so that two platforms never share one."""
-    name = catalog.platform.name.lower()
+    return root / _slug(catalog.platform.name)
+
+
+def group_of(catalog: Catalog) -> str:
+    """The consumer group that shows how far this platform is: one for each that reads a stream."""
+    name = catalog.platform.name
+    return DEFAULT_GROUP if name == DEFAULT_GROUP else f"{DEFAULT_GROUP}:{_slug(name)}"
+
+
+def _slug(platform: str) -> str:
+    """The name of a platform in letters that are safe anywhere."""
+    name = platform.lower()
     slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "platform"
     if re.search(r"[^a-z0-9 _-]", name):
         # What the slug leaves out must tell two platforms apart all the same.
         slug += f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return root / slug
+    return slug

@@ -1,13 +1,17 @@
-"""`streamgauge run`: the processor as one process."""
+"""`streamgauge run`: the processor as one process, alone or as a member of a cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import orjson
 import valkey
@@ -19,69 +23,169 @@ from sinks.live import LiveSink
 from sinks.pruned import PrunedStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.continuity import GapError, OnGap
 from stream.durations import MINUTE_MS
+from stream.ending import Ending
 from stream.enrich import Pseudonyms
-from stream.flow import Parts, execute
-from stream.plan import compile_plan
+from stream.flow import ClusterError, Member, Parts, execute, make_recovery
+from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, person_key
+from stream.snapshots import StateError
+from streamgauge.children import ORPHANED
+from streamgauge.places import group_of
+from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
+from streamgauge.state import Facts, held, settle, unusable
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 8.0
 """A drain that takes longer is cut off. Nothing is lost: the run goes on from the last snapshot."""
-EXIT_CUT_OFF = 75
 _SHORT_KEPT_MS = 2 * 3_600_000
 """How long the store keeps windows of less than a minute: enough for every sparkline."""
+_BEGIN_S = 90.0
+"""How long a cluster may take from the moment its members have met to the first read."""
+_FAILED_S = 2.0
+"""How long the engine of a member that failed may take to end."""
 
 
 def run_processor(catalog: Catalog, settings: Settings, state: Path, *, trim: bool) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit status."""
-    if settings.valkey_url is None:
-        raise Misconfigured("VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379")
-    draining = threading.Event()
-    _drain_on_signal(draining)
-    connect = client_factory(settings.valkey_url)
-    client: valkey.Valkey = connect(10.0)
-    plan = compile_plan(catalog)
-    short = {window: _SHORT_KEPT_MS for cube in plan.all_cubes for window, ms in cube.widths.items() if ms < MINUTE_MS}
-    databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(state)), short)}
-    if settings.influx_url is not None:
-        from sinks.influx import InfluxSink
+    """Run as one process until SIGTERM or SIGINT. Returns the exit status."""
+    run = Run(catalog, settings, state, trim=trim)
+    with held(state):
+        facts = settle(state, settings.shards, 1, make_recovery)
+        return run.execute(facts, Member())
 
-        databases["influx"] = InfluxSink(
-            settings.influx_url,
-            settings.influx_token.get_secret_value(),
-            settings.influx_org,
-            settings.influx_bucket,
+
+class Run:
+    """One process of the processor: told to end by SIGTERM or SIGINT from the moment it is made."""
+
+    def __init__(
+        self, catalog: Catalog, settings: Settings, state: Path, *, trim: bool, supervised: bool = False
+    ) -> None:
+        if settings.valkey_url is None:
+            message = "VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379"
+            raise Misconfigured(message)
+        self.catalog = catalog
+        self.settings = settings
+        self.state = state
+        self.trim = trim
+        self.plan: Plan = compile_plan(catalog)
+        self.ending = Ending(self._failed)
+        self._in_cluster = supervised
+        # Nobody asked when the supervisor is killed: members elsewhere are to wait then, not to end in order.
+        _on_signal(self.ending.asked.set, (lambda: _leave(1)) if supervised else None)
+        threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
+
+    def execute(self, facts: Facts, member: Member) -> int:
+        """Run the dataflow to its end. Returns the exit status; as a member it ends the process with it."""
+        if self._in_cluster:
+            timer = threading.Timer(_BEGIN_S, self._give_up)
+            timer.daemon = True
+            timer.start()
+            _leave(self._execute(facts, member))
+        return self._execute(facts, member)
+
+    def run_as(self, facts: Facts, number: int, addresses: tuple[str, ...]) -> int:
+        return self.execute(facts, Member(number, addresses))
+
+    def _execute(self, facts: Facts, member: Member) -> int:
+        parts = self._parts(facts, member)
+        try:
+            for database in parts.databases.values():
+                database.setup()
+            every = timedelta(seconds=self.settings.snapshot_s)
+            execute(parts, self.state / "recovery", snapshot_every=every)
+        except (SinkError, StateError, GapError) as error:
+            return self._status_of(error)
+        except ClusterError as error:
+            if self.ending.asked.is_set():
+                logger.warning("another member left first; what was not saved is read again at the next start")
+                return 0
+            logger.error("another member is gone, so the cluster ends; it goes on from the last snapshot (%s)", error)
+            return 1
+        finally:
+            for database in parts.databases.values():
+                database.close()
+        return 0
+
+    def _parts(self, facts: Facts, member: Member) -> Parts:
+        settings, plan = self.settings, self.plan
+        assert settings.valkey_url is not None
+        connect = client_factory(settings.valkey_url)
+        client: valkey.Valkey = connect(10.0)
+        windows = [window for cube in plan.all_cubes for window in cube.windows]
+        short = {window.name: _SHORT_KEPT_MS for window in windows if window.about_ms < MINUTE_MS}
+        databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(self.state)), short)}
+        if settings.influx_url is not None:
+            from sinks.influx import InfluxSink
+
+            databases["influx"] = InfluxSink(
+                settings.influx_url,
+                settings.influx_token.get_secret_value(),
+                settings.influx_org,
+                settings.influx_bucket,
+                # Each text that was ever among the most frequent would be a field of its own.
+                skip=frozenset(metric.name for metric in self.catalog.metric if metric.measure == "top_k"),
+            )
+        return Parts(
+            plan=plan,
+            pseudonyms=Pseudonyms(person_key(settings, self.state)),
+            connect=connect,
+            live=LiveSink(client, platform=self.catalog.platform.name),
+            deadletter=DeadLetterSink(client),
+            databases=databases,
+            ending=self.ending,
+            shard_keys=facts.shard_keys,
+            member=member,
+            most_processes=facts.processes,
+            tick_ms=settings.tick_ms,
+            trim=self.trim,
+            on_gap=OnGap(settings.on_gap),
+            group=group_of(self.catalog),
+            retired=_retired(self.state / "streams.json", plan.streams),
         )
-    parts = Parts(
-        plan=plan,
-        pseudonyms=Pseudonyms(person_key(settings, state)),
-        connect=connect,
-        live=LiveSink(client, platform=catalog.platform.name),
-        deadletter=DeadLetterSink(client),
-        databases=databases,
-        draining=draining,
-        tick_ms=settings.tick_ms,
-        trim=trim,
-        retired=_retired(state / "streams.json", plan.streams),
-    )
-    try:
-        for database in databases.values():
-            database.setup()
-        execute(parts, state / "recovery", snapshot_every=timedelta(seconds=settings.snapshot_s))
-    except Misconfigured as error:
-        logger.critical("%s", error)
-        return EXIT_CONFIGURATION
-    except SinkError as error:
+
+    def _status_of(self, error: Exception) -> int:
+        if isinstance(error, StateError):
+            logger.critical("%s", unusable(self.state, f"recovery: {error}"))
+            return EXIT_CONFIGURATION
+        if isinstance(error, GapError):
+            logger.critical(
+                "%s. STREAMGAUGE_ON_GAP is `error`, so nothing is read past that. Start once with STREAMGAUGE_ON_GAP="
+                "earliest to go on with the first entry that is there, or =latest to skip to the end",
+                error,
+            )
+            return EXIT_CONFIGURATION
+        if isinstance(error, Misconfigured):
+            logger.critical("%s", error)
+            return EXIT_CONFIGURATION
         # When told to stop, going back to the last snapshot is an orderly end too: nothing is lost by it.
         logger.error("ending at the last snapshot: %s", error)
-        return 0 if draining.is_set() else 1
-    finally:
-        for database in databases.values():
-            database.close()
-    return 0
+        return 0 if self.ending.asked.is_set() else 1
+
+    def _failed(self) -> None:
+        """In a cluster the engine may wait for the others, and says no more than that something went wrong."""
+        if self._in_cluster:
+            failure = self.ending.failure
+            assert failure is not None
+            timer = threading.Timer(_FAILED_S, lambda: _leave(self._status_of(failure)))
+            timer.daemon = True
+            timer.start()
+
+    def _give_up(self) -> None:
+        if not self.ending.begun:
+            logger.error("the members met, but their engines have not found each other in %.0f s", _BEGIN_S)
+            _leave(1)
+
+    def _end_in_time(self) -> None:
+        self.ending.asked.wait()
+        if not self.ending.begun and self._in_cluster:
+            _leave(0)  # nothing was read, and the engine would wait for the others for ever
+        time.sleep(DRAIN_S)
+        if self.ending.committed:
+            _leave(0)  # all is saved; only others keep the engine
+        logger.error("the last snapshot took longer than %.0f s; leaving without it", DRAIN_S)
+        _leave(EXIT_CUT_OFF)
 
 
 def _retired(path: Path, streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,14 +193,22 @@ def _retired(path: Path, streams: tuple[str, ...]) -> tuple[str, ...]:
     known: list[str] = orjson.loads(path.read_bytes()) if path.exists() else []
     ever = list(dict.fromkeys([*known, *streams]))
     if ever != known:
-        written = path.with_suffix(".new")
+        # Several members may do the same at once.
+        written = path.with_suffix(f".{os.getpid()}")
         written.write_bytes(orjson.dumps(ever))
         written.rename(path)
     return tuple(name for name in ever if name not in streams)
 
 
-def _drain_on_signal(draining: threading.Event) -> None:
-    """Turn SIGTERM and SIGINT into `draining`.
+def _leave(status: int) -> NoReturn:
+    """End the process now, whatever its threads wait for."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _on_signal(ask: Callable[[], None], orphaned: Callable[[], None] | None) -> None:
+    """Have SIGTERM and SIGINT call `ask`, and `ORPHANED` the other where there is one.
 
     While the engine runs, no Python signal handler does. But the interpreter's own C handler writes each signal to the
     wake-up descriptor at once, whichever thread the kernel chose, and a thread of ours reads it there.
@@ -104,19 +216,13 @@ def _drain_on_signal(draining: threading.Event) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, *([ORPHANED] if orphaned else [])):
         signal.signal(number, lambda *_: None)
 
-    def cut_off() -> None:
-        logger.error("the last snapshot took longer than %.0f s; leaving without it", DRAIN_S)
-        os._exit(EXIT_CUT_OFF)
-
     def wait() -> None:
-        os.read(reader, 1)
-        # Armed first: nothing that follows can keep the process from ending.
-        timer = threading.Timer(DRAIN_S, cut_off)
-        timer.daemon = True
-        timer.start()
-        draining.set()
+        (number,) = os.read(reader, 1)
+        if number == ORPHANED and orphaned is not None:
+            orphaned()
+        ask()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

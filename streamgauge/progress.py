@@ -1,4 +1,4 @@
-"""The progress bar of the commands that read files: events, rate, time left."""
+"""The progress bar of the commands that go through many events: how many, rate, time left."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class Bar:
-    """Counts events; how much is left is judged by bytes, as the number of events is not known beforehand."""
+    """Counts events. How much is left of a file is judged by its bytes, as nobody knows how many events it has."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None, events=0, rate="") if progress is not None else None
         self.events = 0
 
-    def advance(self, events: int, done_bytes: int, size_bytes: int) -> None:
-        """`events` more were taken; the file stands at `done_bytes` of `size_bytes`."""
+    def advance(self, events: int, done: int, size: int) -> None:
+        """`events` more were taken; the work stands at `done` of `size`, in bytes or whatever it is measured in."""
         self.events += events
         if self._progress is None or self._task is None:
             return
         elapsed_s = self._progress.tasks[0].elapsed or 0.0
         rate = f"{self.events / elapsed_s:,.0f}/s" if elapsed_s > 0.2 else ""
-        self._progress.update(self._task, completed=done_bytes, total=max(size_bytes, 1), events=self.events, rate=rate)
+        self._progress.update(self._task, completed=done, total=max(size, 1), events=self.events, rate=rate)
 
 
 @contextmanager

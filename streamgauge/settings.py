@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIGURATION = 78
 """Exit status that tells a supervisor that starting again will not help."""
+EXIT_CUT_OFF = 75
+"""Exit status of an end that took too long to save all; nothing is lost, and more is read again."""
 
 
 class SettingsError(ValueError):
@@ -46,6 +48,10 @@ class Settings(BaseSettings):
     """How often changed numbers leave the processor and reach the screens."""
     snapshot_s: float = Field(2.0, gt=0, le=60)
     """How often the processor's state is saved."""
+    on_gap: Literal["error", "earliest", "latest"] = "earliest"
+    """What to do when entries are gone from a stream before they were read."""
+    shards: int | None = Field(None, ge=1, le=64)
+    """Parts that people and series are counted in. Default: one for each process; fixed when a state is made."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     def store_url(self, state: Path) -> str:

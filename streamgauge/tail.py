@@ -11,6 +11,7 @@ import valkey
 from sinks.live import FIELD, LIVE_STREAM, decode_update
 from sinks.records import Point, iso
 from stream.durations import TOTAL
+from streamgauge.terminal import printable
 
 _BLOCK_MS = 500
 
@@ -44,5 +45,4 @@ def line(point: Point) -> str:
     """`2015-09-12T00:00:00Z  edits@1d{channel=#en.wikipedia}  1234  final`."""
     labels = ",".join(f"{name}={value}" for name, value in point.dimensions)
     series = f"{point.metric}@{point.window}" + (f"{{{labels}}}" if labels else "")
-    series = "".join(char if char.isprintable() else repr(char)[1:-1] for char in series)
-    return f"{iso(point.start_ms)}  {series}  {point.value}  {point.state.value}"
+    return f"{iso(point.start_ms)}  {printable(series)}  {point.value}  {point.state.value}"

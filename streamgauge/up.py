@@ -43,7 +43,9 @@ class Demo:
     history_s: float
 
 
-def up(catalog_path: Path, catalog: Catalog, settings: Settings, state: Path, demo: Demo | None) -> int:
+def up(
+    catalog_path: Path, catalog: Catalog, settings: Settings, state: Path, demo: Demo | None, processes: int = 1
+) -> int:
     """Run all parts until SIGINT or SIGTERM. Returns the exit status: 0 after an orderly stop.
 
     Raises UpError or PortTaken when it cannot start.
@@ -65,10 +67,11 @@ def up(catalog_path: Path, catalog: Catalog, settings: Settings, state: Path, de
         )
         me = [sys.executable, "-m", "streamgauge"]
         common = ["--catalog", str(catalog_path)]
-        trim = [] if settings.valkey_url is not None else ["--trim"]
+        how = [] if settings.valkey_url is not None else ["--trim"]
+        how += ["--processes", str(processes)] if processes > 1 else []
         listen = ["--host", settings.host, "--port", str(settings.port)]
         parts = [
-            Child("processor", [*me, "run", *common, *trim], environment),
+            Child("processor", [*me, "run", *common, *how], environment),
             Child("api", [*me, "serve", *common, *listen], environment),
         ]
         if demo is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stream.batches import RawBatch
@@ -17,8 +18,10 @@ STREAM = "events:{0}"
 KEY = b"a key only for tests"
 
 
-def plan_of(catalog: str, *, builtin: bool = True) -> Plan:
-    return compile_plan(parse(catalog), builtin=builtin)
+def plan_of(catalog: str, *, builtin: bool = True, dedupe: bool = False) -> Plan:
+    """A compiled catalog. Tests write the same event many times and mean many, unless they say `dedupe`."""
+    plan = compile_plan(parse(catalog), builtin=builtin)
+    return plan if dedupe else replace(plan, event=replace(plan.event, dedupe_ms=0))
 
 
 def pseudonyms() -> Pseudonyms:

@@ -7,20 +7,24 @@ import shlex
 import tomllib
 
 import pytest
+from typer.core import TyperCommand as Command
+from typer.main import get_group
 
 from live_api.app import create_app
 from live_api.protocol import Close
-from sinks.records import Reason
+from sinks.records import Reason, Shape
 from stream.catalog import Catalog, Event, Metric, Platform, parse
+from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from streamgauge.cli import app
+from streamgauge.cli_deadletter import app as deadletter
 from streamgauge.settings import Settings
 from tests.stack import ROOT
 
 _REFUSED_TODAY = {
     reason
     for reason in Reason
-    if reason in {"malformed", "missing_field", "bad_type", "too_large", "future", "too_late"}
+    if reason in {"malformed", "missing_field", "bad_type", "too_large", "future", "too_late", "duplicate"}
 }
 
 
@@ -29,7 +33,8 @@ def _text(name: str) -> str:
 
 
 def _verbs() -> list[str]:
-    return [c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden]
+    groups = [group.typer_instance.info.name for group in app.registered_groups if group.typer_instance]
+    return [c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden] + groups
 
 
 @pytest.mark.parametrize("verb", _verbs())
@@ -52,7 +57,7 @@ def test_every_key_of_the_catalog_is_documented() -> None:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:
         assert re.search(rf"^## `\[+{name}\]+`", text, re.MULTILINE), name
-    for measure in MEASURES:
+    for measure in [*MEASURES, *DERIVED]:
         assert f"`{measure}`" in text, measure
     for reason in _REFUSED_TODAY:
         assert f"`{reason}`" in text, reason
@@ -69,6 +74,26 @@ def test_every_route_is_documented(tmp_path_factory: pytest.TempPathFactory) -> 
     assert paths
     for path in [*paths, "/v1/ws"]:
         assert path in text, path
+
+
+@pytest.mark.parametrize(("verb", "command"), get_group(deadletter).commands.items())
+def test_every_option_of_the_deadletter_verbs_is_documented(verb: str, command: Command) -> None:
+    sections = re.split(r"^## ", _text("docs/deadletters.md"), flags=re.MULTILINE)
+    own = "".join(section for section in sections if section.startswith((f"`{verb}`", "Which letters")))
+    options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+    assert len(options) > 5
+    for option in options:
+        assert f"`{option}`" in own, option
+    (row,) = re.findall(r"^\| `deadletter .*$", _text("README.md"), flags=re.MULTILINE)
+    assert re.search(rf"`(deadletter )?{verb}`", row)
+
+
+def test_every_field_of_a_dead_letter_is_documented() -> None:
+    text = _text("docs/deadletters.md")
+    for name in ("stream", "entry", "index", "reason", "message", "raw", "shape"):
+        assert f"`{name}`" in text, name
+    for shape in Shape:
+        assert f"`{shape}`" in text, shape
 
 
 def test_every_close_code_is_documented() -> None:

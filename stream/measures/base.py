@@ -1,18 +1,21 @@
-"""What a measure is: named accumulator columns that merge, and a value worked out from them.
+"""What a measure is: a mergeable partial for each series in each window, and a value worked out of it.
 
-State is columnar. One row is one series in one window; a measure says which columns it needs and how each is
-reduced. Every reduction is associative and commutative with a neutral start value, so batches, shards, windows
-and replays may be combined in any order and any split gives the same result.
+State is columnar where it can be. One row is one series in one window; a measure says which columns it needs and how
+each is reduced, and may keep a sketch beside them: one object for each row. Every reduction and every merge is
+associative and commutative with a neutral start, so batches, shards, windows and replays may be combined in any order
+and any split gives the same result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from sinks.records import Value
 from stream.arrays import Floats, Ints
 
 
@@ -50,15 +53,95 @@ COUNT = Column("count", Reduce.ADD, ones=True)
 """Every measure's first column: how many events contributed. Exact up to 2^53."""
 
 
+class Takes(Enum):
+    """What `value` of a metric is to its measure."""
+
+    NOTHING = "no value"
+    NUMBER = "a number"
+    NUMBER_OR_NOTHING = "a number, or no value"
+    TEXT = "a text or a number"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Texts of n events, each different one once."""
+
+    codes: Ints
+    """Place of each event's text (n); events without one are left out before a measure sees them."""
+    texts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a sketch may take from a batch of n events."""
+
+    values: Floats | Labels | None
+    time_ms: Ints
+    entry_ms: Ints
+    """First part of the stream entry's id (n), for ties in time."""
+    entry_no: Ints
+    """Its second part and the place in the entry, as one number (n)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a metric may say beside its measure; each measure names those it reads."""
+
+    quantiles: tuple[float, ...] = (0.5, 0.9, 0.99)
+    k: int = 10
+    exact_up_to: int = 1_000
+
+
+class Sketch(Protocol):
+    """State that is more than a few numbers: plain data (tuples, dicts, arrays) that survives pickling.
+
+    *Guarantee*: bounded memory a state, whatever is added. *Cost*: `add`, `merge`, `copy` and `to_bytes` are called for
+    every series in every window that is touched: microseconds. What can be worked out once for a batch is `prepare`'s.
+    """
+
+    def empty(self) -> Any:
+        """The neutral state."""
+        ...
+
+    def prepare(self, inputs: Inputs) -> Any:
+        """What `add` needs of a batch, worked out for all its events at once."""
+        ...
+
+    def add(self, state: Any, prepared: Any, rows: Ints) -> Any:
+        """Take in the events at `rows` (k) of a prepared batch. May change `state`; returns the new one."""
+        ...
+
+    def merge(self, one: Any, other: Any) -> Any:
+        """Both together, as a state of its own: neither is changed, nor does it share what `add` changes."""
+        ...
+
+    def copy(self, state: Any) -> Any:
+        """The same, sharing nothing that `add` changes."""
+        ...
+
+    def to_bytes(self, state: Any) -> bytes:
+        """For snapshots; equal states need not give equal bytes."""
+        ...
+
+    def from_bytes(self, raw: bytes) -> Any:
+        """The state that `to_bytes` of a measure with the same options was given."""
+        ...
+
+
 class Measure(Protocol):
-    """One kind of aggregate. Stateless: the state is the columns."""
+    """One kind of aggregate with its options. It has no state of its own: that is in the columns and sketches."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def needs_value(self) -> bool:
-        """Whether the catalog must say which `value` to aggregate."""
+    def options(self) -> frozenset[str]:
+        """Which of `Options` it reads."""
+        ...
+
+    @property
+    def takes(self) -> Takes:
+        """What the catalog's `value` has to give."""
         ...
 
     @property
@@ -66,6 +149,30 @@ class Measure(Protocol):
         """The accumulators; the first is always COUNT."""
         ...
 
-    def value(self, columns: list[Floats]) -> Floats:
-        """The measure of each row (n) from its columns (each n). Rows with a count of 0 are never asked for."""
+    @property
+    def sketch(self) -> Sketch | None:
+        """What is kept beside the columns."""
         ...
+
+    def value(self, columns: list[Floats], sketches: Sequence[Any], seconds: Floats) -> Floats | list[Value]:
+        """The measure of each row (n) from its columns (each n), its sketches (n; none for measures without) and how
+        long its window has lasted so far (n). Rows with a count of 0 are never asked for. NaN and None: no value.
+        """
+        ...
+
+    def error(self, columns: list[Floats], sketches: Sequence[Any]) -> Sequence[float | None] | None:
+        """How far off each value (n) may be, as a share of the true one; None for a value, or for all, that are exact.
+
+        A measure that states a standard error instead of a bound, or a share of something else, says so.
+        """
+        ...
+
+
+class Exact:
+    """What measures have in common that read no options and are exact."""
+
+    options: frozenset[str] = frozenset()
+    sketch: Sketch | None = None
+
+    def error(self, columns: list[Floats], sketches: Sequence[Any]) -> None:
+        return None

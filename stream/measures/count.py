@@ -1,15 +1,18 @@
 """How many events."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from stream.arrays import Floats
-from stream.measures.base import COUNT
+from stream.measures.base import COUNT, Exact, Takes
 
 
-class Count:
+class Count(Exact):
     """Number of events. Exact up to 2^53."""
 
     name = "count"
-    needs_value = False
+    takes = Takes.NOTHING
     columns = (COUNT,)
 
-    def value(self, columns: list[Floats]) -> Floats:
+    def value(self, columns: list[Floats], sketches: Sequence[Any], seconds: Floats) -> Floats:
         return columns[0]

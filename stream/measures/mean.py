@@ -1,15 +1,18 @@
 """The average of a value."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from stream.arrays import Floats
-from stream.measures.base import COUNT, Column, Reduce
+from stream.measures.base import COUNT, Column, Exact, Reduce, Takes
 
 
-class Mean:
-    """Σ value / count."""
+class Mean(Exact):
+    """Σ value / count. As exact as `sum`."""
 
     name = "mean"
-    needs_value = True
+    takes = Takes.NUMBER
     columns = (COUNT, Column("sum", Reduce.ADD))
 
-    def value(self, columns: list[Floats]) -> Floats:
+    def value(self, columns: list[Floats], sketches: Sequence[Any], seconds: Floats) -> Floats:
         return columns[1] / columns[0]

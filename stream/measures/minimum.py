@@ -1,15 +1,18 @@
 """The smallest value."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from stream.arrays import Floats
-from stream.measures.base import COUNT, Column, Reduce
+from stream.measures.base import COUNT, Column, Exact, Reduce, Takes
 
 
-class Min:
+class Min(Exact):
     """The least value seen. Exact."""
 
     name = "min"
-    needs_value = True
+    takes = Takes.NUMBER
     columns = (COUNT, Column("min", Reduce.MIN))
 
-    def value(self, columns: list[Floats]) -> Floats:
+    def value(self, columns: list[Floats], sketches: Sequence[Any], seconds: Floats) -> Floats:
         return columns[1]

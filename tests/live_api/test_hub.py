@@ -141,7 +141,9 @@ def test_the_system_is_told_with_how_far_each_stream_was_read(start: Start, proc
         assert system["rejects"] == {"bot": 3, "too_late": 4}
         assert system["rejected_total"] == 7
         assert system["watermark_ms"] == 55_000
-        assert system["streams"]["events:{0}"]["caught_up"] is True
+        stream = system["streams"]["events:{0}"]
+        assert stream["caught_up"] is True
+        assert [stream[name] for name in ("lag", "gaps", "lost", "lost_exact")] == [12, 2, 345, False]
         assert abs(system["processor_seen_ms"] - clock_ms()) < 5_000
 
 

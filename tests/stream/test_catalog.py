@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.catalog import Catalog, CatalogError, Problem, load, parse
+from stream.catalog import Catalog, load, parse
 from stream.decode import Decoder
 from stream.expressions import FieldType
 from stream.plan import compile_plan
+from stream.problems import CatalogError, Problem
 
 CATALOGS = sorted((Path(__file__).resolve().parents[2] / "catalogs").glob("*.toml"))
 COUNT = '[[metric]]\nname = "n"\nmeasure = "count"\n'
@@ -122,6 +123,7 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         [("event.person", "string", "'u', declared number")],
     ),
     "person that is the time": (f'[event]\nperson = "time"\n{COUNT}', [("event.person", "other than", "'time'")]),
+    "type of the time": (f'[fields]\ntime = "number"\n{COUNT}', [("fields.time", "no type", "number")]),
     "object and value at once": (COUNT + 'by = ["a", "a.b"]', [('metric[0] "n".by', "'a'", "'a.b'")]),
     "object and time at once": (COUNT + 'by = ["time.zone"]', [('metric[0] "n".by', "'time'", "'time.zone'")]),
     "time inside of a value": (

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sinks.records import Reason
 from stream.batches import Decoded, RawBatch
-from stream.catalog import CatalogError
 from stream.convert import scalar_text
 from stream.decode import MAX_ENTRY_BYTES, Decoder
 from stream.entries import MAX_ELEMENTS, entry_time_ms
+from stream.problems import CatalogError
 from tests.batches import STREAM, T0, as_json, data_batch, plan_of
 
 CATALOG = """
@@ -63,7 +63,7 @@ def rows_of(decoded: Decoded) -> list[dict[str, Any]]:
 
 def place_of(decoded: Decoded) -> list[tuple[str, int]]:
     """Every event of a batch, once for each row or dead letter."""
-    counted = [(id_, index) for id_, index, _ in map(decoded.origins.at, range(len(decoded.origins)))]
+    counted = [(id_, index) for id_, index, _ in decoded.origins]
     return sorted(counted + [(letter.entry_id, letter.index) for letter in decoded.rejects])
 
 
@@ -80,7 +80,7 @@ def test_the_three_shapes_of_an_entry_give_the_same_event() -> None:
     assert rows_of(decoded) == [{**row, "geo.country": "FR", "geo.at.lat": 48.5}] * 4
     assert decoded.time_ms.tolist() == [T0 + 250] * 4
     assert decoded.rejects == []
-    assert [(id_, index) for id_, index, _ in map(decoded.origins.at, range(len(decoded.origins)))] == [
+    assert [(id_, index) for id_, index, _ in decoded.origins] == [
         (f"{T0}-1", 0),
         (f"{T0}-2", 0),
         (f"{T0}-3", 0),
@@ -205,7 +205,7 @@ def test_the_rest_of_its_batch_is_counted(raw: bytes, reason: Reason) -> None:
     good = as_json(GOOD)
     decoded = decode(entry("batch", b"[%s, %s , %s]" % (good, raw, good)))
     if raw.find(b"Infinity") < 0 and raw.find(b"[[") < 0:
-        assert [index for _, index, _ in map(decoded.origins.at, range(len(decoded.origins)))] == [0, 2]
+        assert [index for _, index, _ in decoded.origins] == [0, 2]
         assert len(rows_of(decoded)) == 2
         (letter,) = decoded.rejects
         assert (letter.reason, letter.raw, letter.index) == (reason, raw, 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.expressions import ExpressionError, FieldType, compile_expression, fields_of, infer_types
+from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 
 STRING, NUMBER, BOOLEAN = FieldType.STRING, FieldType.NUMBER, FieldType.BOOLEAN
 
@@ -25,7 +25,7 @@ STRING, NUMBER, BOOLEAN = FieldType.STRING, FieldType.NUMBER, FieldType.BOOLEAN
 )
 def test_what_is_not_worked_out_row_by_row_is_refused(text: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        infer_types(compile_expression(text), {}, boolean=False)
+        infer_types(compile_expression(text), {}, Yields.NUMBER)
     assert str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -65,7 +65,7 @@ def test_fields_are_named_once_in_their_order() -> None:
     ],
 )
 def test_types_of_conditions(text: str, types: dict[str, FieldType]) -> None:
-    assert infer_types(compile_expression(text), {}, boolean=True) == types
+    assert infer_types(compile_expression(text), {}, Yields.BOOLEAN) == types
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,20 @@ def test_types_of_conditions(text: str, types: dict[str, FieldType]) -> None:
     ],
 )
 def test_types_of_values(text: str, types: dict[str, FieldType]) -> None:
-    assert infer_types(compile_expression(text), {}, boolean=False) == types
+    assert infer_types(compile_expression(text), {}, Yields.NUMBER) == types
 
 
 def test_a_known_type_is_kept_or_named_in_the_error() -> None:
     expression = compile_expression("a > b")
-    assert infer_types(expression, {"a": NUMBER}, boolean=True) == {"a": NUMBER, "b": NUMBER}
+    assert infer_types(expression, {"a": NUMBER}, Yields.BOOLEAN) == {"a": NUMBER, "b": NUMBER}
     with pytest.raises(ExpressionError, match="a is a boolean"):
-        infer_types(compile_expression("a + 1"), {"a": BOOLEAN}, boolean=True)
+        infer_types(compile_expression("a + 1"), {"a": BOOLEAN}, Yields.BOOLEAN)
     with pytest.raises(ExpressionError, match="expected it to yield a number, it yields String"):
-        infer_types(compile_expression("upper(a)"), {"a": STRING}, boolean=False)
+        infer_types(compile_expression("upper(a)"), {"a": STRING}, Yields.NUMBER)
 
 
 def test_so_many_fields_that_their_types_cannot_be_tried() -> None:
     text = " + ".join(f"f{number}" for number in range(12))
     with pytest.raises(ExpressionError) as caught:
-        infer_types(compile_expression(f"upper(f0) = 'X' AND {text} > 1"), {"f0": STRING}, boolean=True)
+        infer_types(compile_expression(f"upper(f0) = 'X' AND {text} > 1"), {"f0": STRING}, Yields.BOOLEAN)
     assert str(caught.value)

@@ -46,9 +46,10 @@ def partials(
     blocks = [
         Block(
             window,
-            np.array([start for start, _, _ in rows], dtype=np.int64),
+            np.array([start // 1_000 for start, _, _ in rows], dtype=np.int64),
             [(series,) for _, series, _ in rows],
             [np.array(column) for column in zip(*(columns for _, _, columns in rows), strict=True)],
+            [],
         )
     ]
     return Partials(shard, cube().key, watermark_ms, blocks if rows else [])

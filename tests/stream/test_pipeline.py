@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from sinks.records import DeadLetter, Point, Reason, State
 from stream.batches import RawBatch
-from stream.catalog import Catalog, CatalogError, load, parse
+from stream.catalog import Catalog, load, parse
 from stream.durations import window_ms
 from stream.pipeline import Pipeline
-from stream.plan import Plan, compile_plan
+from stream.plan import compile_plan
+from stream.problems import CatalogError
 from tests.batches import T0, as_json, data_batch, plan_of, pseudonyms
 from tests.oracle import Key, differences, last_of_each
+from tests.snapshots import resumed, snapshot
 from tests.wikipedia import REAL, SAMPLE, generate
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,6 +39,7 @@ time = "t"
 person = "who"
 allowed_lateness = "30s"
 out_of_orderness = "5s"
+dedupe_window = "off"
 
 [[metric]]
 name = "edits"
@@ -148,25 +151,6 @@ def histories(draw: st.DrawFn, span_ms: int = 150_000) -> History:
         steps.append(Step(batch, events, then))
         at += len(run)
     return History(steps)
-
-
-def snapshot(pipeline: Pipeline) -> tuple[list[bytes], dict[str, bytes]]:
-    shards = [shard.to_bytes() for shard in pipeline._shards]
-    return shards, {key: merge.to_bytes() for key, merge in pipeline._merges.items()}
-
-
-def resumed(
-    plan: Plan, saved: tuple[list[bytes], dict[str, bytes]], *, whole_input: bool = False
-) -> tuple[Pipeline, list[str]]:
-    """A new pipeline with that state, and what it said about it."""
-    notices: list[str] = []
-    pipeline = Pipeline(plan, pseudonyms(), shards=len(saved[0]), whole_input=whole_input)
-    for shard, state in zip(pipeline._shards, saved[0], strict=True):
-        shard.restore(state, notices.append)
-    for key, merge in pipeline._merges.items():
-        if key in saved[1]:
-            merge.restore(saved[1][key])
-    return pipeline, notices
 
 
 def played(history: History, shards: int) -> tuple[list[Point], list[Point]]:
@@ -424,7 +408,7 @@ def test_a_new_metric_and_a_new_window_start_empty_and_the_rest_goes_on() -> Non
     pipeline = Pipeline(plan_of(LATE, builtin=False), pseudonyms())
     pipeline.add(data_batch([{"t": T0, "k": "x"}]), T0)
     pipeline, notices = resumed(plan_of(grown, builtin=False), snapshot(pipeline))
-    assert sorted(notices) == ["all start empty", "window 1m of n is new and starts empty"]
+    assert sorted(notices) == ["all start empty", "windows of 1m of n are new and start empty"]
     pipeline.add(data_batch([{"t": T0, "k": "x"}], first=1), T0)
     found = {(p.metric, p.window): p.count for p in pipeline.finish(T0).live}
     assert found == {("n", "10s"): 2, ("n", "1m"): 1, ("all", "10s"): 1}

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.records import MISSING, OTHER
-from stream.series import MAX_TEXT, SeriesIndex, dimension_rows
+from stream.labels import MAX_TEXT, labels_of
+from stream.series import SeriesIndex, rows_of
 
 rows_ = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xy")), max_size=40)
 
@@ -62,10 +63,24 @@ def test_dimensions_are_texts() -> None:
             "flag": [True, False, None, True, False],
         }
     )
-    assert dimension_rows(frame, ("text", "number", "flag")) == [
+    rows, which = rows_of([labels_of(frame[name]) for name in ("text", "number", "flag")])
+    assert [rows[place] for place in which] == [
         ("a", "200", "true"),
         (MISSING, "1.5", "false"),
         (MISSING, MISSING, MISSING),
-        ("é" * MAX_TEXT, "-0", "true"),
+        ("é" * MAX_TEXT, "0", "true"),
         (" ", "1" + "0" * 255, "false"),
     ]
+
+
+@given(
+    columns=st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(st.text(max_size=3) | st.none(), min_size=width, max_size=width), max_size=30)
+    )
+)
+def test_each_event_finds_its_series(columns: list[list[str | None]]) -> None:
+    width = len(columns[0]) if columns else 1
+    labels = [labels_of(pl.Series([row[place] for row in columns], dtype=pl.String())) for place in range(width)]
+    rows, which = rows_of(labels)
+    assert [rows[place] for place in which.tolist()] == [tuple(text or MISSING for text in row) for row in columns]
+    assert len(set(rows)) == len(rows) == len(set(which.tolist()))

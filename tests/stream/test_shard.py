@@ -64,8 +64,8 @@ def totals(partials: Sequence[Partials]) -> Totals:
     result: Totals = {}
     for partial in partials:
         for block in partial.blocks:
-            for row, (start, series) in enumerate(zip(block.start_ms.tolist(), block.series, strict=True)):
-                result[partial.cube, block.window, start, series] = [float(column[row]) for column in block.columns]
+            for row, (start, series) in enumerate(zip((block.start_s * 1_000).tolist(), block.series, strict=True)):
+                result[partial.cube, block.panes, start, series] = [float(column[row]) for column in block.columns]
     return result
 
 
@@ -93,8 +93,8 @@ def test_partials_are_accumulated_totals() -> None:
     for number in range(3):
         feed(shard, data_batch([{"t": T0 + number, "k": "a", "v": 2}]))
         partials = {partial.cube: partial for partial in shard.tick()}
-        (block,) = [block for block in partials["k"].blocks if block.window == "1m"]
-        assert (block.start_ms.tolist(), block.series) == ([T0], [("a",)])
+        (block,) = [block for block in partials["k"].blocks if block.panes == "1m"]
+        assert ((block.start_s * 1_000).tolist(), block.series) == ([T0], [("a",)])
         assert [column.tolist() for column in block.columns] == [[number + 1], [number + 1], [2 * (number + 1)]]
         assert {partial.shard for partial in partials.values()} == {3}
 
@@ -145,9 +145,9 @@ def test_windows_expire_behind_the_allowed_lateness_and_not_before() -> None:
     shard.tick()
     # The watermark is at 590 s, so 560 s is the oldest event that is still taken: window 56, of 2 events.
     assert feed(shard, data_batch([{"t": T0 + 560_000, "k": "a"}], read_at_ms=now_ms, first=900), plan) == []
-    (block,) = [block for partial in shard.tick() for block in partial.blocks if block.window == "10s"]
+    (block,) = [block for partial in shard.tick() for block in partial.blocks if block.panes == "10s"]
     assert [column.tolist() for column in block.columns] == [[3]]
-    assert len(msgspec.msgpack.decode(shard.to_bytes())["cubes"]["k"]["windows"]["10s"]["key"]) == 8 * 4
+    assert len(msgspec.msgpack.decode(shard.to_bytes())["cubes"]["k"]["panes"]["10s"]["key"]) == 8 * 4
 
 
 def test_values_that_are_none_do_not_count() -> None:
@@ -194,7 +194,7 @@ def test_snapshots_are_bytes_that_do_not_change() -> None:
         (b"\xc1", "not a snapshot"),
         (msgspec.msgpack.encode([1]), "not a snapshot"),
         (msgspec.msgpack.encode({}), "not a snapshot"),
-        (msgspec.msgpack.encode({"version": 999}), "expected a snapshot of version 1, found version 999"),
+        (msgspec.msgpack.encode({"version": 999}), "expected a snapshot of version 2, found version 999"),
     ],
 )
 def test_a_snapshot_of_another_kind_is_refused(snapshot: bytes, message: str) -> None:

@@ -16,7 +16,7 @@ from tests.engines import free_port
 
 from .conftest import Command, as_command
 
-VERBS = ("up", "run", "serve", "check", "replay", "compute", "tail", "version", "simulate")
+VERBS = ("up", "run", "serve", "check", "replay", "compute", "tail", "deadletter", "version", "simulate")
 
 
 def fails(done: subprocess.CompletedProcess[str], *parts: str, status: int = 1) -> None:

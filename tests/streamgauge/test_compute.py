@@ -53,7 +53,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def work_out(*paths: Path) -> list[Point]:
-    points, refused, _ = compute(SHOP, list(paths), KEY, quiet=True)
+    points, refused, _, _ = compute(SHOP, list(paths), KEY, quiet=True)
     assert refused == []
     return points
 
@@ -115,7 +115,7 @@ def test_refused_events_are_given_back_with_their_reason(tmp_path: Path) -> None
             ]
         )
     )
-    points, refused, _ = compute(SHOP, [path], KEY, quiet=True)
+    points, refused, _, _ = compute(SHOP, [path], KEY, quiet=True)
     assert sum(p.value for p in points if (p.metric, p.window) == ("orders", "1d")) == 2  # type: ignore[misc]
     assert Counter(letter.reason for letter in refused) == {
         Reason.MALFORMED: 2,
@@ -168,6 +168,8 @@ def test_parquet_holds_every_point(tmp_path: Path) -> None:
             "start": p.start_ms,
             "dimensions": p.dimensions,
             "value": p.value,
+            "values": None,
+            "error": None,
             "count": p.count,
             "state": "final",
             "revision": p.revision,
@@ -216,7 +218,7 @@ def test_silence_is_explained(tmp_path: Path) -> None:
     misspelt = parse('[[metric]]\nname = "n"\nmeasure = "sum"\nvalue = "ponits"\nwhere = "kind = \'x\'"\n')
     path = tmp_path / "a.ndjson"
     path.write_text('{"kind": "x", "points": 1}\n')
-    points, refused, unseen = compute(misspelt, [path], KEY, quiet=True)
+    points, refused, _, unseen = compute(misspelt, [path], KEY, quiet=True)
     assert (points, refused, unseen) == ([], [], {"ponits"})
     out = io.StringIO()
     report_silence(points, unseen, out)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream.catalog import Catalog, load, parse
-from streamgauge.places import find_catalog, ready_catalogs, state_of
+from streamgauge.places import find_catalog, group_of, ready_catalogs, state_of
 
 
 def named(name: str) -> Catalog:
@@ -55,3 +55,10 @@ def test_platforms_never_share_a_directory() -> None:
     directories = {name: state_of(Path("/state"), named(name)) for name in names}
     shared = [pair for pair in itertools.combinations(names, 2) if directories[pair[0]] == directories[pair[1]]]
     assert shared == []
+
+
+def test_platforms_that_read_one_stream_do_not_share_a_group() -> None:
+    assert group_of(parse('[[metric]]\nname = "a"\nmeasure = "count"\n')) == "streamgauge"
+    assert group_of(named("Food sharing")) == "streamgauge:food-sharing"
+    assert group_of(named("Streamgauge")) == "streamgauge:streamgauge"
+    assert group_of(named("C++")) != group_of(named("C"))

@@ -39,6 +39,8 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "STREAMGAUGE_PORT": "8080",
         "STREAMGAUGE_TICK_MS": "250",
         "STREAMGAUGE_SNAPSHOT_S": "0.5",
+        "STREAMGAUGE_ON_GAP": "error",
+        "STREAMGAUGE_SHARDS": "4",
         "STREAMGAUGE_LOG_LEVEL": "DEBUG",
     }
     for name, value in values.items():
@@ -50,6 +52,8 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.influx_url, settings.influx_org, settings.influx_bucket) == ("http://influx:8086", "org", "bucket")
     assert (settings.state, settings.host, settings.port) == (Path("/var/lib/x"), "0.0.0.0", 8080)
     assert (settings.tick_ms, settings.snapshot_s, settings.log_level) == (250, 0.5, "DEBUG")
+    assert settings.on_gap == "error"
+    assert settings.shards == 4
     assert len(values) == len(Settings.model_fields)
 
 

@@ -1,0 +1,79 @@
+"""What a verb needs before it begins: settings, a catalog, a server's address; or a clear refusal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from valkey.connection import parse_url
+
+from stream.catalog import Catalog, load
+from stream.problems import CatalogError
+from streamgauge.places import find_catalog, ready_catalogs, state_of
+from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+
+
+def load_catalog(name: str) -> tuple[Path, Catalog]:
+    path = find_catalog(name)
+    try:
+        return path, load(path)
+    except CatalogError as error:
+        fail(f"{error}{other_catalogs(path)}", EXIT_CONFIGURATION)
+
+
+def other_catalogs(path: Path) -> str:
+    """What else there is, for somebody who named a catalog that is not there."""
+    return "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    try:
+        settings = read_settings(**overrides)
+    except SettingsError as error:
+        fail(str(error), EXIT_CONFIGURATION)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    return settings
+
+
+def state_directory(settings: Settings, catalog: Catalog) -> Path:
+    state = state_of(settings.state, catalog)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{state}: cannot be made: {error.strerror}; choose another place with --state", EXIT_CONFIGURATION)
+    return state
+
+
+def valkey_address(settings: Settings) -> str:
+    if settings.valkey_url is None:
+        message = "VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)"
+        fail(message, EXIT_CONFIGURATION)
+    try:
+        parse_url(settings.valkey_url)
+    except ValueError as error:
+        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
+        fail(message, EXIT_CONFIGURATION)
+    return settings.valkey_url
+
+
+def stop_event() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+
+    handler: Callable[..., None] = stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    return stopping
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(status)

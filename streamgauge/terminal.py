@@ -1,0 +1,9 @@
+"""Text that came from elsewhere, made safe to print."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """One line that no terminal obeys: control characters, escape sequences, line ends, marks that change the writing
+    direction and halves of surrogate pairs are spelled as in Python, such as `\\x1b`."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
