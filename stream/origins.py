@@ -51,9 +51,10 @@ class Origins:
     def shape(self, row: int) -> Shape:
         """What the bytes of `at` are."""
         _, fields = self.entries[self.entry[row]]
-        # JSON with other fields beside it goes back with them.
-        alone = isinstance(self.pieces[row], bytes) and (len(fields) == 2 or b"batch" in fields[::2])
-        return Shape.DATA if alone else Shape.FIELDS
+        piece = self.pieces[row]
+        # JSON with other fields beside it goes back with them; an element of a batch, no field by itself, without.
+        beside = len(fields) > 2 and any(piece is value for value in fields[1::2])
+        return Shape.DATA if isinstance(piece, bytes) and not beside else Shape.FIELDS
 
     def order(self) -> tuple[pl.Series, pl.Series]:
         """The first part of each event's entry id, and its second with the place in the entry, as columns (n)."""

@@ -438,7 +438,7 @@ entries_ = st.one_of(
 
 
 @given(entries=st.lists(entries_, max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_every_event_is_a_row_or_a_dead_letter(entries: list[tuple[list[bytes], int]]) -> None:
     raw = [(b"%d-%d" % (T0, number), fields) for number, (fields, _) in enumerate(entries)]
     decoded = decode(*raw)
@@ -460,7 +460,7 @@ def test_every_event_is_a_row_or_a_dead_letter(entries: list[tuple[list[bytes], 
 
 
 @given(events=st.lists(fair_, min_size=1, max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_an_event_is_read_the_same_in_any_company(events: list[dict[str, Any]]) -> None:
     raw = [(b"%d-%d" % (T0, number), [b"data", as_json(event)]) for number, event in enumerate(events)]
     together = decode(*raw)
@@ -499,7 +499,7 @@ SLOW = _OneByOne()
 
 
 @given(events=st.lists(fair_ | events_.map(_finite), min_size=1, max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_the_fast_way_reads_what_the_slow_way_reads(events: list[dict[str, Any]]) -> None:
     raw = [(b"%d-%d" % (T0, number), [b"data", as_json(event)]) for number, event in enumerate(events)]
     batch = RawBatch(STREAM, raw, True, T0)

@@ -90,7 +90,7 @@ windows = ["10s", "1d"]
 PLAN = compile_plan(CATALOG)
 OWN = frozenset(metric.name for metric in CATALOG.metric)
 
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
