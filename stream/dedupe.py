@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from stream.arrays import Ints, Mask
+from stream.arrays import Mask
 from stream.batches import State
+from stream.hashing import enter, places
 from stream.identity import Hashes
 
 _FIRST_PLACES = 1 << 10
 _EMPTY = np.uint64(0)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class HashSet:
@@ -29,7 +28,7 @@ class HashSet:
         """Which of the hashes (n) are in the set."""
         found = np.zeros(len(hashes), dtype=np.bool_)
         hashes = _without_zero(hashes)
-        left, place = np.arange(len(hashes)), self._place(hashes)
+        left, place = np.arange(len(hashes)), places(hashes, len(self._places))
         mask = len(self._places) - 1
         while len(left):
             there = self._places[place]
@@ -58,19 +57,7 @@ class HashSet:
         return made
 
     def _enter(self, hashes: Hashes) -> None:
-        place = self._place(hashes)
-        mask = len(self._places) - 1
-        while len(hashes):
-            empty = self._places[place] == _EMPTY
-            # Of several that want one place the last gets it; the others go on with those that found it taken.
-            self._places[place[empty]] = hashes[empty]
-            on = self._places[place] != hashes
-            hashes, place = hashes[on], (place[on] + 1) & mask
-
-    def _place(self, hashes: Hashes) -> Ints:
-        shift = np.uint64(64 - (len(self._places).bit_length() - 1))
-        place: npt.NDArray[np.int64] = ((hashes * _GOLDEN) >> shift).view(np.int64)
-        return place
+        enter(self._places, hashes, places(hashes, len(self._places)), 0)
 
 
 class Seen:

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.arrays import Ints, Mask
+from stream.hashing import enter, places
 
 _SERIES_BITS = 24
 """More series than a cube may have; what is left holds the start of any window, in seconds."""
 _SERIES_MASK = (1 << _SERIES_BITS) - 1
 _FIRST_CAPACITY = 16
 _UNUSED = np.iinfo(np.int64).min
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_NO_ROW = -1
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +42,7 @@ class RowTable:
     """
 
     def __init__(self) -> None:
-        self._slots: npt.NDArray[np.int32] = np.full(4 * _FIRST_CAPACITY, -1, dtype=np.int32)
+        self._slots: npt.NDArray[np.int32] = np.full(4 * _FIRST_CAPACITY, _NO_ROW, dtype=np.int32)
         """Row at each place of the hash table; -1 for none. Never more than half full."""
         self._free: Ints = np.empty(0, dtype=np.int64)
         self._used = 0
@@ -101,7 +102,7 @@ class RowTable:
             array[old] = fill
         left = np.flatnonzero(self.used())
         self._oldest_s = int(start_of(self.key[left]).min()) if len(left) else None
-        self._slots[:] = -1
+        self._slots[:] = _NO_ROW
         self._enter(left)
 
     def _add(self, keys: Ints) -> Ints:
@@ -116,7 +117,7 @@ class RowTable:
         oldest_s = int(start_of(keys).min())
         self._oldest_s = oldest_s if self._oldest_s is None else min(self._oldest_s, oldest_s)
         if 2 * len(self) > len(self._slots):
-            self._slots = np.full(1 << (4 * len(self)).bit_length(), -1, dtype=np.int32)
+            self._slots = np.full(1 << (4 * len(self)).bit_length(), _NO_ROW, dtype=np.int32)
             self._enter(np.flatnonzero(self.used()))
         else:
             self._enter(rows)
@@ -124,18 +125,10 @@ class RowTable:
 
     def _enter(self, rows: Ints) -> None:
         """Put rows (n) into the hash table."""
-        place = self._place(self.key[rows])
-        mask = len(self._slots) - 1
-        while len(rows):
-            empty = self._slots[place] < 0
-            # Of several that want one place the last gets it; the others go on with those that found it taken.
-            self._slots[place[empty]] = rows[empty]
-            on = self._slots[place] != rows
-            rows, place = rows[on], (place[on] + 1) & mask
+        enter(self._slots, rows, self._place(self.key[rows]), _NO_ROW)
 
     def _place(self, keys: Ints) -> Ints:
-        shift = np.uint64(64 - (len(self._slots).bit_length() - 1))
-        return ((keys.view(np.uint64) * _GOLDEN) >> shift).view(np.int64)
+        return places(keys.view(np.uint64), len(self._slots))
 
     def _grow(self, at_least: int) -> None:
         capacity = max(at_least, self.capacity + max(_FIRST_CAPACITY, self.capacity // 2))
