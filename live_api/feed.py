@@ -17,6 +17,7 @@ from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
 from sinks.records import Point
 from stream.durations import TOTAL
 from stream.plan import REJECTS
+from stream.position import order
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +104,10 @@ class Feed:
         """Notice a stream that was made anew, which answers an old offset with nothing for ever, and a gap."""
         newest: Any = await client.xrevrange(LIVE_STREAM, count=1)
         oldest: Any = await client.xrange(LIVE_STREAM, count=1)
-        last, first = (_order(found[0][0].decode()) if found else (0, 0) for found in (newest, oldest))
-        if last < _order(self._offset):
+        last, first = (order(found[0][0].decode()) if found else (0, 0) for found in (newest, oldest))
+        if last < order(self._offset):
             self._offset = _BEGINNING
-        if self._offset != _BEGINNING and first > _order(self._offset):
+        if self._offset != _BEGINNING and first > order(self._offset):
             await self._recall()
 
     async def _read(self, client: valkey.asyncio.Valkey) -> None:
@@ -160,8 +161,3 @@ class Feed:
             "rejects": rejects,
             "rejected_total": sum(rejects.values()),
         }
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    time_ms, _, number = entry_id.partition("-")
-    return int(time_ms), int(number)

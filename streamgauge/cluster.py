@@ -23,6 +23,7 @@ from stream.catalog import Catalog
 from stream.snapshots import StateError
 from streamgauge import __version__
 from streamgauge.children import ORPHANED, Child, stop_all
+from streamgauge.preconditions import stop_event
 from streamgauge.rendezvous import Message, Offer, host, join
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import (
@@ -57,7 +58,7 @@ _PORTS = range(15_000, 32_000)
 
 def run_processes(catalog_path: Path, catalog: Catalog, settings: Settings, state: Path, *, trim: bool, n: int) -> int:
     """Run `n` processes on this machine until SIGTERM or SIGINT. Returns the exit status."""
-    stopping = _stop_event()
+    stopping = stop_event()
     with held(state) as let_in:
         facts = settle(state, settings.shards, n, _make_recovery)
         say_shares(catalog, facts, n)
@@ -81,7 +82,7 @@ def run_machine(
             )
     if not all(address.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]") for address in addresses):
         logger.warning("INSECURE: WHOEVER REACHES %s CAN RUN CODE IN IT; LET ONLY THE MEMBERS IN", addresses[number])
-    stopping = _stop_event()
+    stopping = stop_event()
     with held(state) as let_in:
         read_facts(state)
         let_in()
@@ -279,10 +280,3 @@ def _free_ports(n: int) -> list[int]:
             if len(found) == n:
                 return found
     raise Misconfigured("no ports are free on 127.0.0.1 for the processes to reach each other")
-
-
-def _stop_event() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping

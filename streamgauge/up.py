@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from valkey.exceptions import ValkeyError
 from stream.catalog import Catalog
 from streamgauge.children import Child, stop_all
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
+from streamgauge.preconditions import stop_event
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, as_environment
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ def up(
     """
     check_port_free(settings.host, settings.port, "--port")
     state.mkdir(parents=True, exist_ok=True)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_event()
     with _only_one(state):
         server, url = _server(settings, state)
         environment = os.environ | as_environment(
