@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
@@ -79,13 +80,14 @@ class Decoder:
         rows = self._rows(origins.pieces)
         self._check(rows, origins, now_ms)
         # The time is a column too, so that there is a row for each event even where no field is read.
-        frame = rows.frame.with_columns(pl.Series(self._event.time, rows.time_ms))
+        columns = [pl.Series(self._event.time, rows.time_ms)]
         time_ms = rows.time_ms
         if self._event.dedupe_ms:
-            ids = None if self._event.id is None else frame[self._event.id]
-            frame = frame.with_columns(identities(origins, ids, rows.no_time))
+            ids = None if self._event.id is None else rows.frame[self._event.id]
+            columns.append(identities(origins, ids, rows.no_time))
         if self._ordered:
-            frame = frame.with_columns(*origins.order())
+            columns.extend(origins.order())
+        frame = rows.frame.drop(self._event.time).hstack(columns)
         if rows.bad:
             keep: Mask = np.ones(len(origins), dtype=np.bool_)
             for row, (reason, message) in sorted(rows.bad.items()):
@@ -110,9 +112,12 @@ class Decoder:
         entries = batch.entries
         if not entries:
             return NOWHERE
-        bodies: list[bytes | Fields] = [fields[1] for _, fields in entries if len(fields) == 2 and fields[0] == b"data"]
-        if len(bodies) == len(entries) and max(map(len, bodies)) <= self._max_entry_bytes:
-            return Origins(entries, np.arange(len(entries)), np.zeros(len(entries), dtype=np.int64), bodies)
+        flat = list(chain.from_iterable([fields for _, fields in entries]))
+        # No entry has less than one field, so this is one each.
+        if len(flat) == 2 * len(entries) and flat[::2].count(b"data") == len(entries):
+            bodies: list[bytes | Fields] = [*flat[1::2]]
+            if max(map(len, bodies)) <= self._max_entry_bytes:
+                return Origins(entries, np.arange(len(entries)), np.zeros(len(entries), dtype=np.int64), bodies)
         pieces: list[bytes | Fields] = []
         numbers: list[int] = []
         indexes: list[int] = []
@@ -252,7 +257,7 @@ class Decoder:
     def _check(self, rows: _Rows, origins: Origins, now_ms: int) -> None:
         """What is asked of every event, however it was read: defaults, required fields, a time that can be."""
         event, bad, time_ms = self._event, rows.bad, rows.time_ms
-        if event.name is not None and event.default_name is not None:
+        if event.name is not None and event.default_name is not None and rows.frame[event.name].null_count():
             rows.frame = rows.frame.with_columns(
                 pl.Series(event.name, rows.frame[event.name].fill_null(event.default_name))
             )

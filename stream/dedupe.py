@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from stream.arrays import Mask
 from stream.batches import State
+from stream.digests import Hashes
 from stream.hashing import enter, places
-from stream.identity import Hashes
 
 _FIRST_PLACES = 1 << 10
 _EMPTY = np.uint64(0)
@@ -80,14 +81,12 @@ class Seen:
         """Which of the events (n) were not seen before, the first of several in the batch among them. Remembers all."""
         if read_at_ms - self._began_ms >= self._window_ms or 2 * len(self._new) >= self._most:
             self._turn(read_at_ms)
-        _, places = np.unique(hashes, return_index=True)
-        candidates = hashes[places]
-        fresh = ~self._new.has(candidates)
+        # Polars' own hash is used within this one call only.
+        result: Mask = pl.Series(hashes).is_first_distinct().to_numpy(writable=True)
+        result &= ~self._new.has(hashes)
         if len(self._old):
-            fresh &= ~self._old.has(candidates)
-        self._new.add(candidates[fresh])
-        result = np.zeros(len(hashes), dtype=np.bool_)
-        result[places[fresh]] = True
+            result &= ~self._old.has(hashes)
+        self._new.add(hashes if result.all() else hashes[result])
         return result
 
     def _turn(self, read_at_ms: int) -> None:

@@ -16,9 +16,9 @@ import polars as pl
 from sinks.records import Reason
 from stream.arrays import Ints
 from stream.batches import Decoded, ShardBatch
+from stream.digests import hashes_of
 from stream.entries import entry_time_ms
 from stream.identity import IDENTITY, identities
-from stream.labels import different_texts
 from stream.origins import Origins
 from stream.plan import Plan
 
@@ -40,14 +40,21 @@ class Pseudonyms:
         self._known: dict[str, str] = {}
 
     def of(self, person: str) -> str:
-        found = self._known.get(person)
-        if found is None:
-            if len(self._known) >= _CACHED_PERSONS:
+        return hmac.digest(self._key, person.encode(), hashlib.sha256)[:16].hex()
+
+    def of_all(self, persons: pl.Series) -> pl.Series:
+        """The pseudonym of each person (n); none where there is no person, or an empty text."""
+        known = self._known
+        texts = persons.to_list()
+        found = list(map(known.get, texts))
+        if None in found:
+            if len(known) >= _CACHED_PERSONS:
                 # Emptied rather than evicted one by one: refilling costs little and needs no order kept.
-                self._known.clear()
-            found = hmac.digest(self._key, person.encode(), hashlib.sha256)[:16].hex()
-            self._known[person] = found
-        return found
+                known.clear()
+            new = {text for text, name in zip(texts, found, strict=True) if name is None and text}
+            known.update((text, self.of(text)) for text in new)
+            found = list(map(known.get, texts))
+        return pl.Series(persons.name, found, dtype=pl.String())
 
 
 class Enricher:
@@ -63,13 +70,13 @@ class Enricher:
 
     def split(self, batch: Decoded) -> list[ShardBatch]:
         """One ShardBatch for each shard, in their order."""
-        frame, persons = self._pseudonymised(batch.frame)
+        frame = self._pseudonymised(batch.frame)
         # Producers may choose entry ids, and then these are not times: none is from after it was read.
         rejects = [(x.reason, min(entry_time_ms(x.entry_id), batch.read_at_ms)) for x in batch.rejects]
         late = np.flatnonzero(batch.time_ms < batch.decoded_at_ms + self._late_before_ms)
         if self._shards == 1:
             return [self._part(0, batch, frame, batch.time_ms, late, batch.origins.take(late), rejects)]
-        shard = self._shard_of(batch, frame, persons)
+        shard = self._shard_of(batch, frame)
         parts: list[ShardBatch] = []
         for number in range(self._shards):
             rows = np.flatnonzero(shard == number)
@@ -103,22 +110,19 @@ class Enricher:
             rejects=rejects,
         )
 
-    def _pseudonymised(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
-        """The frame with pseudonyms, and a hash of each row's person (n); -1 where there is none."""
+    def _pseudonymised(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self._person is None:
-            return frame, np.full(frame.height, -1, dtype=np.int64)
-        persons = different_texts(frame[self._person])
-        pseudonyms = [self._pseudonyms.of(person) if person else None for person in persons.texts]
-        hashes = np.array([int(name[:8], 16) if name else -1 for name in pseudonyms], dtype=np.int64)
-        column = pl.Series(self._person, pseudonyms, dtype=pl.String()).gather(persons.codes)
-        return frame.with_columns(column), hashes[persons.codes]
+            return frame
+        return frame.with_columns(self._pseudonyms.of_all(frame[self._person]))
 
-    def _shard_of(self, batch: Decoded, frame: pl.DataFrame, persons: Ints) -> Ints:
+    def _shard_of(self, batch: Decoded, frame: pl.DataFrame) -> Ints:
         """Shard of each row (n): by person, or by the event itself. Never `hash()`, which differs in every process."""
         if IDENTITY in frame.columns:
-            events = frame[IDENTITY].to_numpy()
+            deciding = frame[IDENTITY].to_numpy()
         else:
             ids = frame[self._id] if self._id is not None else None
-            events = identities(batch.origins, ids, np.zeros(frame.height, dtype=np.bool_)).to_numpy()
-        by_event = (events % np.uint64(self._shards)).astype(np.int64)
-        return np.where(persons >= 0, persons % self._shards, by_event)
+            deciding = identities(batch.origins, ids, np.zeros(frame.height, dtype=np.bool_)).to_numpy()
+        if self._person is not None:
+            persons = frame[self._person]
+            deciding = np.where(persons.is_null().to_numpy(), deciding, hashes_of(persons))
+        return (deciding % np.uint64(self._shards)).astype(np.int64)

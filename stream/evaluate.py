@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from stream.arrays import Floats, Ints, Mask
-from stream.labels import labels_of
-from stream.measures.base import Inputs, Labels
+from stream.labels import Labels, Texts, labels_of
+from stream.measures.base import Inputs, Sketch
 from stream.origins import ENTRY_MS, ENTRY_NO
-from stream.plan import CubePlan, Plan
+from stream.plan import MetricPlan, Plan
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class Contribution:
     """What one metric takes from a batch: which rows (n) count, and their values (n) where it has any."""
 
-    __slots__ = ("mask", "values")
-
-    def __init__(self, mask: Mask | None, values: Floats | Labels | None) -> None:
-        self.mask = mask
-        """None: every row counts."""
-        self.values = values
-
-    @property
-    def known(self) -> Floats | Labels | None:
-        """The values (n), with some number in the place of those that do not count, which may be none."""
-        if isinstance(self.values, np.ndarray) and self.mask is not None:
-            return np.where(self.mask, self.values, 0.0)
-        return self.values
+    mask: Mask | None
+    """None: every row counts."""
+    values: Floats | None
 
 
 class Evaluation:
@@ -43,26 +36,23 @@ class Evaluation:
 
     def __init__(self, plan: Plan, frame: pl.DataFrame, time_ms: Ints) -> None:
         self._frame = frame
-        self._time_ms = time_ms
+        self.time_ms = time_ms
         self._labels: dict[str, Labels] = {}
+        self._prepared: dict[tuple[type[Sketch], int | None, int | None], Any] = {}
         conditions = [_boolean(expression).alias(f"c{i}") for i, expression in enumerate(plan.conditions)]
         values = [_number(expression).alias(f"v{i}") for i, expression in enumerate(plan.values)]
         texts = [_text(expression).alias(f"t{i}") for i, expression in enumerate(plan.texts)]
-        columns = _evaluate(frame, [*conditions, *values, *texts])
-        self._masks: list[Mask] = [column.to_numpy() for column in columns[: len(conditions)]]
-        self._values: list[tuple[Floats | Labels, Mask | None]] = []
-        for column in columns[len(conditions) : len(conditions) + len(values)]:
-            numbers = column.to_numpy()
+        columns = iter(_evaluate(frame, [*conditions, *values, *texts]))
+        self._masks: list[Mask] = [next(columns).to_numpy() for _ in conditions]
+        self._values: list[tuple[Floats, Mask | None]] = []
+        for _ in values:
+            numbers = next(columns).to_numpy()
             finite = np.isfinite(numbers)
             self._values.append((numbers, None if finite.all() else finite))
-        self._texts: list[tuple[Floats | Labels, Mask | None]] = []
-        for column in columns[len(conditions) + len(values) :]:
-            there = (column != "").fill_null(False).to_numpy()
-            self._texts.append((labels_of(column), None if there.all() else there))
-
-    @property
-    def time_ms(self) -> Ints:
-        return self._time_ms
+        self._texts: list[tuple[Texts, Mask | None]] = []
+        for column in columns:
+            there = column.str.len_bytes().fill_null(0).to_numpy() > 0
+            self._texts.append((Texts(column), None if there.all() else there))
 
     def labels(self, field: str) -> Labels:
         """The texts of a field (n)."""
@@ -71,29 +61,42 @@ class Evaluation:
             found = self._labels[field] = labels_of(self._frame[field])
         return found
 
-    def inputs(self, values: Floats | Labels | None) -> Inputs:
-        """What a sketch may take from the events (n)."""
+    def prepared(self, metric: MetricPlan) -> Any:
+        """What the metric's sketch needs of the events (n); those that do not count are among them."""
+        sketch = metric.measure.sketch
+        assert sketch is not None
+        # A sketch's options are no part of it, nor is who counts: so metrics over one value share it.
+        key = type(sketch), metric.value, metric.text
+        if key not in self._prepared:
+            self._prepared[key] = sketch.prepare(self._inputs(metric))
+        return self._prepared[key]
+
+    def contribution(self, metric: MetricPlan) -> Contribution:
+        """What a metric takes from the batch."""
+        mask = None if metric.where is None else self._masks[metric.where]
+        values: Floats | None = None
+        has_value: Mask | None = None
+        if metric.value is not None:
+            values, has_value = self._values[metric.value]
+        elif metric.text is not None:
+            _, has_value = self._texts[metric.text]
+        if has_value is not None:
+            mask = has_value if mask is None else mask & has_value
+        return Contribution(mask, values)
+
+    def _inputs(self, metric: MetricPlan) -> Inputs:
+        values: Floats | Texts | None = None
+        if metric.value is not None:
+            values, finite = self._values[metric.value]
+            if finite is not None:
+                values = np.where(finite, values, 0.0)
+        elif metric.text is not None:
+            values, _ = self._texts[metric.text]
         if ENTRY_MS in self._frame.columns:
             entry_ms, entry_no = self._frame[ENTRY_MS].to_numpy(), self._frame[ENTRY_NO].to_numpy()
         else:
-            entry_ms = entry_no = np.zeros(len(self._time_ms), dtype=np.int64)
-        return Inputs(values, self._time_ms, entry_ms, entry_no)
-
-    def contributions(self, cube: CubePlan) -> list[Contribution]:
-        """What each metric of a cube takes from the batch."""
-        result: list[Contribution] = []
-        for metric in cube.metrics:
-            mask = None if metric.where is None else self._masks[metric.where]
-            values: Floats | Labels | None = None
-            has_value: Mask | None = None
-            if metric.value is not None:
-                values, has_value = self._values[metric.value]
-            elif metric.text is not None:
-                values, has_value = self._texts[metric.text]
-            if has_value is not None:
-                mask = has_value if mask is None else mask & has_value
-            result.append(Contribution(mask, values))
-        return result
+            entry_ms = entry_no = np.zeros(len(self.time_ms), dtype=np.int64)
+        return Inputs(values, self.time_ms, entry_ms, entry_no)
 
 
 def _boolean(expression: pl.Expr) -> pl.Expr:

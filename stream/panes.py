@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import gcd
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from stream.arrays import Floats, Ints, Mask
+from stream.arrays import Floats, Ints
 from stream.batches import Block, State
 from stream.clock import NEVER_MS
 from stream.durations import DAY_MS
 from stream.evaluate import Contribution, Evaluation
-from stream.measures.base import COUNT, Column, Labels, Sketch
+from stream.grouping import Groups, numbered
+from stream.labels import Labels
+from stream.measures.base import COUNT, Column, Sketch
 from stream.plan import CubePlan, MetricPlan
 from stream.rows import RowTable, pack, series_of, start_of
 from stream.series import SeriesIndex, rows_of
@@ -55,28 +58,23 @@ class _Table:
         self.rows.get(self.dirty)[rows] = True
         return rows
 
-    def sketch(self, rows: Ints, group: Ints, prepared: dict[str, tuple[Any, Mask | None]]) -> None:
-        """Add events (n) to the sketches of their rows; `group` (n) says which of `rows` each is for, -1: none."""
-        order = np.argsort(group, kind="stable")
+    def merge(self, rows: Ints, partials: Mapping[str, list[tuple[int, Any]]]) -> None:
+        """Merge sketches into their rows; `rows` (n) has that of each of the batch's groups, -1: none."""
+        row_of = rows.tolist()
         for metric, sketch, place in self.sketches:
-            inputs, mask = prepared[metric.name]
-            events = order if mask is None else order[mask[order]]
-            events = events[group[events] >= 0]
-            if not len(events):
-                continue
-            groups, starts = np.unique(group[events], return_index=True)
             states = self.rows.get(place)
-            for number, some in zip(groups.tolist(), np.split(events, starts[1:]), strict=True):
-                row = rows[number]
-                state = states[row]
-                states[row] = sketch.add(sketch.empty() if state is None else state, inputs, some)
+            for group, partial in partials[metric.name]:
+                row = row_of[group]
+                if row >= 0:
+                    state = states[row]
+                    states[row] = partial if state is None else sketch.merge(state, partial)
 
 
 class Panes:
     """The cube. `add` is order-free: any order and any split of the events leads to the same accumulators.
 
-    *Cost*: one pass over the batch to number its series, then work by the distinct (series, pane) pairs, and for
-    sketches by the events.
+    A batch is first reduced to its distinct pairs of series and smallest slice of time, those to each kind of pane.
+    *Cost*: some passes over the batch, then work by those pairs.
     """
 
     def __init__(self, plan: CubePlan) -> None:
@@ -95,72 +93,107 @@ class Panes:
 
     def add(self, evaluation: Evaluation) -> None:
         """Add a batch (n events)."""
-        time_ms = evaluation.time_ms
-        contributions = evaluation.contributions(self.plan)
-        dimensions = [evaluation.labels(name) for name in self.plan.by]
+        contributions = [evaluation.contribution(metric) for metric in self.plan.metrics]
         masks = [contribution.mask for contribution in contributions]
-        prepared = {
-            metric.name: (metric.measure.sketch.prepare(evaluation.inputs(contribution.known)), contribution.mask)
-            for metric, contribution in zip(self.plan.metrics, contributions, strict=True)
-            if metric.measure.sketch is not None
-        }
         rows: Ints | None = None
         if all(mask is not None for mask in masks):
             # Series come into being only through events that count for one of the cube's metrics.
             rows = np.flatnonzero(np.logical_or.reduce([mask for mask in masks if mask is not None]))
-            if not len(rows):
-                return
-            if len(rows) == len(time_ms):
+            if len(rows) == len(evaluation.time_ms):
                 rows = None
-            else:
-                time_ms = time_ms[rows]
-                contributions = [_taken(contribution, rows) for contribution in contributions]
-                dimensions = [Labels(labels.codes[rows], labels.texts) for labels in dimensions]
-        self._add(time_ms, dimensions, contributions, prepared, rows)
+            elif not len(rows):
+                return
+        self._add(
+            _some(evaluation.time_ms, rows),
+            [Labels(_some(labels.codes, rows), labels.texts) for labels in map(evaluation.labels, self.plan.by)],
+            [
+                Contribution(
+                    None if taken.mask is None else _some(taken.mask, rows),
+                    None if taken.values is None else _some(taken.values, rows),
+                )
+                for taken in contributions
+            ],
+            evaluation,
+            rows,
+        )
 
     def count(self, time_ms: Ints, dimensions: list[Labels]) -> None:
         """Count events (n) for every metric of a cube whose metrics take no values."""
-        self._add(time_ms, dimensions, [Contribution(None, None) for _ in self.plan.metrics], {}, None)
+        self._add(time_ms, dimensions, [Contribution(None, None) for _ in self.plan.metrics], None, None)
 
     def _add(
         self,
         time_ms: Ints,
         dimensions: list[Labels],
         contributions: list[Contribution],
-        prepared: dict[str, tuple[Any, Mask | None]],
+        evaluation: Evaluation | None,
         events: Ints | None,
     ) -> None:
-        """`events` (n) are the places of the given events among the prepared ones; None: they are the same."""
-        if dimensions:
-            different, which = rows_of(dimensions)
-            series = self.index.numbers(different)[which]
-        else:
-            series = np.full(len(time_ms), self.index.numbers([()])[0], dtype=np.int64)
-        keys, group = np.unique(pack(time_ms // self._grain_ms, series), return_inverse=True)
+        """`events` (n) are the places of the given events among those evaluated; None: they are the same."""
+        keys, group = self._slices(time_ms, dimensions)
         by_name = dict(zip((metric.name for metric in self.plan.metrics), contributions, strict=True))
-        reduced = [_reduced(column, by_name[metric.name], group, len(keys)) for metric, column in self._specs]
+        everyone = Contribution(None, None)
+        counted = _reduced(COUNT, everyone, group, len(keys))
+        reduced = [
+            counted
+            if column is COUNT and by_name[metric.name].mask is None
+            else _reduced(column, by_name[metric.name], group, len(keys))
+            for metric, column in self._specs
+        ]
+        partials = {} if evaluation is None else self._sketched(group, len(keys), by_name, evaluation, events)
         slice_ms, series = start_of(keys) * self._grain_ms, series_of(keys)
         for table in self._tables.values():
             start_s = table.division.start_s(slice_ms)
             held = np.flatnonzero(start_s >= table.dropped_s)
             if not len(held):
                 continue
-            wide, held_group = np.unique(pack(start_s[held], series[held]), return_inverse=True)
+            wide, held_group = numbered(pack(start_s[held], series[held]))
             values = [
                 column.reduce.by_group(values[held], held_group, len(wide))
                 for (_, column), values in zip(self._specs, reduced, strict=True)
             ]
             rows = table.fold(wide, values)
-            wide_group = np.full(len(keys), -1, dtype=np.int64)
-            wide_group[held] = held_group
             if table.sketches:
-                which = wide_group[group]
-                if events is not None:
-                    # The prepared events are all of the batch's; those left out are in no group.
-                    some = np.full(int(events[-1]) + 1, -1, dtype=np.int64)
-                    some[events] = which
-                    which = some
-                table.sketch(rows, which, prepared)
+                row_of = np.full(len(keys), -1, dtype=np.int64)
+                row_of[held] = rows[held_group]
+                table.merge(row_of, partials)
+
+    def _slices(self, time_ms: Ints, dimensions: list[Labels]) -> tuple[Ints, Ints]:
+        """The different pairs of a slice of time and a series, packed (m), and which each event (n) is in (n)."""
+        if dimensions:
+            different, which = rows_of(dimensions)
+        else:
+            different, which = [()], np.zeros(len(time_ms), dtype=np.int64)
+        numbers = self.index.numbers(different)
+        slices = time_ms // self._grain_ms
+        first = int(slices.min())
+        # By the batch's own few series: their numbers in the index may lie far apart.
+        pairs, group = numbered((slices - first) * len(different) + which)
+        later, which = np.divmod(pairs, len(different))
+        keys = pack(first + later, numbers[which])
+        if len(np.unique(numbers)) < len(numbers):
+            # Several of the batch's series are one: `__other__`, or texts that are equal as far as they are kept.
+            keys, place = numbered(keys)
+            group = place[group]
+        return keys, group
+
+    def _sketched(
+        self, group: Ints, groups: int, by_name: Mapping[str, Contribution], evaluation: Evaluation, events: Ints | None
+    ) -> dict[str, list[tuple[int, Any]]]:
+        """What the batch adds to each metric that has a sketch: (group, its sketch) where there is anything."""
+        result: dict[str, list[tuple[int, Any]]] = {}
+        parts: Groups | None = None
+        for metric in self.plan.metrics:
+            sketch = metric.measure.sketch
+            if sketch is None:
+                continue
+            parts = parts or Groups(group, groups)
+            prepared, empty = evaluation.prepared(metric), sketch.empty()
+            result[metric.name] = [
+                (number, sketch.add(empty, prepared, some if events is None else events[some]))
+                for number, some in parts.of(by_name[metric.name].mask)
+            ]
+        return result
 
     def take_dirty(self) -> list[Block]:
         """The accumulators of every row that changed since the last call."""
@@ -178,10 +211,7 @@ class Panes:
                     start_s=start_of(keys),
                     series=[self.index.series[number] for number in series_of(keys).tolist()],
                     columns=[table.rows.get(place)[rows] for place in table.places],
-                    sketches=[
-                        [None if state is None else sketch.copy(state) for state in table.rows.get(place)[rows]]
-                        for _, sketch, place in table.sketches
-                    ],
+                    sketches=[list(table.rows.get(place)[rows]) for _, sketch, place in table.sketches],
                 )
             )
         return blocks
@@ -236,21 +266,18 @@ class Panes:
                         states[row] = None if raw is None else sketch.from_bytes(raw)
 
 
-def _taken(contribution: Contribution, rows: Ints) -> Contribution:
-    mask, values = contribution.mask, contribution.values
-    if isinstance(values, Labels):
-        values = None  # only sketches take labels, and they have them prepared
-    return Contribution(None if mask is None else mask[rows], None if values is None else values[rows])
+def _some(array: npt.NDArray[Any], rows: Ints | None) -> npt.NDArray[Any]:
+    return array if rows is None else array[rows]
 
 
 def _reduced(column: Column, contribution: Contribution, group: Ints, groups: int) -> Floats:
     """One metric's column of a batch, reduced to its groups."""
     mask = contribution.mask
     if column.ones:
-        weights = np.ones(len(group)) if mask is None else mask.astype(np.float64)
-        return column.reduce.by_group(weights, group, groups)
+        some = group if mask is None else group[mask]
+        return np.bincount(some, minlength=groups).astype(np.float64)
     values = contribution.values
-    assert isinstance(values, np.ndarray), "the catalog gives each measure what it takes"
+    assert values is not None, "the catalog gives each measure what it takes"
     if mask is not None:
         values = np.where(mask, values, column.reduce.neutral)
     return column.reduce.by_group(values, group, groups)

@@ -36,6 +36,7 @@ class PlainReader:
         nul = [text.contains("\x00", literal=True) for text in texts]
         self._columns = [*columns, pl.any_horizontal(objects).fill_null(False).alias(_ODD)]
         self._columns_escaped = [*columns, pl.any_horizontal(objects + nul).fill_null(False).alias(_ODD)]
+        self._is_flat = self._names == list(self._schema)
 
     def read(self, bodies: Sequence[bytes]) -> tuple[pl.DataFrame, Mask] | None:
         """A row for each of `bodies` (n), and which of them have to be read the slower way all the same (n).
@@ -46,9 +47,14 @@ class PlainReader:
         odd = _odd_lines(joined, len(bodies))
         if odd is None:
             return None
+        escaped = b"\\u" in joined
+        # No bracket but one for each line: no value can be an object or a list.
+        scalars = joined.count(b"{") == len(bodies) and b"[" not in joined
+        looked_at = escaped or not scalars or not self._is_flat
         try:
             frame = pl.read_ndjson(joined, schema=self._schema)
-            frame = frame.select(self._columns_escaped if b"\\u" in joined else self._columns)
+            if looked_at:
+                frame = frame.select(self._columns_escaped if escaped else self._columns)
         except BaseException as error:
             # Not Exception alone: what panics in Rust is none.
             if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
@@ -56,8 +62,9 @@ class PlainReader:
             return None
         if frame.height != len(bodies):
             return None
-        odd |= frame.drop_in_place(_ODD).to_numpy()
-        frame.columns = self._names
+        if looked_at:
+            odd |= frame.drop_in_place(_ODD).to_numpy()
+            frame.columns = self._names
         return frame, odd
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from sinks.records import OTHER
 from stream.arrays import Ints
-from stream.measures.base import Labels
+from stream.grouping import numbered
+from stream.labels import Labels
 
 Series = tuple[str, ...]
 
@@ -67,16 +68,11 @@ def rows_of(dimensions: Sequence[Labels]) -> tuple[list[Series], Ints]:
     `dimensions` has the events' values for each dimension, of which there is at least one.
     """
     first, *others = dimensions
-    if not others:
-        present = np.flatnonzero(np.bincount(first.codes, minlength=len(first.texts)))
-        place = np.zeros(len(first.texts), dtype=np.int64)
-        place[present] = np.arange(len(present))
-        return [(first.texts[code],) for code in present.tolist()], place[first.codes]
     # At most four dimensions, and no more texts in each than a batch has events: no overflow.
     combined = first.codes
     for labels in others:
         combined = combined * len(labels.texts) + labels.codes
-    different, which = np.unique(combined, return_inverse=True)
+    different, which = numbered(combined)
     columns: list[list[str]] = []
     for labels in reversed(others):
         different, codes = np.divmod(different, max(1, len(labels.texts)))

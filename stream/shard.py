@@ -19,7 +19,7 @@ from stream.panes import Notice, Panes
 from stream.plan import Plan
 from stream.snapshots import unpack_state
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _REMEMBERED = 1_000_000
 """Identities of events that a shard remembers at the most: 16 MB or so, and 8 MB of each snapshot."""
 _UNKNOWN = ("0-0", 0, b"")

@@ -41,11 +41,15 @@ def usual_times(texts: pl.Series) -> tuple[Ints, Mask]:
     if len(rest):
         others = texts.gather(rest)
         numbers = others.str.contains(_EPOCH)
-        values = others.set(~numbers, None).cast(pl.Int64).fill_null(0).to_numpy()
+        time_ms[rest] = _epoch_ms(others.set(~numbers, None).cast(pl.Int64).fill_null(0).to_numpy())
+        usual[rest] = numbers.to_numpy()
+        rest = rest[~usual[rest]]
+    if len(rest):
+        others = texts.gather(rest)
         parsed = others.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False)
         dated = (others.str.contains(_OFFSET_TIME) & parsed.is_not_null()).to_numpy()
-        time_ms[rest] = np.where(dated, parsed.to_physical().fill_null(0).to_numpy(), _epoch_ms(values))
-        usual[rest] = dated | numbers.to_numpy()
+        time_ms[rest] = np.where(dated, parsed.to_physical().fill_null(0).to_numpy(), 0)
+        usual[rest] = dated
     return time_ms, usual
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from sinks.records import Value
 from stream.arrays import Floats, Ints
+from stream.labels import Texts
 
 
 class Reduce(Enum):
@@ -63,19 +64,10 @@ class Takes(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Texts of n events, each different one once."""
-
-    codes: Ints
-    """Place of each event's text (n); events without one are left out before a measure sees them."""
-    texts: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
     """What a sketch may take from a batch of n events."""
 
-    values: Floats | Labels | None
+    values: Floats | Texts | None
     time_ms: Ints
     entry_ms: Ints
     """First part of the stream entry's id (n), for ties in time."""
@@ -95,8 +87,9 @@ class Options:
 class Sketch(Protocol):
     """State that is more than a few numbers: plain data (tuples, dicts, arrays) that survives pickling.
 
-    *Guarantee*: bounded memory a state, whatever is added. *Cost*: `add`, `merge`, `copy` and `to_bytes` are called for
-    every series in every window that is touched: microseconds. What can be worked out once for a batch is `prepare`'s.
+    A state is never changed once it is there, so states may be shared. *Guarantee*: bounded memory a state, whatever is
+    added. *Cost*: `add`, `merge` and `to_bytes` are called for every series in every window that is touched:
+    microseconds. What can be worked out once for a batch is `prepare`'s.
     """
 
     def empty(self) -> Any:
@@ -104,19 +97,15 @@ class Sketch(Protocol):
         ...
 
     def prepare(self, inputs: Inputs) -> Any:
-        """What `add` needs of a batch, worked out for all its events at once."""
+        """What `add` needs of a batch, worked out for all its events at once. The same whatever the options."""
         ...
 
     def add(self, state: Any, prepared: Any, rows: Ints) -> Any:
-        """Take in the events at `rows` (k) of a prepared batch. May change `state`; returns the new one."""
+        """The state with the events at `rows` (k) of a prepared batch."""
         ...
 
     def merge(self, one: Any, other: Any) -> Any:
-        """Both together, as a state of its own: neither is changed, nor does it share what `add` changes."""
-        ...
-
-    def copy(self, state: Any) -> Any:
-        """The same, sharing nothing that `add` changes."""
+        """Both together."""
         ...
 
     def to_bytes(self, state: Any) -> bytes:

@@ -58,9 +58,6 @@ class ByTime:
             return one if one[3] >= other[3] else other
         return one if (one > other) == self._latest else other
 
-    def copy(self, state: Moment | None) -> Moment | None:
-        return state
-
     def to_bytes(self, state: Moment | None) -> bytes:
         return b"" if state is None else _BYTES.pack(*state)
 

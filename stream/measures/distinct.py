@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from stream.arrays import Floats, Ints
-from stream.measures.base import COUNT, Inputs, Labels, Sketch, Takes
+from stream.digests import Hashes
+from stream.labels import Texts
+from stream.measures.base import COUNT, Inputs, Sketch, Takes
 
 Unsigned = npt.NDArray[np.unsignedinteger[Any]]
 """Unsigned are uint64, registers and what raises them uint8."""
@@ -61,22 +61,8 @@ class Distinct:
         return [None if _is_exact(state) else ERROR for state in sketches]
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """The texts of a batch's events (n)."""
-
-    hashes: Unsigned
-    register: Ints
-    """Which register each belongs to."""
-    rank: Unsigned
-    """What it raises it to."""
-
-
 class HashSet:
-    """State: the hashes in order (uint64) while there are at most `exact_up_to`, then the registers (4096, uint8).
-
-    No array is changed once it is a state, so states may be shared.
-    """
+    """State: the hashes in order (uint64) while there are at most `exact_up_to`, then the registers (4096, uint8)."""
 
     def __init__(self, exact_up_to: int) -> None:
         self._exact_up_to = exact_up_to
@@ -84,19 +70,16 @@ class HashSet:
     def empty(self) -> Unsigned:
         return np.zeros(0, dtype=np.uint64)
 
-    def prepare(self, inputs: Inputs) -> Hashed:
-        labels = inputs.values
-        assert isinstance(labels, Labels)
-        digest = xxhash.xxh3_64_intdigest
-        hashes = np.array([digest(text.encode()) for text in labels.texts], dtype=np.uint64)
-        register, rank = _places(hashes)
-        codes = labels.codes
-        return Hashed(hashes[codes], register[codes], rank[codes])
+    def prepare(self, inputs: Inputs) -> Hashes:
+        """The hash of each event's text (n)."""
+        texts = inputs.values
+        assert isinstance(texts, Texts)
+        return texts.hashes
 
-    def add(self, state: Unsigned, prepared: Hashed, rows: Ints) -> Unsigned:
+    def add(self, state: Unsigned, prepared: Hashes, rows: Ints) -> Unsigned:
         if _is_exact(state):
-            return self._settled(_union(state, prepared.hashes[rows]))
-        return _raised(state, prepared.register[rows], prepared.rank[rows])
+            return self._settled(_union(state, prepared[rows]))
+        return _raised(state, *_places(prepared[rows]))
 
     def merge(self, one: Unsigned, other: Unsigned) -> Unsigned:
         if _is_exact(one) and _is_exact(other):
@@ -106,9 +89,6 @@ class HashSet:
         if _is_exact(other):
             return _raised(one, *_places(other))
         return np.maximum(one, other)
-
-    def copy(self, state: Unsigned) -> Unsigned:
-        return state
 
     def to_bytes(self, state: Unsigned) -> bytes:
         return (_EXACT if _is_exact(state) else _ESTIMATED) + state.tobytes()

@@ -82,8 +82,7 @@ class Quantile:
 class LogBuckets:
     """State: one number for each bucket in use (n), in order: the bucket's in the upper 16 bits, its count in the rest.
 
-    Sparse, as most series have few values, and values of both signs lie far apart on this scale. No array is changed
-    once it is a state, so states may be shared.
+    Sparse, as most series have few values, and values of both signs lie far apart on this scale.
     """
 
     def empty(self) -> Ints:
@@ -122,9 +121,6 @@ class LogBuckets:
         merged += up_to
         merged[1:] -= up_to[:-1]
         return merged
-
-    def copy(self, state: Ints) -> Ints:
-        return state
 
     def to_bytes(self, state: Ints) -> bytes:
         return state.tobytes()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from sinks.records import Value
 from stream.arrays import Floats, Ints
-from stream.measures.base import COUNT, Inputs, Labels, Sketch, Takes
-
-MAX_TEXT = 256
-"""Longer texts are cut here, as dimension values are (`stream.series`): they are labels, not documents."""
+from stream.labels import Labels, Texts
+from stream.measures.base import COUNT, Inputs, Sketch, Takes
 
 Tally = tuple[int, dict[str, int]]
 """By how much a text may be undercounted, and the counts."""
@@ -64,16 +61,8 @@ class TopK:
         return dict(items[: self._k])
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """The texts of a batch's events (n), cut."""
-
-    codes: Ints
-    texts: list[str]
-
-
 class Tallies:
-    """State: a Tally, of at most `capacity` texts. `add` changes its counts in place."""
+    """State: a Tally, of at most `capacity` texts."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -81,24 +70,25 @@ class Tallies:
     def empty(self) -> Tally:
         return 0, {}
 
-    def prepare(self, inputs: Inputs) -> Coded:
-        labels = inputs.values
-        assert isinstance(labels, Labels)
-        return Coded(labels.codes, [text[:MAX_TEXT] for text in labels.texts])
+    def prepare(self, inputs: Inputs) -> Labels:
+        texts = inputs.values
+        assert isinstance(texts, Texts)
+        return texts.labels
 
-    def add(self, state: Tally, prepared: Coded, rows: Ints) -> Tally:
-        under, counts = state
+    def add(self, state: Tally, prepared: Labels, rows: Ints) -> Tally:
         texts, codes = prepared.texts, prepared.codes[rows]
+        counts = state[1].copy()
         if len(codes) <= _FEW:
             for code in codes.tolist():
                 text = texts[code]
                 counts[text] = counts.get(text, 0) + 1
         else:
-            different, times = np.unique(codes, return_counts=True)
-            for code, more in zip(different.tolist(), times.tolist(), strict=True):
+            times = np.bincount(codes)
+            different = np.flatnonzero(times)
+            for code, more in zip(different.tolist(), times[different].tolist(), strict=True):
                 text = texts[code]
                 counts[text] = counts.get(text, 0) + more
-        return self._pruned(under, counts)
+        return self._pruned(state[0], counts)
 
     def merge(self, one: Tally, other: Tally) -> Tally:
         if len(one[1]) < len(other[1]):
@@ -107,9 +97,6 @@ class Tallies:
         for text, more in other[1].items():
             counts[text] = counts.get(text, 0) + more
         return self._pruned(one[0] + other[0], counts)
-
-    def copy(self, state: Tally) -> Tally:
-        return state[0], state[1].copy()
 
     def to_bytes(self, state: Tally) -> bytes:
         return msgspec.msgpack.encode(state)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sinks.records import Point
 from stream.catalog import parse
 from stream.dedupe import HashSet, Seen
-from stream.identity import Hashes
+from stream.digests import Hashes
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from tests.batches import T0, as_json, data_batch, pseudonyms

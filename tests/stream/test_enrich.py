@@ -108,12 +108,9 @@ def test_a_person_and_a_duplicate_stay_in_their_shard(events: list[Any], shards:
 
 def test_the_shard_of_a_person_is_the_same_for_ever() -> None:
     """The state of a person is in its shard's snapshot: these may change only with a migration."""
-    people = [f"person {number}" for number in range(8)]
-    parts = split([{"t": T0, "user": name, "v": number} for number, name in enumerate(people)], 4)
-    assert {part.shard: [int(v) for v in part.frame["v"]] for part in parts} == {
-        number: [i for i, name in enumerate(people) if int(pseudonyms().of(name)[:8], 16) % 4 == number]
-        for number in range(4)
-    }
+    parts = split([{"t": T0, "user": f"person {number}", "v": number} for number in range(8)], 4)
+    found = {part.shard: [int(v) for v in part.frame["v"]] for part in parts}
+    assert found == {0: [0, 6], 1: [2, 3], 2: [5, 7], 3: [1, 4]}
 
 
 @given(events=events_, shards=st.integers(1, 4))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.measures.base import Inputs, Labels
+from stream.labels import Texts
+from stream.measures.base import Inputs
 from stream.measures.distinct import ERROR, REGISTERS, Distinct, HashSet, estimate
 
 NONE = np.zeros(0, dtype=np.int64)
 
 
 def sketched(sketch: HashSet, texts: list[str]) -> np.ndarray:
-    inputs = Inputs(Labels(np.arange(len(texts)), texts), NONE, NONE, NONE)
+    inputs = Inputs(Texts(pl.Series(texts, dtype=pl.String())), NONE, NONE, NONE)
     return sketch.add(sketch.empty(), sketch.prepare(inputs), np.arange(len(texts)))
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.labels import MAX_TEXT, Texts
 from stream.labels import MAX_TEXT as MAX_DIMENSION
-from stream.measures.base import Inputs, Labels
-from stream.measures.top_k import MAX_TEXT, Tallies, Tally, TopK
+from stream.measures.base import Inputs
+from stream.measures.top_k import Tallies, Tally, TopK
 
 CAPACITY = 8
 NONE = np.zeros(0, dtype=np.int64)
@@ -20,9 +22,7 @@ texts_ = st.lists(st.one_of(st.sampled_from("abc"), st.sampled_from("abcdefghijk
 
 
 def tallied(sketch: Tallies, texts: list[str]) -> Tally:
-    different = sorted(set(texts))
-    codes = np.array([different.index(text) for text in texts], dtype=np.int64)
-    prepared = sketch.prepare(Inputs(Labels(codes, different), NONE, NONE, NONE))
+    prepared = sketch.prepare(Inputs(Texts(pl.Series(texts, dtype=pl.String())), NONE, NONE, NONE))
     return sketch.add(sketch.empty(), prepared, np.arange(len(texts)))
 
 
