@@ -194,7 +194,7 @@ def test_snapshots_are_bytes_that_do_not_change() -> None:
         (b"\xc1", "not a snapshot"),
         (msgspec.msgpack.encode([1]), "not a snapshot"),
         (msgspec.msgpack.encode({}), "not a snapshot"),
-        (msgspec.msgpack.encode({"version": 999}), "expected a snapshot of version 2, found version 999"),
+        (msgspec.msgpack.encode({"version": 999}), "expected a snapshot of version 3, found version 999"),
     ],
 )
 def test_a_snapshot_of_another_kind_is_refused(snapshot: bytes, message: str) -> None:
