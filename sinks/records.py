@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 Dimensions = tuple[tuple[str, str], ...]
 """Ordered (name, value) pairs, in the order of the metric's `by`."""
 
@@ -59,12 +61,11 @@ class Shape(StrEnum):
     """All fields of the entry as `name=value&…`, percent-encoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(msgspec.Struct, frozen=True):
     """The value of one metric in one window for one series, as an upsert.
 
     A later point with the same (metric, window, start_ms, dimensions) replaces an earlier one: values are
-    accumulated totals, never increments.
+    accumulated totals, never increments. No dataclass, as thousands are made each second, at a tenth of its price.
     """
 
     metric: str

@@ -27,6 +27,8 @@ from stream.snapshots import StateError
 
 logger = logging.getLogger(__name__)
 
+_BEHIND_TICK_MS = 500
+
 X = TypeVar("X")
 Clock = Callable[[], int]
 
@@ -55,7 +57,7 @@ def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int) -> Decoded:
 
 
 class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes]):
-    """A Shard on the engine: ticks at once after a quiet spell, and at most every `tick_ms`.
+    """A Shard on the engine: ticks at once after a quiet spell, and at most every `tick_ms`, less often in a backlog.
 
     The engine does not tell a logic its key, so the shard is made when its first batch says which one it is; a
     snapshot waits unread until then.
@@ -70,7 +72,8 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         self._snapshot = snapshot
         self._tick_ms = tick_ms
         self._clock = clock
-        self._next_tick_ms = 0
+        self._ticked_ms = 0
+        self._caught_up = True
         self._pending = False
 
     def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Partials | DeadLetter], bool]:
@@ -81,6 +84,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         out: list[Partials | DeadLetter] = []
         for batch in values:
             out.extend(self._shard.add(batch))
+        self._caught_up = values[-1].caught_up
         self._pending = True
         out.extend(self._tick())
         return out, StatefulBatchLogic.RETAIN
@@ -93,19 +97,25 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         return (), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
-        return datetime.fromtimestamp(self._next_tick_ms / 1_000, UTC) if self._pending else None
+        return datetime.fromtimestamp(self._due_ms / 1_000, UTC) if self._pending else None
 
     def snapshot(self) -> bytes:
         if self._shard is None:
             return self._snapshot or b""
         return self._shard.to_bytes()
 
+    @property
+    def _due_ms(self) -> int:
+        # Nobody waits for each tenth of a second of what is long past, and every tick has its price.
+        every_ms = self._tick_ms if self._caught_up else max(self._tick_ms, _BEHIND_TICK_MS)
+        return self._ticked_ms + every_ms
+
     def _tick(self) -> list[Partials]:
         now_ms = self._clock()
-        if self._shard is None or not self._pending or now_ms < self._next_tick_ms:
+        if self._shard is None or not self._pending or now_ms < self._due_ms:
             return []
         self._pending = False
-        self._next_tick_ms = now_ms + self._tick_ms
+        self._ticked_ms = now_ms
         return self._shard.tick()
 
 

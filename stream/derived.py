@@ -48,14 +48,14 @@ def _ratio(metric: Metric) -> Derived:
 
 def _expression(metric: Metric) -> Derived:
     assert metric.value is not None
-    expression = compile_expression(metric.value).cast(pl.Float64).alias("\nvalue")
+    expression = compile_expression(metric.value).cast(pl.Float64)
     names = tuple(fields_of(expression))
+    filled = expression.fill_null(float("nan")).alias("\nvalue")
 
     def compute(values: list[Floats]) -> Floats:
-        columns = {name: pl.Series(column, nan_to_null=True) for name, column in zip(names, values, strict=True)}
+        columns = [pl.Series(name, column, nan_to_null=True) for name, column in zip(names, values, strict=True)]
         # with_columns keeps a row for each, also of an expression that reads no column.
-        result = pl.DataFrame(columns).with_columns(expression)["\nvalue"]
-        return result.fill_null(float("nan")).to_numpy()
+        return pl.DataFrame(columns).with_columns(filled)["\nvalue"].to_numpy()
 
     return Derived(names, compute)
 

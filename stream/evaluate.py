@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from stream.arrays import Floats, Ints, Mask
+from stream.columns import empty
 from stream.labels import Labels, Texts, labels_of
 from stream.measures.base import Inputs, Sketch
 from stream.origins import ENTRY_MS, ENTRY_NO
@@ -51,7 +52,7 @@ class Evaluation:
             self._values.append((numbers, None if finite.all() else finite))
         self._texts: list[tuple[Texts, Mask | None]] = []
         for column in columns:
-            there = column.str.len_bytes().fill_null(0).to_numpy() > 0
+            there = ~empty(column)
             self._texts.append((Texts(column), None if there.all() else there))
 
     def labels(self, field: str) -> Labels:

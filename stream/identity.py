@@ -7,6 +7,7 @@ import polars as pl
 import xxhash
 
 from stream.arrays import Mask
+from stream.columns import empty
 from stream.digests import hashes_of
 from stream.entries import flat_bytes
 from stream.origins import Origins
@@ -25,7 +26,7 @@ def identities(origins: Origins, ids: pl.Series | None, no_time: Mask) -> pl.Ser
         found, unnamed = np.zeros(len(origins), dtype=np.uint64), np.arange(len(origins))
     else:
         found = hashes_of(ids)
-        unnamed = np.flatnonzero(ids.str.len_bytes().fill_null(0).to_numpy() == 0)
+        unnamed = np.flatnonzero(empty(ids))
     if len(unnamed):
         found = found.copy()
         pieces = [origins.pieces[row] for row in unnamed.tolist()]

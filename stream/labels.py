@@ -13,6 +13,8 @@ from stream.arrays import Ints
 from stream.convert import scalar_text
 from stream.digests import Hashes, hashes_of
 
+_FEW = 300
+"""Up to so many texts are numbered sooner one by one than natively."""
 MAX_TEXT = 256
 """Longer texts are cut here: they are labels, not documents."""
 
@@ -45,13 +47,22 @@ class Texts:
 def labels_of(column: pl.Series) -> Labels:
     """The texts of a column (n); `__none__` where there is none. *Cost*: 50 ns a row."""
     column = pl.Series("", column)
+    if column.dtype == pl.String() and len(column) > _FEW:
+        return _of_texts(column.fill_null("") if column.null_count() else column)
     if column.dtype == pl.String():
-        return _of_texts(column.fill_null(""))
-    # Zeros of both signs are equal, so they have one label.
-    values = [0.0 if value == 0 and value is not False else value for value in column.to_list()]
+        values = [text or MISSING for text in column.to_list()]
+    else:
+        # Zeros of both signs are equal, so they have one label.
+        values = [0.0 if value == 0 and value is not False else value for value in column.to_list()]
     known = {value: place for place, value in enumerate(dict.fromkeys(values))}
     codes = np.array([known[value] for value in values], dtype=np.int64)
-    return Labels(codes, [MISSING if value is None else scalar_text(value)[:MAX_TEXT] for value in known])
+    return Labels(codes, [_text(value)[:MAX_TEXT] for value in known])
+
+
+def _text(value: str | bool | float | None) -> str:
+    if value is None:
+        return MISSING
+    return value if isinstance(value, str) else scalar_text(value)
 
 
 def _of_texts(column: pl.Series) -> Labels:

@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from queue import Empty, Full, Queue
 
 import valkey
@@ -82,17 +84,20 @@ class StreamReader:
         self._thread.start()
 
     def take(self) -> RawBatch | None:
-        """The next batch, or None when there is none yet. Never waits.
+        """All that was read since, as one batch, or None when there is nothing. Never waits.
 
         Raises GapError behind the last batch before a gap, when that is the policy.
         """
         failure = self._failure
-        try:
-            return self._queue.get_nowait()
-        except Empty:
-            if failure is not None:
-                raise failure from None
-            return None
+        batches: list[RawBatch] = []
+        with suppress(Empty):
+            while len(batches) < _QUEUED_BATCHES:
+                batches.append(self._queue.get_nowait())
+        if batches:
+            return joined(batches)
+        if failure is not None:
+            raise failure
+        return None
 
     def pause(self) -> None:
         """Read no more, but go on with what follows a commit."""
@@ -188,7 +193,7 @@ class StreamReader:
         reply, about = pipe.execute(raise_on_error=False)
         if isinstance(reply, Exception):
             raise reply
-        entries = [(entry_id, fields) for entry_id, fields in reply[0][1]] if reply else []
+        entries = reply[0][1] if reply else []
         if isinstance(about, Exception):
             if "no such key" in str(about):
                 return entries, None
@@ -217,6 +222,14 @@ class StreamReader:
             except Full:
                 continue
         return False
+
+
+def joined(batches: list[RawBatch]) -> RawBatch:
+    """Batches of one stream, read one behind the other, as one: larger ones cost less for each event."""
+    if len(batches) == 1:
+        return batches[0]
+    entries = [entry for batch in batches for entry in batch.entries]
+    return replace(batches[-1], entries=entries, report=any(batch.report for batch in batches))
 
 
 def client_factory(url: str) -> ClientFactory:

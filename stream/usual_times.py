@@ -12,9 +12,11 @@ import polars as pl
 from stream.arrays import Ints, Mask
 
 Small = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
 
 _OFFSET_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?[+-][0-9]{2}:?[0-9]{2}$"
-_EPOCH = r"^[0-9]{1,18}$"
+_MOST_DIGITS = 18
+_MISSING = -1
 _SECONDS_LENGTH = len("2015-09-12T00:00:00Z")
 _LONGEST = len("2015-09-12T00:00:00.123456789Z")
 _FIXED = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
@@ -25,25 +27,20 @@ _DAYS_IN_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 def usual_times(texts: pl.Series) -> tuple[Ints, Mask]:
     """Epoch milliseconds of each text (n), and which of them were of a usual form (n); missing ones count as 0.
 
-    Usual are ISO 8601 with `Z` or an offset, and whole numbers since the epoch. *Cost*: 0.1 µs for the first.
+    Usual are ISO 8601 with `Z` or an offset, and whole numbers since the epoch. *Cost*: 0.1 µs each.
     """
-    count = len(texts)
-    time_ms = np.zeros(count, dtype=np.int64)
-    usual = texts.is_null().to_numpy().copy()
+    time_ms = np.zeros(len(texts), dtype=np.int64)
     texts = pl.Series("", texts)
-    lengths = texts.str.len_bytes().fill_null(0).to_numpy()
-    for length in np.unique(lengths).tolist():
-        if length == _SECONDS_LENGTH or _SECONDS_LENGTH + 1 < length <= _LONGEST:
-            rows = np.flatnonzero(lengths == length)
-            own = texts if len(rows) == count else texts.gather(rows)
-            time_ms[rows], usual[rows] = _utc(own, length)
+    lengths = texts.to_frame().select(pl.col("").str.len_bytes().cast(pl.Int64).fill_null(_MISSING)).to_series()
+    length_of = lengths.to_numpy()
+    usual: Mask = length_of == _MISSING
+    for length in np.unique(length_of).tolist():
+        read = _utc if _SECONDS_LENGTH <= length <= _LONGEST else _epoch if 1 <= length <= _MOST_DIGITS else None
+        if read is not None:
+            rows = np.flatnonzero(length_of == length)
+            own = texts if len(rows) == len(texts) else texts.gather(rows)
+            time_ms[rows], usual[rows] = read(own, length)
     rest = np.flatnonzero(~usual)
-    if len(rest):
-        others = texts.gather(rest)
-        numbers = others.str.contains(_EPOCH)
-        time_ms[rest] = _epoch_ms(others.set(~numbers, None).cast(pl.Int64).fill_null(0).to_numpy())
-        usual[rest] = numbers.to_numpy()
-        rest = rest[~usual[rest]]
     if len(rest):
         others = texts.gather(rest)
         parsed = others.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False)
@@ -51,6 +48,23 @@ def usual_times(texts: pl.Series) -> tuple[Ints, Mask]:
         time_ms[rest] = np.where(dated, parsed.to_physical().fill_null(0).to_numpy(), 0)
         usual[rest] = dated
     return time_ms, usual
+
+
+def _characters(texts: pl.Series, length: int) -> Bytes:
+    """The bytes of texts (n) of `length` bytes each, by their place (length, n)."""
+    joined = np.frombuffer(texts.str.join()[0].encode(), dtype=np.uint8)
+    return np.ascontiguousarray(joined.reshape(-1, length).T)
+
+
+def _epoch(texts: pl.Series, length: int) -> tuple[Ints, Mask]:
+    """Texts (n) of `length` digits: their times (n), and which are so (n)."""
+    digits = _characters(texts, length) - np.uint8(ord("0"))
+    good: Mask = np.logical_and.reduce(digits <= 9)
+    number = np.zeros(len(texts), dtype=np.int64)
+    for digit in digits:
+        number *= 10
+        number += digit
+    return np.where(good, _epoch_ms(number), 0), good
 
 
 def _epoch_ms(values: Ints) -> Ints:
@@ -61,12 +75,15 @@ def _epoch_ms(values: Ints) -> Ints:
 
 def _utc(texts: pl.Series, length: int) -> tuple[Ints, Mask]:
     """Texts (n) of `length` bytes each, such as `2015-09-12T00:00:00.250Z`: their times (n), and which are so (n)."""
-    characters = np.frombuffer(texts.str.join()[0].encode(), dtype=np.uint8).reshape(-1, length).T
+    if length == _SECONDS_LENGTH + 1:
+        # A point with nothing behind it.
+        return np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.bool_)
+    characters = _characters(texts, length)
     good: Mask = characters[length - 1] == ord("Z")
     fixed = {**_FIXED, _SECONDS_LENGTH - 1: "."} if length > _SECONDS_LENGTH else _FIXED
     for place, character in fixed.items():
         good &= characters[place] == ord(character)
-    digits = np.ascontiguousarray(characters) - np.uint8(ord("0"))
+    digits = characters - np.uint8(ord("0"))
     for place in range(length - 1):
         if place not in fixed:
             good &= digits[place] <= 9

@@ -36,7 +36,7 @@ measure = "sum"
 value = "added"
 by = ["channel"]
 """
-DECODER = Decoder(plan_of(CATALOG))
+DECODER = Decoder(plan_of(CATALOG), natively_from=1)
 GOOD = {"user": "u1", "channel": "#en", "added": 5, "time": "2015-09-12T00:00:00.250Z", "flag": True}
 
 quick = settings(deadline=None, max_examples=150)
@@ -487,15 +487,7 @@ def test_scalars_as_text(value: float, text: str) -> None:
     assert scalar_text(value) == text
 
 
-class _OneByOne(Decoder):
-    """Without the fast way."""
-
-    def __init__(self) -> None:
-        super().__init__(plan_of(CATALOG))
-        self._plain.read = lambda bodies: None  # type: ignore[method-assign]
-
-
-SLOW = _OneByOne()
+SLOW = Decoder(plan_of(CATALOG), natively_from=1_000_000)
 
 
 @given(events=st.lists(fair_ | events_.map(_finite), min_size=1, max_size=6))
