@@ -22,6 +22,7 @@ from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
+from stream.meters import Meters
 from stream.shard import Shard
 from stream.snapshots import StateError
 
@@ -33,14 +34,15 @@ X = TypeVar("X")
 Clock = Callable[[], int]
 
 
-def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int) -> Decoded:
-    """Decode a batch; if that should ever raise, refuse the entries that make it.
+def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callable[[], None] = lambda: None) -> Decoded:
+    """Decode a batch; if that should ever raise, call `failed` and refuse the entries that make it.
 
     An exception here would end the dataflow, and the same entry would end it again after every restart.
     """
     try:
         return decoder.decode(batch, now_ms)
     except Exception:
+        failed()
         logger.exception("%s: a batch could not be decoded; looking for the entry", batch.stream)
     good: list[tuple[bytes, Fields]] = []
     refused: list[DeadLetter] = []
@@ -64,11 +66,20 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
     """
 
     def __init__(
-        self, make: Callable[[int], Shard], snapshot: bytes | None, ending: Ending, *, tick_ms: int, clock: Clock
+        self,
+        make: Callable[[int], Shard],
+        snapshot: bytes | None,
+        ending: Ending,
+        *,
+        tick_ms: int,
+        clock: Clock,
+        meters: Meters,
     ) -> None:
         self._make = make
+        self._meters = meters
         self._ending = ending
         self._shard: Shard | None = None
+        self._number = 0
         self._snapshot = snapshot
         self._tick_ms = tick_ms
         self._clock = clock
@@ -78,12 +89,21 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
 
     def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Partials | DeadLetter], bool]:
         if self._shard is None:
-            self._shard = self._make(values[0].shard)
+            self._number = values[0].shard
+            self._shard = self._make(self._number)
             if self._snapshot is not None:
                 _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
         out: list[Partials | DeadLetter] = []
+        shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
         for batch in values:
-            out.extend(self._shard.add(batch))
+            out.extend(shard.add(batch))
+        self._meters.counted(
+            self._number,
+            shard.watermark_ms,
+            late=shard.late - late,
+            too_late=len(out),
+            duplicates=shard.duplicates - duplicates,
+        )
         self._caught_up = values[-1].caught_up
         self._pending = True
         out.extend(self._tick())
@@ -102,7 +122,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
     def snapshot(self) -> bytes:
         if self._shard is None:
             return self._snapshot or b""
-        return self._shard.to_bytes()
+        return self._meters.snapshot("shard", str(self._number), self._shard.to_bytes)
 
     @property
     def _due_ms(self) -> int:
@@ -122,8 +142,12 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
 class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
     """A Merge on the engine: emits as soon as a shard has spoken. Made, like a shard, by its first item."""
 
-    def __init__(self, make: Callable[[str], Merge], snapshot: bytes | None, ending: Ending, clock: Clock) -> None:
+    def __init__(
+        self, make: Callable[[str], Merge], snapshot: bytes | None, ending: Ending, clock: Clock, meters: Meters
+    ) -> None:
         self._make = make
+        self._meters = meters
+        self._cube = ""
         self._ending = ending
         self._merge: Merge | None = None
         self._snapshot = snapshot
@@ -131,7 +155,8 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
 
     def on_batch(self, values: list[Partials]) -> tuple[Iterable[Emission], bool]:
         if self._merge is None:
-            self._merge = self._make(values[0].cube)
+            self._cube = values[0].cube
+            self._merge = self._make(self._cube)
             if self._snapshot is not None:
                 _restore(self._ending, self._merge.restore, self._snapshot)
         for partials in values:
@@ -151,7 +176,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
     def snapshot(self) -> bytes:
         if self._merge is None:
             return self._snapshot or b""
-        return self._merge.to_bytes()
+        return self._meters.snapshot("merge", self._cube, self._merge.to_bytes)
 
     def _emit(self) -> tuple[Iterable[Emission], bool]:
         if self._merge is None:

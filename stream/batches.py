@@ -9,7 +9,7 @@ import polars as pl
 
 from sinks.records import DeadLetter, Point, Reason
 from stream.arrays import Floats, Ints
-from stream.entries import Fields
+from stream.entries import Fields, entry_time_ms
 from stream.origins import Origins
 from stream.position import Position
 
@@ -29,6 +29,12 @@ class RawBatch:
     """Where the stream is read up to with this batch; None for batches that come from no stream."""
     lag: int | None = None
     """Entries behind this batch, by the server's own count; None while that is not known."""
+
+    @property
+    def added_ms(self) -> int | None:
+        """When its oldest entry was added, by its id; None without entries."""
+        # Producers may choose ids: none is from after the read.
+        return min(entry_time_ms(self.entries[0][0].decode()), self.read_at_ms) if self.entries else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,8 @@ class Decoded:
     read_at_ms: int
     decoded_at_ms: int
     status: Status | None = None
+    added_ms: int | None = None
+    """When the oldest entry of the batch was added, where that is to be known."""
 
     @property
     def max_event_ms(self) -> int | None:
@@ -93,6 +101,8 @@ class ShardBatch:
     read_at_ms: int
     rejects: list[tuple[Reason, int]] = field(default_factory=list)
     """Refused events to be counted, each with its reason and the time its entry was added."""
+    added_ms: int | None = None
+    """When the oldest entry of the whole batch was added, where that is to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,8 @@ class Partials:
     cube: str
     watermark_ms: int
     blocks: list[Block]
+    added_ms: int | None = None
+    """When the oldest entry was added that is counted here for the first time; None without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,16 @@ class Emission:
 
     live: list[Point]
     durable: list[Point]
+    added_ms: int | None = None
+    """When the oldest entry was added that `live` counts for the first time; None without any."""
 
 
 State = dict[str, Any]
 """State as plain numbers, texts and bytes, for msgpack."""
+
+
+def earliest(one: int | None, other: int | None) -> int | None:
+    """The earlier of two times, either of which may be unknown."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)

@@ -108,6 +108,7 @@ class Enricher:
             caught_up=batch.caught_up,
             read_at_ms=batch.read_at_ms,
             rejects=rejects,
+            added_ms=batch.added_ms,
         )
 
     def _pseudonymised(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
+from stream.meters import Meters
 from stream.plan import Plan
 from stream.reader import ClientFactory
 from stream.routing import worker_keys
@@ -91,11 +92,13 @@ class Parts:
     patience_s: float | None = 60.0
     """How long a database may be away before the processor restarts."""
     clock: Callable[[], int] = clock_ms
+    meters: Meters = field(default_factory=Meters)
+    """What is told of all that the parts do."""
 
 
 def build(parts: Parts) -> Dataflow:
     """Wire the parts. Building it runs nothing."""
-    plan, clock, ending, member = parts.plan, parts.clock, parts.ending, parts.member
+    plan, clock, ending, member, meters = parts.plan, parts.clock, parts.ending, parts.member, parts.meters
     decoder = Decoder(plan)
     enricher = Enricher(plan, parts.pseudonyms, len(parts.shard_keys))
     cubes = {cube.key: cube for cube in plan.all_cubes}
@@ -104,15 +107,22 @@ def build(parts: Parts) -> Dataflow:
         plan.streams,
         clock=clock,
         ending=ending,
+        meters=meters,
         trim=parts.trim,
         retired=parts.retired,
         on_gap=parts.on_gap,
         group=parts.group,
     )
-    refuse = deadletter_writer(parts.deadletter, Patience("deadletter", ending.asked, None))
+
+    def patience(name: str, budget_s: float | None = None) -> Patience:
+        return Patience(name, ending.asked, budget_s, meters)
+
+    refuse = deadletter_writer(parts.deadletter, patience("deadletter"), meters)
 
     def decode(batch: RawBatch) -> Decoded:
-        return decode_safely(decoder, batch, clock())
+        decoded = decode_safely(decoder, batch, clock(), lambda: meters.failed("decode"))
+        meters.received(batch, decoded)
+        return replace(decoded, added_ms=batch.added_ms)
 
     def split(batch: Decoded) -> list[tuple[str, ShardBatch]]:
         return [(parts.shard_keys[part.shard], part) for part in enricher.split(batch)]
@@ -124,10 +134,10 @@ def build(parts: Parts) -> Dataflow:
         return Merge(cubes[key], len(parts.shard_keys), plan.event.allowed_lateness_ms)
 
     def shard(snapshot: bytes | None) -> ShardLogic:
-        return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock)
+        return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock, meters=meters)
 
     def merge(snapshot: bytes | None) -> MergeLogic:
-        return MergeLogic(make_merge, snapshot, ending, clock)
+        return MergeLogic(make_merge, snapshot, ending, clock, meters)
 
     flow = Dataflow("streamgauge")
     raw = op.input("source", flow, source)
@@ -138,17 +148,18 @@ def build(parts: Parts) -> Dataflow:
     points = op.map("points", merged, _emission)
 
     statuses = op.flat_map("status", decoded, _status)
-    live = live_writer(parts.live, Patience("live", ending.asked, None), clock)
+    live = live_writer(parts.live, patience("live"), clock, meters)
     op.output("live", op.merge("live_items", points, statuses), CallSink(live, ending))
     for name, database in parts.databases.items():
-        write = durable_writer(name, database, Patience(name, ending.asked, parts.patience_s), refuse)
+        write = durable_writer(name, database, patience(name, parts.patience_s), refuse, meters)
         op.output(name, points, CallSink(write, ending))
     refused = op.merge(
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
     op.output("deadletter", refused, CallSink(refuse, ending))
 
-    last = EndingSource(ending, worker_keys(member.processes), member.number, parts.most_processes, source.finish)
+    keys = worker_keys(member.processes)
+    last = EndingSource(ending, keys, member.number, parts.most_processes, source.finish, meters)
     op.stateful_batch("ending", op.input("asked", flow, last), lambda _: EndingLogic(ending))
     return flow
 

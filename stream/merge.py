@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from sinks.records import Dimensions, Point, State
-from stream.batches import Emission, Partials
+from stream.batches import Emission, Partials, earliest
 from stream.clock import END_MS, NEVER_MS
 from stream.outputs import Output
 from stream.plan import CubePlan
@@ -34,6 +34,8 @@ class Merge:
         self._watermarks = [NEVER_MS] * shards
         self._closed_to_ms = NEVER_MS
         self._durable_at_ms = 0
+        self._added_ms: int | None = None
+        """When the oldest entry was added that was counted since the last emission."""
         self._totals = {
             name: Totals(division, plan.metrics_in(name), shards) for name, division in plan.divisions.items()
         }
@@ -64,6 +66,7 @@ class Merge:
 
     def add(self, partials: Partials) -> None:
         self._watermarks[partials.shard] = max(self._watermarks[partials.shard], partials.watermark_ms)
+        self._added_ms = earliest(self._added_ms, partials.added_ms)
         for block in partials.blocks:
             numbers = np.array([self._number(series) for series in block.series], dtype=np.int64)
             self._totals[block.panes].take(partials.shard, numbers, block)
@@ -87,7 +90,8 @@ class Merge:
         self._closed_to_ms = watermark_ms
         if NEVER_MS < watermark_ms < END_MS:
             self._expire(watermark_ms - self._allowed_lateness_ms)
-        return Emission(live, durable)
+        added_ms, self._added_ms = self._added_ms, None
+        return Emission(live, durable, added_ms if live else None)
 
     def _expire(self, before_ms: int) -> None:
         for name, totals in self._totals.items():

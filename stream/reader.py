@@ -60,7 +60,10 @@ class StreamReader:
         trim: bool = False,
         on_gap: OnGap = OnGap.EARLIEST,
         group: str | None = None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`failed` is called, in the reader's thread, for each error that it tries again after."""
+        self._failed = failed
         self._connect = connect
         self._stream = stream
         self._position = position
@@ -98,6 +101,10 @@ class StreamReader:
         if failure is not None:
             raise failure
         return None
+
+    def queued(self) -> int:
+        """Batches that wait to be taken."""
+        return self._queue.qsize()
 
     def pause(self) -> None:
         """Read no more, but go on with what follows a commit."""
@@ -137,6 +144,7 @@ class StreamReader:
             except ValkeyError as error:
                 if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
                     logger.error("%s is not a stream; waiting until it is one", self._stream)
+                self._failed()
                 wait_s = random.uniform(0, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
                 logger.warning("reading %s failed, trying again in %.1f s: %s", self._stream, wait_s, error)

@@ -8,7 +8,7 @@ import polars as pl
 
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Partials, ShardBatch
+from stream.batches import Partials, ShardBatch, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
 from stream.entries import entry_time_ms
@@ -43,6 +43,10 @@ class Shard:
         self._seen = Seen(plan.event.dedupe_ms, _REMEMBERED) if plan.event.dedupe_ms else None
         self.duplicates = 0
         """Events that were there before, since this object was made."""
+        self.late = 0
+        """Events behind the watermark that were still counted, since this object was made."""
+        self._added_ms: int | None = None
+        """When the oldest entry was added that was counted since the last tick."""
         self._waiting: list[tuple[pl.DataFrame, Ints]] = []
         self._waiting_rows = 0
 
@@ -74,6 +78,8 @@ class Shard:
                 rejects.extend((Reason.DUPLICATE, min(time, batch.read_at_ms)) for time in time_ms[~first].tolist())
                 frame, time_ms = frame.filter(pl.Series(first)), time_ms[first]
         if len(time_ms):
+            self.late += int(np.count_nonzero(time_ms < self._watermark.now_ms))
+            self._added_ms = earliest(self._added_ms, batch.added_ms)
             self._waiting.append((frame, time_ms))
             self._waiting_rows += len(time_ms)
             if self._waiting_rows >= _FOLD_ROWS:
@@ -90,11 +96,12 @@ class Shard:
         self._count_waiting()
         now_ms = self._watermark.now_ms
         result: list[Partials] = []
+        added_ms, self._added_ms = self._added_ms, None
         for key, panes in self._panes.items():
             blocks = panes.take_dirty()
             if blocks or self._reported_ms[key] != now_ms:
                 self._reported_ms[key] = now_ms
-                result.append(Partials(self._number, key, now_ms, blocks))
+                result.append(Partials(self._number, key, now_ms, blocks, added_ms if blocks else None))
                 if NEVER_MS < now_ms < END_MS:
                     panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
         return result

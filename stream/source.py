@@ -11,6 +11,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from stream.batches import RawBatch
 from stream.continuity import GapError, OnGap
 from stream.ending import Ending
+from stream.meters import Meters
 from stream.position import BEGINNING, Position
 from stream.reader import ClientFactory, StreamReader
 
@@ -40,6 +41,7 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         *,
         clock: Callable[[], int],
         ending: Ending,
+        meters: Meters,
         trim: bool = False,
         retired: tuple[str, ...] = (),
         on_gap: OnGap = OnGap.EARLIEST,
@@ -53,6 +55,7 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         self._streams = streams
         self._clock = clock
         self._ending = ending
+        self._meters = meters
         self._trim = trim
 
     def list_parts(self) -> list[str]:
@@ -70,10 +73,16 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
             trim=self._trim,
             on_gap=self._on_gap,
             group=self._group,
+            failed=self._read_failed,
         )
-        part = _Partition(reader, position, self._ending)
+        self._meters.reading(for_part, reader.queued)
+        part = _Partition(for_part, reader, position, self._ending, self._meters)
         self._parts.append(part)
         return part
+
+    def _read_failed(self) -> None:
+        self._meters.failed("read")
+        self._meters.retried("read")
 
     def finish(self) -> None:
         """Everything is committed, and this worker is about to leave."""
@@ -86,8 +95,10 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
 
 
 class _Partition(StatefulSourcePartition[RawBatch, str]):
-    def __init__(self, reader: StreamReader, position: Position, ending: Ending) -> None:
+    def __init__(self, stream: str, reader: StreamReader, position: Position, ending: Ending, meters: Meters) -> None:
         self.reader = reader
+        self._stream = stream
+        self._meters = meters
         self._position = position
         self._ending = ending
         self._snapshots: list[Position] = []
@@ -95,6 +106,7 @@ class _Partition(StatefulSourcePartition[RawBatch, str]):
         reader.start()
 
     def next_batch(self) -> list[RawBatch]:
+        self._meters.called(self._stream)
         if self._ending.asked.is_set():
             self.reader.pause()
             self._quiet = True
@@ -114,6 +126,7 @@ class _Partition(StatefulSourcePartition[RawBatch, str]):
         return datetime.now(UTC) + _POLL if self._quiet else None
 
     def snapshot(self) -> str:
+        self._meters.epoch_ended(self._stream)
         # A snapshot taken now is committed some time before the one after the next.
         self._snapshots = [*self._snapshots[-2:], self._position]
         if len(self._snapshots) == 3:
@@ -154,11 +167,12 @@ class EndingSource(FixedPartitionedSource[tuple[str, int], str]):
     """
 
     def __init__(
-        self, ending: Ending, keys: tuple[str, ...], worker: int, most: int, finish: Callable[[], None]
+        self, ending: Ending, keys: tuple[str, ...], worker: int, most: int, finish: Callable[[], None], meters: Meters
     ) -> None:
         """`finish` is called when everything is committed, before the run is left."""
         self._ending = ending
         self._finish = finish
+        self._meters = meters
         self._keys = keys
         self._parts = [worker, *(range(len(keys), most) if worker == 0 else ())]
 
@@ -167,11 +181,15 @@ class EndingSource(FixedPartitionedSource[tuple[str, int], str]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> _EndingPartition:
         self._ending.begun = True
-        return _EndingPartition(self._ending, self._keys, self._finish)
+        return _EndingPartition(f"ending {for_part}", self._ending, self._keys, self._finish, self._meters)
 
 
 class _EndingPartition(StatefulSourcePartition[tuple[str, int], str]):
-    def __init__(self, ending: Ending, keys: tuple[str, ...], finish: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, ending: Ending, keys: tuple[str, ...], finish: Callable[[], None], meters: Meters
+    ) -> None:
+        self._name = name
+        self._meters = meters
         self._ending = ending
         self._finish = finish
         self._keys = keys
@@ -181,6 +199,7 @@ class _EndingPartition(StatefulSourcePartition[tuple[str, int], str]):
 
     def next_batch(self) -> list[tuple[str, int]]:
         # The engine calls this only after all epochs before this one were committed by all workers.
+        self._meters.called(self._name)
         if self._ending.due(self._epoch):
             self._finish()
             raise AbortExecution
@@ -194,4 +213,5 @@ class _EndingPartition(StatefulSourcePartition[tuple[str, int], str]):
 
     def snapshot(self) -> str:
         self._epoch += 1
+        self._meters.epoch_ended(self._name)
         return ""

@@ -18,7 +18,8 @@ from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.live import LiveSink
 from sinks.records import DeadLetter, Point, Reason
-from stream.batches import Emission, Status
+from stream.batches import Emission, Status, earliest
+from stream.meters import Meters
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ class Patience:
     raised, the processor ends, and restarts from its snapshot with nothing lost.
     """
 
-    def __init__(self, name: str, draining: threading.Event, budget_s: float | None) -> None:
+    def __init__(self, name: str, draining: threading.Event, budget_s: float | None, meters: Meters) -> None:
         self._name = name
+        self._meters = meters
+        meters.stage(name)
         self._draining = draining
         self._budget_s = budget_s
 
@@ -46,6 +49,7 @@ class Patience:
                 write()
                 return
             except Retryable as error:
+                self._meters.failed(self._name)
                 wait_s = error.retry_after_s or random.uniform(0, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
                 spent = self._budget_s is not None and time.monotonic() - started + wait_s > self._budget_s
@@ -53,31 +57,40 @@ class Patience:
                     logger.error("%s: giving up: %s", self._name, error)
                     raise
                 logger.warning("%s: trying again in %.1f s: %s", self._name, wait_s, error)
+                self._meters.retried(self._name)
                 self._draining.wait(wait_s)
             except Misconfigured as error:
+                self._meters.failed(self._name)
                 logger.critical("%s: %s", self._name, error)
                 raise
 
 
-def live_writer(sink: LiveSink, patience: Patience, clock: Clock) -> Callable[[list[Emission | Status]], None]:
+def live_writer(
+    sink: LiveSink, patience: Patience, clock: Clock, meters: Meters
+) -> Callable[[list[Emission | Status]], None]:
     """Points of every emission and the streams' status, as one entry for each call."""
 
     def write(items: list[Emission | Status]) -> None:
         points: list[Point] = []
+        added_ms: int | None = None
         status: dict[str, dict[str, Any]] = {}
         for item in items:
             if isinstance(item, Emission):
                 points.extend(item.live)
+                added_ms = earliest(added_ms, item.added_ms)
             else:
                 status[item.stream] = asdict(item)
         if points or status:
             patience(lambda: sink.write(points, status, now_ms=clock()))
+            meters.sent("live", len(points))
+            if added_ms is not None:
+                meters.shown(added_ms)
 
     return write
 
 
 def durable_writer(
-    name: str, sink: Sink, patience: Patience, refuse: Callable[[Sequence[DeadLetter]], None]
+    name: str, sink: Sink, patience: Patience, refuse: Callable[[Sequence[DeadLetter]], None], meters: Meters
 ) -> Callable[[list[Emission]], None]:
     """Points for a database; what it will never take goes to `refuse`."""
 
@@ -87,16 +100,22 @@ def durable_writer(
             return
         try:
             patience(lambda: sink.write(points))
+            meters.sent(name, len(points))
         except Rejected as error:
+            meters.failed(name)
+            meters.sent(name, max(0, len(points) - len(error.lines)), refused=len(error.lines))
             logger.error("%s refused %d points: %s", name, len(error.lines), error)
             refuse([DeadLetter(name, "", 0, Reason.BAD_TYPE, str(error), line) for line in error.lines])
 
     return write
 
 
-def deadletter_writer(sink: DeadLetterSink, patience: Patience) -> Callable[[Sequence[DeadLetter]], None]:
+def deadletter_writer(
+    sink: DeadLetterSink, patience: Patience, meters: Meters
+) -> Callable[[Sequence[DeadLetter]], None]:
     def write(items: Sequence[DeadLetter]) -> None:
         if items:
             patience(lambda: sink.write(items))
+            meters.sent_letters(len(items))
 
     return write

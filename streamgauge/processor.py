@@ -32,6 +32,7 @@ from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.snapshots import StateError
 from streamgauge.children import ORPHANED
+from streamgauge.exposition import expose
 from streamgauge.places import group_of
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
@@ -91,6 +92,8 @@ class Run:
     def _execute(self, facts: Facts, member: Member) -> int:
         parts = self._parts(facts, member)
         try:
+            # Not before the state is ours: whoever had it until now may still have the port.
+            expose(parts.meters.registry, self.settings, member.number)
             for database in parts.databases.values():
                 database.setup()
             every = timedelta(seconds=self.settings.snapshot_s)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIGURATION = 78
@@ -52,7 +52,24 @@ class Settings(BaseSettings):
     """What to do when entries are gone from a stream before they were read."""
     shards: int | None = Field(None, ge=1, le=64)
     """Parts that people and series are counted in. Default: one for each process; fixed when a state is made."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(9464, ge=1, le=65535)
+    """Where the processor serves its own metrics; None (`off`) for nowhere. Member i of a cluster takes port + i."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        if value == "off":
+            return None
+        if str(value).isdigit() and int(str(value)):
+            return value
+        raise ValueError("expected a port, or `off`")
+
+    @property
+    def metrics_wanted(self) -> bool:
+        """Whether somebody has said where the metrics are to be, and so relies on it."""
+        return not self.model_fields_set.isdisjoint({"metrics_host", "metrics_port"})
 
     def store_url(self, state: Path) -> str:
         return self.database_url or f"sqlite:///{(state / 'points.db').resolve()}"

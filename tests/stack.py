@@ -146,6 +146,7 @@ def stack(directory: Path, catalog: Path, *, environment: dict[str, str] | None 
                 "STREAMGAUGE_STATE": str(directory / "state"),
                 "STREAMGAUGE_SNAPSHOT_S": "0.5",
                 "STREAMGAUGE_PERSON_KEY": "the-key-of-these-tests",
+                "STREAMGAUGE_METRICS_PORT": "off",
             }
             | (environment or {}),
             free_port(),

@@ -7,6 +7,7 @@ import shlex
 import tomllib
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperCommand as Command
 from typer.main import get_group
 
@@ -16,6 +17,7 @@ from sinks.records import Reason, Shape
 from stream.catalog import Catalog, Event, Metric, Platform, parse
 from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
+from stream.meters import Meters
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
 from streamgauge.settings import Settings
@@ -94,6 +96,23 @@ def test_every_field_of_a_dead_letter_is_documented() -> None:
         assert f"`{name}`" in text, name
     for shape in Shape:
         assert f"`{shape}`" in text, shape
+
+
+def test_every_metric_of_the_processor_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .+ \|$", _text("docs/operations.md"), re.MULTILINE)
+    documented = {(name, kind, labels) for name, kind, labels in rows}
+    meters = Meters()
+    instruments = [it for it in vars(meters).values() if isinstance(it, MetricWrapperBase)]
+    made = set()
+    for instrument in instruments:
+        (family,) = instrument.describe()
+        name = family.name.removeprefix("streamgauge_processor_") + ("_total" if family.type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in instrument._labelnames) or "none"
+        made.add((name, family.type, labels))
+    assert documented == made
+    assert {family.name for family in meters.registry.collect() if not family.name.startswith("process_")} == {
+        it.describe()[0].name for it in instruments
+    }
 
 
 def test_every_close_code_is_documented() -> None:

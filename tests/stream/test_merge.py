@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,6 +62,22 @@ def shown(points: list[Point]) -> list[tuple[str, str, float, int, str, int]]:
     for point in points:
         assert isinstance(point.value, int | float)
     return [(p.metric, p.dimensions[0][1], p.value, p.count, p.state.value, p.revision) for p in points]  # type: ignore[misc]
+
+
+def test_what_is_shown_is_as_old_as_the_oldest_that_it_newly_counts() -> None:
+    one = merge(2)
+    one.add(replace(partials([(T0, "a", [3.0, 2.0, 5.0])]), added_ms=T0 + 20))
+    one.add(replace(partials([(T0, "b", [3.0, 2.0, 5.0])], shard=1), added_ms=T0 + 10))
+    one.add(partials([], T0, shard=1))
+    assert one.emit(T0).added_ms == T0 + 10
+    # The same again, as after a crash, changes no point; and a window that closes counts nothing new.
+    one.add(replace(partials([(T0, "a", [3.0, 2.0, 5.0])]), added_ms=T0 + 20))
+    assert one.emit(T0).added_ms is None
+    for shard in range(2):
+        one.add(partials([], T0 + 60_000, shard=shard))
+    emission = one.emit(T0)
+    assert len(emission.live) == 4
+    assert emission.added_ms is None
 
 
 def test_partials_become_points() -> None:

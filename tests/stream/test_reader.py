@@ -96,10 +96,11 @@ def test_it_reads_all_in_order_and_then_says_so(url: str, client: valkey.Valkey)
     with reading(url) as reader:
         batches = batches_until(reader, lambda all_: all_[-1].caught_up)
     assert [id_ for batch in batches for id_, _ in batch.entries] == ids
-    assert [len(batch.entries) for batch in batches] == [2_000, 2_000, 500]
-    assert [batch.caught_up for batch in batches] == [False, False, True]
+    # What was read meanwhile comes at once.
+    assert {batch.caught_up for batch in batches[:-1]} <= {False}
+    assert batches[-1].caught_up
     assert all(batch.stream == STREAM and before_ms <= batch.read_at_ms <= clock_ms() for batch in batches)
-    assert batches[0].report
+    assert any(batch.report for batch in batches)
 
 
 def test_it_goes_on_behind_its_offset(url: str, client: valkey.Valkey) -> None:

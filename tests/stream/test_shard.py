@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -57,6 +58,27 @@ Totals = dict[tuple[str, str, int, tuple[str, ...]], list[float]]
 def feed(shard: Shard, raw: RawBatch, plan: Plan = PLAN) -> list[Any]:
     (part,) = Enricher(plan, pseudonyms(), 1).split(Decoder(plan).decode(raw, raw.read_at_ms))
     return list(shard.add(part))
+
+
+def test_it_says_how_long_what_it_newly_counts_has_waited_and_how_much_was_late() -> None:
+    plan = plan_of(CATALOG, builtin=False, dedupe=True)
+    shard = Shard(plan, 0)
+
+    def add(times: list[int], read_at_ms: int) -> None:
+        raw = data_batch([{"t": time, "k": "a"} for time in times], read_at_ms=read_at_ms)
+        decoded = replace(Decoder(plan).decode(raw, T0), added_ms=raw.added_ms)
+        (part,) = Enricher(plan, pseudonyms(), 1).split(decoded)
+        shard.add(part)
+
+    add([T0, T0 + 60_000], T0 + 2_000)
+    add([T0 + 1], T0 + 1_000)
+    assert [partials.added_ms for partials in shard.tick()] == [T0 + 1_000, None], "no event has what the other counts"
+    assert shard.late == 1, "an event of the batch that moves the watermark is not behind it"
+    add([T0 + 1], T0 + 5_000)
+    assert {partials.added_ms for partials in shard.tick()} <= {None}, "a duplicate"
+    add([T0 + 90_000], T0 + 6_000)
+    assert [partials.added_ms for partials in shard.tick()] == [T0 + 6_000, None]
+    assert (shard.late, shard.duplicates) == (1, 1)
 
 
 def totals(partials: Sequence[Partials]) -> Totals:

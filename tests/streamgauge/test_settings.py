@@ -41,6 +41,8 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "STREAMGAUGE_SNAPSHOT_S": "0.5",
         "STREAMGAUGE_ON_GAP": "error",
         "STREAMGAUGE_SHARDS": "4",
+        "STREAMGAUGE_METRICS_HOST": "0.0.0.0",
+        "STREAMGAUGE_METRICS_PORT": "9500",
         "STREAMGAUGE_LOG_LEVEL": "DEBUG",
     }
     for name, value in values.items():
@@ -54,7 +56,19 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.tick_ms, settings.snapshot_s, settings.log_level) == (250, 0.5, "DEBUG")
     assert settings.on_gap == "error"
     assert settings.shards == 4
+    assert (settings.metrics_host, settings.metrics_port, settings.metrics_wanted) == ("0.0.0.0", 9500, True)
     assert len(values) == len(Settings.model_fields)
+
+
+def test_metrics_are_off_when_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings()
+    assert (settings.metrics_host, settings.metrics_port, settings.metrics_wanted) == ("127.0.0.1", 9464, False)
+    monkeypatch.setenv("STREAMGAUGE_METRICS_PORT", "off")
+    assert read_settings().metrics_port is None
+    for wrong in ("0", "none", "-1", "70000"):
+        monkeypatch.setenv("STREAMGAUGE_METRICS_PORT", wrong)
+        with pytest.raises(SettingsError, match=f"STREAMGAUGE_METRICS_PORT: .*; found '{wrong}'"):
+            read_settings()
 
 
 def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

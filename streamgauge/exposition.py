@@ -1,0 +1,82 @@
+"""The processor's own metrics over HTTP, for Prometheus and whatever else reads its text format."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from socketserver import TCPServer
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, disable_created_metrics, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from sinks.errors import Misconfigured
+from streamgauge.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+"""A client that says nothing, or takes nothing, for so long is left."""
+
+
+def expose(registry: CollectorRegistry, settings: Settings, member: int) -> None:
+    """Serve `registry` from daemon threads until the process ends, as `settings` say.
+
+    Raises Misconfigured when that cannot be where somebody set it to be. At the default address it is only logged: a
+    second processor on a machine is no mistake, and counting matters more.
+    """
+    if settings.metrics_port is None:
+        return
+    host, port = settings.metrics_host, settings.metrics_port + member
+    try:
+        serve(registry, host, port)
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        of = f"member {member}'s " if member else ""
+        message = (
+            f"{of}own metrics cannot be served on {host}:{port}: {why}; choose another place with "
+            "STREAMGAUGE_METRICS_PORT or STREAMGAUGE_METRICS_HOST, or set STREAMGAUGE_METRICS_PORT=off"
+        )
+        if settings.metrics_wanted:
+            raise Misconfigured(message) from None
+        logger.warning("%s. Going on without", message)
+        return
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ THE PROCESSOR'S METRICS", host, port)
+    logger.info("own metrics: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
+
+
+def serve(registry: CollectorRegistry, host: str, port: int) -> ThreadingWSGIServer:
+    """Listen, and answer from daemon threads. Raises OSError or OverflowError when nobody could listen there."""
+    # Otherwise each counter and histogram brings a gauge along that says when it was made.
+    disable_created_metrics()
+    server = make_server(
+        host, port, make_wsgi_app(registry), _SixServer if ":" in host else _Server, handler_class=_Handler
+    )
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
+
+
+class _Server(ThreadingWSGIServer):
+    def server_bind(self) -> None:
+        # Not the parent's, which asks for the name of the host and may wait for a name server.
+        TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away, or was left; nothing that the processor's log should have."""
+        logger.debug("%s was not answered", client_address, exc_info=True)
+
+
+class _SixServer(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _PATIENCE_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Scrapes are not worth a line each."""
