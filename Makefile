@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test check format setup bench-first-light clean
+.PHONY: demo test check format setup bench-first-light bench-engine clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -37,6 +37,9 @@ format: setup
 
 bench-first-light: setup  # latency, and what an idle installation costs
 	$(RUN)/python -m benchmarks.first_light
+
+bench-engine: setup  # rates beside those of others, latency, memory, pauses, recovery: some ten minutes, alone
+	$(RUN)/python -m benchmarks.engine
 
 clean:
 	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

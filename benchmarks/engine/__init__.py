@@ -1,0 +1,1 @@
+"""How fast the processor is, how late, how large, and how soon it is back after a crash: `make bench-engine`."""
