@@ -201,7 +201,7 @@ class StreamReader:
         reply, about = pipe.execute(raise_on_error=False)
         if isinstance(reply, Exception):
             raise reply
-        entries = reply[0][1] if reply else []
+        entries = list(map(tuple, reply[0][1])) if reply else []
         if isinstance(about, Exception):
             if "no such key" in str(about):
                 return entries, None
