@@ -18,7 +18,7 @@ import polars as pl
 from sinks.records import Reason
 from stream.arrays import Ints
 from stream.expressions import FieldType
-from stream.usual_times import usual_times
+from stream.usual_times import epoch_ms, usual_times
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
@@ -103,6 +103,11 @@ def times_of_texts(name: str, texts: pl.Series, bad: Bad) -> Ints:
         result[rest] = times_of(name, texts.gather(rest).to_list(), some)
         bad.update({int(rest[row]): why for row, why in some.items() if int(rest[row]) not in bad})
     return result
+
+
+def times_of_integers(name: str, numbers: pl.Series, bad: Bad) -> Ints:
+    """Epoch milliseconds of each integer (n); rows without a time stay 0."""
+    return epoch_ms(numbers.fill_null(0).to_numpy() if numbers.null_count() else numbers.to_numpy())
 
 
 def times_of(name: str, values: Sequence[Any], bad: Bad) -> Ints:

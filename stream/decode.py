@@ -20,7 +20,7 @@ from sinks.records import DeadLetter, Reason, Shape, iso
 from stream.arrays import Ints, Mask
 from stream.batches import Decoded, RawBatch, Status
 from stream.columns import empty, missing
-from stream.convert import CONVERTERS, Bad, times_of, times_of_texts
+from stream.convert import CONVERTERS, Bad, times_of, times_of_integers, times_of_texts
 from stream.entries import MAX_ELEMENTS, Fields, elements_one_by_one, entry_time_ms, flat_bytes, json_field
 from stream.expressions import FieldType
 from stream.identity import identities
@@ -183,7 +183,7 @@ class Decoder:
         place = np.concatenate([plain, others])
         order = np.argsort(place)
         return _Rows(
-            pl.concat([natively.frame, one_by_one.frame])[order],
+            pl.concat([natively.frame.cast({self._event.time: pl.String()}), one_by_one.frame])[order],
             np.concatenate([natively.time_ms, one_by_one.time_ms])[order],
             np.concatenate([natively.no_time, one_by_one.no_time])[order],
             {int(plain[row]): why for row, why in natively.bad.items()}
@@ -191,11 +191,11 @@ class Decoder:
         )
 
     def _of_texts(self, frame: pl.DataFrame) -> _Rows:
-        """Rows that were read natively, times as texts."""
+        """Rows that were read natively."""
         bad: Bad = {}
         times = frame[self._event.time]
-        time_ms = times_of_texts(self._event.time, times, bad)
-        return _Rows(frame, time_ms, missing(times), bad)
+        find = times_of_texts if times.dtype == pl.String() else times_of_integers
+        return _Rows(frame, find(self._event.time, times, bad), missing(times), bad)
 
     def _is_plain(self, piece: bytes | Fields) -> bool:
         """Whether an event can be read natively: one line of JSON in which every value has its field's type."""

@@ -21,12 +21,19 @@ _NEWLINE, _OPEN, _CLOSE, _QUOTE = b"\n", ord("{"), ord("}"), ord('"')
 
 
 class PlainReader:
-    """Reads JSON objects into a column for each field, with `a.b` as field b of the object a."""
+    """Reads JSON objects into a column for each field, with `a.b` as field b of the object a.
+
+    The time is a column of texts, or of integers (Int64) where all events of a batch write it so.
+    """
 
     def __init__(self, fields: Mapping[str, FieldType], time: str) -> None:
         types: dict[str, pl.DataType] = {name: DTYPES[kind] for name, kind in fields.items()}
+        self._of_integers = _nested_schema(types | {time: pl.Int64()})
         types[time] = pl.String()
         self._schema = _nested_schema(types)
+        self._time = time
+        self._integers = False
+        """Whether the last batch had all its times as integers: then most likely the next has too."""
         self._names = list(types)
         # Numbers as names meanwhile: Polars takes a name such as `a*` for a pattern.
         columns = [_column(name).alias(str(place)) for place, name in enumerate(types)]
@@ -52,7 +59,7 @@ class PlainReader:
         scalars = joined.count(b"{") == len(bodies) and b"[" not in joined
         looked_at = escaped or not scalars or not self._is_flat
         try:
-            frame = pl.read_ndjson(joined, schema=self._schema)
+            frame = self._parsed(joined)
             if looked_at:
                 frame = frame.select(self._columns_escaped if escaped else self._columns)
         except BaseException as error:
@@ -66,6 +73,19 @@ class PlainReader:
             odd |= frame.drop_in_place(_ODD).to_numpy()
             frame.columns = self._names
         return frame, odd
+
+    def _parsed(self, joined: bytes) -> pl.DataFrame:
+        if self._integers:
+            try:
+                # It takes nothing but integers for one, and no time.
+                return pl.read_ndjson(joined, schema=self._of_integers)
+            except pl.exceptions.ComputeError:
+                self._integers = False
+        frame = pl.read_ndjson(joined, schema=self._schema)
+        if self._time in frame.columns and frame.height:
+            first = frame[self._time][0]
+            self._integers = first is not None and first.isdecimal()
+        return frame
 
 
 def _odd_lines(joined: bytes, count: int) -> Mask | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, Full, Queue
+from typing import cast
 
 import valkey
 from valkey.exceptions import ResponseError, ValkeyError
@@ -201,7 +202,8 @@ class StreamReader:
         reply, about = pipe.execute(raise_on_error=False)
         if isinstance(reply, Exception):
             raise reply
-        entries = list(map(tuple, reply[0][1])) if reply else []
+        # Lists of two where the type says tuples: to make them would take a tenth of the reading.
+        entries = cast(list[tuple[bytes, Fields]], reply[0][1]) if reply else []
         if isinstance(about, Exception):
             if "no such key" in str(about):
                 return entries, None

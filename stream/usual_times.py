@@ -64,12 +64,13 @@ def _epoch(texts: pl.Series, length: int) -> tuple[Ints, Mask]:
     for digit in digits:
         number *= 10
         number += digit
-    return np.where(good, _epoch_ms(number), 0), good
+    return np.where(good, epoch_ms(number), 0), good
 
 
-def _epoch_ms(values: Ints) -> Ints:
+def epoch_ms(values: Ints) -> Ints:
     """Seconds, ms, us or ns, told apart by size, as `stream.convert` does."""
-    sizes = [values < 10**11, values < 10**14, values < 10**17]
+    size = np.abs(values)
+    sizes = [size < 10**11, size < 10**14, size < 10**17]
     return np.select(sizes, [values * 1_000, values, values // 1_000], values // 1_000_000)
 
 
