@@ -10,11 +10,11 @@ from stream.batches import Emission, Partials, earliest
 from stream.clock import END_MS, NEVER_MS
 from stream.outputs import Output
 from stream.plan import CubePlan
-from stream.series import Series
+from stream.series import Series, SeriesLog
 from stream.snapshots import unpack_state
 from stream.totals import Totals
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 DURABLE_EVERY_MS = 1_000
 """How often open points are offered to databases."""
 
@@ -30,6 +30,7 @@ class Merge:
         self._plan = plan
         self._allowed_lateness_ms = allowed_lateness_ms
         self._numbers: dict[Series, int] = {}
+        self._log = SeriesLog()
         self._dimensions: list[Dimensions] = []
         self._watermarks = [NEVER_MS] * shards
         self._closed_to_ms = NEVER_MS
@@ -106,6 +107,7 @@ class Merge:
         if number is None:
             number = self._numbers[series] = len(self._dimensions)
             self._dimensions.append(tuple(zip(self._plan.by, series, strict=True)))
+            self._log.append(series)
         return number
 
     def to_bytes(self) -> bytes:
@@ -113,7 +115,7 @@ class Merge:
             "version": STATE_VERSION,
             "watermarks": self._watermarks,
             "closed_to_ms": self._closed_to_ms,
-            "series": [list(series) for series in self._numbers],
+            "series": self._log.to_bytes(),
             "panes": {name: totals.to_state() for name, totals in self._totals.items()},
             "windows": {name: output.to_state() for name, output in self._outputs.items()},
         }
@@ -128,8 +130,8 @@ class Merge:
             )
         self._watermarks = state["watermarks"]
         self._closed_to_ms = state["closed_to_ms"]
-        for series in state["series"]:
-            self._number(tuple(series))
+        for series in SeriesLog.read(state["series"]):
+            self._number(series)
         for name, totals in self._totals.items():
             if name in state["panes"]:
                 totals.restore(state["panes"][name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import orjson
 
 from sinks.records import OTHER
 from stream.arrays import Ints
@@ -12,6 +13,24 @@ from stream.grouping import numbered
 from stream.labels import Labels
 
 Series = tuple[str, ...]
+
+
+class SeriesLog:
+    """Series in the order of their numbers, written down once each: a snapshot copies what is there."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def append(self, series: Series) -> None:
+        self._written += orjson.dumps(series)
+        self._written += b","
+
+    def to_bytes(self) -> bytes:
+        return bytes(self._written)
+
+    @staticmethod
+    def read(raw: bytes) -> list[Series]:
+        return [tuple(series) for series in orjson.loads(b"[%s]" % raw[:-1])]
 
 
 class SeriesIndex:
@@ -25,6 +44,7 @@ class SeriesIndex:
         self._numbers: dict[Series, int] = {}
         self.series: list[Series] = []
         """Dimension values of each number."""
+        self._log = SeriesLog()
         self._other = (OTHER,) * width
         self.overflowed = False
         """Whether any series had to share `__other__`."""
@@ -48,17 +68,20 @@ class SeriesIndex:
             # Rows past the limit are not remembered, or the index would grow with them.
             self.overflowed = True
             return self._admit(self._other)
-        number = len(self.series)
-        self._numbers[row] = number
+        return self._append(row)
+
+    def _append(self, row: Series) -> int:
+        number = self._numbers[row] = len(self.series)
         self.series.append(row)
+        self._log.append(row)
         return number
 
-    def to_state(self) -> list[list[str]]:
-        return [list(row) for row in self.series]
+    def to_state(self) -> bytes:
+        return self._log.to_bytes()
 
-    def restore(self, state: list[list[str]]) -> None:
-        self.series = [tuple(row) for row in state]
-        self._numbers = {row: number for number, row in enumerate(self.series)}
+    def restore(self, state: bytes) -> None:
+        for row in SeriesLog.read(state):
+            self._append(row)
         self.overflowed = self._other in self._numbers
 
 
