@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
 from sinks.records import Dimensions, Point, State
@@ -11,7 +10,7 @@ from stream.clock import END_MS, NEVER_MS
 from stream.outputs import Output
 from stream.plan import CubePlan
 from stream.series import Series, SeriesLog
-from stream.snapshots import unpack_state
+from stream.snapshots import pack_state, unpack_state
 from stream.totals import Totals
 
 STATE_VERSION = 3
@@ -112,14 +111,13 @@ class Merge:
 
     def to_bytes(self) -> bytes:
         state = {
-            "version": STATE_VERSION,
             "watermarks": self._watermarks,
             "closed_to_ms": self._closed_to_ms,
             "series": self._log.to_bytes(),
             "panes": {name: totals.to_state() for name, totals in self._totals.items()},
             "windows": {name: output.to_state() for name, output in self._outputs.items()},
         }
-        return msgspec.msgpack.encode(state)
+        return pack_state(STATE_VERSION, state)
 
     def restore(self, snapshot: bytes) -> None:
         """Take over a snapshot. Metrics that changed start empty, as they do in the shards, which say so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -17,7 +16,7 @@ from stream.identity import IDENTITY
 from stream.labels import labels_of
 from stream.panes import Notice, Panes
 from stream.plan import Plan
-from stream.snapshots import unpack_state
+from stream.snapshots import pack_state, unpack_state
 
 STATE_VERSION = 3
 _REMEMBERED = 1_000_000
@@ -114,12 +113,11 @@ class Shard:
     def to_bytes(self) -> bytes:
         self._count_waiting()
         state = {
-            "version": STATE_VERSION,
             "watermark": self._watermark.to_state(),
             "seen": None if self._seen is None else self._seen.to_state(),
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
         }
-        return msgspec.msgpack.encode(state)
+        return pack_state(STATE_VERSION, state)
 
     def restore(self, snapshot: bytes, notice: Notice) -> None:
         """Take over a snapshot of any catalog; what the present one does not name is dropped."""

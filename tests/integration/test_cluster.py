@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import orjson
 import pytest
 
@@ -26,6 +25,7 @@ from stream.enrich import Pseudonyms
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.shard import STATE_VERSION
+from stream.snapshots import pack_state, unpack_state
 from tests.engines import free_port
 from tests.stack import Stack, eventually, stack, stop
 
@@ -303,6 +303,5 @@ def _reversion(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         query = "SELECT rowid, ser_change FROM snaps WHERE step_id = 'streamgauge.shard'"
         for row, change in connection.execute(query).fetchall():
-            snapshot = msgspec.msgpack.decode(pickle.loads(change)) | {"version": 99}
-            again = pickle.dumps(msgspec.msgpack.encode(snapshot))
+            again = pickle.dumps(pack_state(99, unpack_state(pickle.loads(change), STATE_VERSION)))
             connection.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (again, row))

@@ -16,8 +16,8 @@ from stream.clock import END_MS, NEVER_MS
 from stream.decode import Decoder
 from stream.enrich import Enricher
 from stream.plan import Plan
-from stream.shard import Shard
-from stream.snapshots import StateError
+from stream.shard import STATE_VERSION, Shard
+from stream.snapshots import StateError, pack_state, unpack_state
 from tests.batches import STREAM, T0, data_batch, plan_of, pseudonyms
 
 CATALOG = """
@@ -169,7 +169,7 @@ def test_windows_expire_behind_the_allowed_lateness_and_not_before() -> None:
     assert feed(shard, data_batch([{"t": T0 + 560_000, "k": "a"}], read_at_ms=now_ms, first=900), plan) == []
     (block,) = [block for partial in shard.tick() for block in partial.blocks if block.panes == "10s"]
     assert [column.tolist() for column in block.columns] == [[3]]
-    assert len(msgspec.msgpack.decode(shard.to_bytes())["cubes"]["k"]["panes"]["10s"]["key"]) == 8 * 4
+    assert len(unpack_state(shard.to_bytes(), STATE_VERSION)["cubes"]["k"]["panes"]["10s"]["key"]) == 8 * 4
 
 
 def test_values_that_are_none_do_not_count() -> None:
@@ -216,7 +216,9 @@ def test_snapshots_are_bytes_that_do_not_change() -> None:
         (b"\xc1", "not a snapshot"),
         (msgspec.msgpack.encode([1]), "not a snapshot"),
         (msgspec.msgpack.encode({}), "not a snapshot"),
-        (msgspec.msgpack.encode({"version": 999}), "expected a snapshot of version 3, found version 999"),
+        (pack_state(999, {}), "expected a snapshot of version 3, found version 999"),
+        (msgspec.msgpack.encode({"version": 2}), "expected a snapshot of version 3, found version 2"),
+        (pack_state(3, {})[:-1], "not a snapshot"),
     ],
 )
 def test_a_snapshot_of_another_kind_is_refused(snapshot: bytes, message: str) -> None:
