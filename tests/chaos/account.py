@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import valkey
@@ -30,6 +31,7 @@ def read_back(client: valkey.Valkey, sent: Traffic) -> Found:
     garbage: set[tuple[str, str]] = set()
     for stream in STREAMS:
         first = b"-"
+        entries: Any
         while entries := client.xrange(stream, first, b"+", 5_000):
             for entry_id, fields in entries:
                 raw = fields.get(b"data")

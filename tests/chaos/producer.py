@@ -83,5 +83,5 @@ def add(client: valkey.Valkey, sendings: Sequence[Sending]) -> None:
     """Add entries in one go. Raises ValkeyError when any of them was not acknowledged."""
     pipe = client.pipeline(transaction=False)
     for sending in sendings:
-        pipe.xadd(sending.stream, sending.fields)  # type: ignore[arg-type]
+        pipe.xadd(sending.stream, sending.fields)
     pipe.execute()
