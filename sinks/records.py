@@ -105,13 +105,15 @@ def taken_over(known: Point, point: Point) -> Point | None:
     """What whoever holds `known` holds after a `point` of the same key; None: `known`, as before.
 
     After a crash the processor passes again through what it had already settled, and may then call final what it had
-    corrected before, with another value. A settled point never becomes open, and another value is a correction.
+    corrected before, with another value. A settled point never becomes open, another value is a correction, and what
+    was corrected remains so.
     """
     if known.state is State.OPEN or point.state is State.CORRECTED:
         return point
     if point.state is State.OPEN:
         return None
-    return replace(point, state=State.CORRECTED) if _says_another(known, point) else point
+    corrects = known.state is State.CORRECTED or _says_another(known, point)
+    return replace(point, state=State.CORRECTED) if corrects else point
 
 
 def _says_another(known: Point, point: Point) -> bool:

@@ -257,6 +257,7 @@ def _upsert_point(insert: Any) -> Any:
     settled = old.state != State.OPEN.value
     # As `taken_over` has it.
     another = or_(
+        old.state == State.CORRECTED.value,
         new["count"] != old["count"],
         and_(or_(old.value.is_(None), new.value.is_(None)), new.value_json != old.value_json),
         func.abs(new.value - old.value) > ROUNDING * func.abs(old.value),

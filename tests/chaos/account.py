@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,20 +31,26 @@ def read_back(client: valkey.Valkey, sent: Traffic) -> Found:
     reasons: Counter[str] = Counter()
     garbage: set[tuple[str, str]] = set()
     for stream in STREAMS:
-        first = b"-"
-        entries: Any
-        while entries := client.xrange(stream, first, b"+", 5_000):
-            for entry_id, fields in entries:
-                raw = fields.get(b"data")
-                if raw in sent.garbage:
-                    reasons[sent.garbage[raw]] += 1
-                    garbage.add((stream, entry_id.decode()))
-                    continue
-                ids = _ids(fields)
-                seen.update(ids)
-                pieces += len(ids)
-            first = b"(" + entries[-1][0]
+        for entry_id, fields in _entries(client, stream):
+            raw = fields.get(b"data")
+            if raw is not None and raw in sent.garbage:
+                reasons[sent.garbage[raw]] += 1
+                garbage.add((stream, entry_id.decode()))
+                continue
+            ids = _ids(fields)
+            seen.update(ids)
+            pieces += len(ids)
     return Found(len(seen), pieces - len(seen), dict(reasons), garbage)
+
+
+def _entries(client: valkey.Valkey, stream: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    first = b"-"
+    while True:
+        page: Any = client.xrange(stream, first, b"+", 5_000)
+        if not page:
+            return
+        yield from page
+        first = b"(" + page[-1][0]
 
 
 def _ids(fields: dict[bytes, bytes]) -> list[str]:
