@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test check format setup bench-first-light bench-engine clean
+.PHONY: demo test chaos check format setup bench-first-light bench-engine clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -24,6 +24,9 @@ demo: setup  # everything, with a simulated community as producer, on http://127
 
 test: setup  # all tests
 	@$(RUN)/python -m pytest
+
+chaos: setup  # a million events through a cluster that is killed at random; some minutes. CHAOS_SEED repeats a run
+	@$(RUN)/python -m tests.chaos
 
 check: setup  # lint, format, types, and the rule which way imports run
 	$(RUN)/ruff check .

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sinks.records import Point, State, series_key
+from sinks.records import Point, series_key, taken_over
 
 WINDOWS_KEPT = 8
 """Windows kept of each series: those with the latest starts, and a late correction until the next change."""
@@ -91,10 +91,10 @@ class Latest:
             series = self._series[key] = Series(point.metric, point.window, dict(point.dimensions))
             self._of_window.setdefault((point.metric, point.window), set()).add(key)
         known = series.points.get(point.start_ms)
-        if known is not None and point.state is State.OPEN and known[1].state is not State.OPEN:
-            # A processor that replays after a crash passes through values it had already settled.
+        taken = point if known is None else taken_over(known[1], point)
+        if taken is None:
             return False
-        series.points[point.start_ms] = (seq, point)
+        series.points[point.start_ms] = (seq, taken)
         series.seq = seq
         self._series.move_to_end(key)
         if len(series.points) > WINDOWS_KEPT:

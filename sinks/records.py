@@ -6,7 +6,7 @@ Time is UTC epoch milliseconds inside the processor and ISO 8601 at the edges.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,9 @@ Value = int | float | Mapping[str, float] | None
 
 OTHER = "__other__"
 """Dimension value of the series that takes what comes past a metric's `max_series`."""
+
+ROUNDING = 1e-9
+"""By how much of itself a sum of floats may differ when it is added up in another order."""
 
 MISSING = "__none__"
 """Dimension value of an event that does not carry the field."""
@@ -97,6 +100,30 @@ class Point(msgspec.Struct, frozen=True):
             "state": self.state.value,
             "revision": self.revision,
         } | ({} if self.error is None else {"error": self.error})
+
+
+def taken_over(known: Point, point: Point) -> Point | None:
+    """What whoever holds `known` holds after a `point` of the same key; None: `known`, as before.
+
+    After a crash the processor passes again through what it had already settled, and may then call final what it had
+    corrected before, with another value. A settled point never becomes open, another value is a correction, and what
+    was corrected remains so.
+    """
+    if known.state is State.OPEN or point.state is State.CORRECTED:
+        return point
+    if point.state is State.OPEN:
+        return None
+    corrects = known.state is State.CORRECTED or _says_another(known, point)
+    return replace(point, state=State.CORRECTED) if corrects else point
+
+
+def _says_another(known: Point, point: Point) -> bool:
+    old, new = known.value, point.value
+    if known.count != point.count:
+        return True
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return abs(new - old) > ROUNDING * abs(old)
+    return old != new
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, delete, exists, func, inspect, not_, select, text
+from sqlalchemy import and_, case, delete, exists, func, inspect, not_, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateColumn
 from sinks import schema
 from sinks.database import open_database, place_of, transaction
 from sinks.errors import Misconfigured, Retryable
-from sinks.records import Dimensions, Point, State, Value
+from sinks.records import ROUNDING, Dimensions, Point, State, Value, taken_over
 from sinks.schema import SCHEMA_VERSION
 
 _SERIES_CACHE_SIZE = 200_000
@@ -54,7 +54,8 @@ class Store:
 
     *Guarantee*: `write` is one transaction of upserts keyed by (metric, window, start, dimensions); all of it
     is committed when it returns. The last write wins, except that an open point never replaces a final or
-    corrected one, so a processor that replays after a crash cannot make a settled number unsettled. SQLite
+    corrected one, and that a final one with another value is kept as corrected, so a processor that replays
+    after a crash cannot make a settled number unsettled. SQLite
     commits survive a killed process; after a power cut the last few may be missing (`synchronous=NORMAL`).
     *Failure*: locked, full or away → `Retryable`; a path that cannot be written, a refused login, a database
     of a newer version → `Misconfigured`. Nothing was written in either case.
@@ -252,11 +253,20 @@ class _SeriesGone(Exception):
 def _upsert_point(insert: Any) -> Any:
     key = ("series_id", "start_ms")
     new = insert.excluded
-    unsettles = and_(new.state == State.OPEN.value, _points.c.state != State.OPEN.value)
+    old = _points.c
+    settled = old.state != State.OPEN.value
+    # As `taken_over` has it.
+    another = or_(
+        old.state == State.CORRECTED.value,
+        new["count"] != old["count"],
+        and_(or_(old.value.is_(None), new.value.is_(None)), new.value_json != old.value_json),
+        func.abs(new.value - old.value) > ROUNDING * func.abs(old.value),
+    )
+    state = case((and_(settled, new.state == State.FINAL.value, another), State.CORRECTED.value), else_=new.state)
     return insert.on_conflict_do_update(
-        index_elements=[_points.c[name] for name in key],
-        set_={column.name: new[column.name] for column in _points.c if column.name not in key},
-        where=not_(unsettles),
+        index_elements=[old[name] for name in key],
+        set_={column.name: new[column.name] for column in old if column.name not in key} | {"state": state},
+        where=not_(and_(settled, new.state == State.OPEN.value)),
     )
 
 
@@ -277,9 +287,9 @@ def _one_per_key(points: Sequence[Point]) -> dict[tuple[_SeriesKey, int], Point]
     kept: dict[tuple[_SeriesKey, int], Point] = {}
     for point in points:
         key = ((point.metric, point.window, point.dimensions), point.start_ms)
-        if point.state is State.OPEN and key in kept and kept[key].state is not State.OPEN:
-            continue
-        kept[key] = point
+        taken = taken_over(kept[key], point) if key in kept else point
+        if taken is not None:
+            kept[key] = taken
     return kept
 
 

@@ -123,6 +123,11 @@ class Totals:
     def restore(self, state: State) -> None:
         """Take over a snapshot; metrics that mean something else now start empty."""
         rows = self._rows(np.frombuffer(state["key"], dtype=np.int64))
+        # A pane that did not change must not look changed: the oldest are kept for windows that slide on from them, and
+        # those that ended with them would be put together again without what was before.
+        dirty = np.frombuffer(state["dirty"], dtype=np.bool_)
+        self.rows.get(self._dirty)[rows] = dirty
+        self.touched = bool(dirty.any())
         for number, metric in enumerate(self.metrics):
             kept = state["metrics"].get(metric.name)
             if kept is None or kept["fingerprint"] != metric.fingerprint:

@@ -93,6 +93,9 @@ def stop_all(children: Sequence[Child], within_s: float) -> None:
 
 
 def _die_with_parent(orphaned: signal.Signals) -> None:
+    # What a parent ignores its children ignore too, and `nohup` has SIGHUP ignored: a member that is still loading, and
+    # has no handler of its own, would not notice that its supervisor is gone.
+    signal.signal(orphaned, signal.SIG_DFL)
     # The kernel sends this when the parent is gone, however it went: no part is left behind by kill -9.
     _libc.prctl(_PR_SET_PDEATHSIG, orphaned)
     if os.getppid() != _PARENT:

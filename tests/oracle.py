@@ -97,19 +97,24 @@ def _worked_out(catalog: Catalog, metric: Metric, points: Mapping[Key, Expected]
     expression = pl.sql_expr(text)
     names = list(dict.fromkeys(expression.meta.root_names()))
     measures = {one.name: one.measure for one in catalog.metric}
-    places = {key[1:] for key in points if key[0] in names and key[1] in metric.windows}
-    result: dict[Key, Expected] = {}
-    for place in places:
-        found = [points.get((name, *place)) for name in names]
-        values = [
+    places = list({key[1:]: None for key in points if key[0] in names and key[1] in metric.windows})
+    found = [[points.get((name, *place)) for place in places] for name in names]
+    columns = {
+        name: [
             (0.0 if measures[name] in ("count", "sum", "rate", "distinct") else None) if one is None else float(one[0])
-            for name, one in zip(names, found, strict=True)
+            for one in column
         ]
-        frame = pl.DataFrame({name: [value] for name, value in zip(names, values, strict=True)}, strict=False)
-        value = frame.select(expression.cast(pl.Float64)).item() if None not in values else None
-        if value is not None and math.isfinite(value):
-            result[metric.name, *place] = (value, max(0 if one is None else one[1] for one in found))
-    return result
+        for name, column in zip(names, found, strict=True)
+    }
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.Float64()))
+    values = frame.select(
+        pl.when(pl.all_horizontal(pl.col(names).is_not_null())).then(expression.cast(pl.Float64))
+    ).to_series()
+    return {
+        (metric.name, *place): (value, max(0 if one is None else one[1] for one in parts))
+        for place, value, parts in zip(places, values.to_list(), zip(*found, strict=True), strict=True)
+        if value is not None and math.isfinite(value)
+    }
 
 
 def window_starts(rows: pl.DataFrame, window: str, zone: str) -> pl.DataFrame:
@@ -148,26 +153,36 @@ def differences(
 ) -> list[str]:
     """How the last of `points` differ from the oracle, in words; the processor's own metrics are left out.
 
-    Whole numbers must be equal, floats that were added up within `relative`.
+    Whole numbers must be equal, floats that were added up within `relative`, estimates within what is stated.
     """
+    return differences_to(catalog, batch_points(catalog, events), points, relative=relative)
+
+
+def differences_to(
+    catalog: Catalog, expected: Mapping[Key, Expected], points: Iterable[Point], *, relative: float = 1e-9
+) -> list[str]:
+    """As `differences`, for who has the oracle's points already."""
     measures = {metric.name: metric.measure for metric in catalog.metric}
-    expected = batch_points(catalog, events)
     found = {key: point for key, point in last_of_each(points).items() if key[0] in measures}
     result = [f"missing: {key} {expected[key]}" for key in expected.keys() - found.keys()]
     result += [f"unexpected: {found[key]}" for key in found.keys() - expected.keys()]
     for key in expected.keys() & found.keys():
         value, count = expected[key]
         point = found[key]
-        if not _same(measures[key[0]], value, point.value, relative) or point.count != count:
+        if not _same(measures[key[0]], value, point, relative) or point.count != count:
             result.append(f"{key}: expected {value} of {count}, found {point.value} of {point.count}")
     return sorted(result)
 
 
-def _same(measure: str, expected: Any, found: Any, relative: float) -> bool:
+def _same(measure: str, expected: Any, point: Point, relative: float) -> bool:
+    found: Any = point.value
     if measure == "quantile":
         return expected.keys() == found.keys() and all(
             math.isclose(expected[key], found[key], rel_tol=QUANTILE_ERROR, abs_tol=1e-9) for key in expected
         )
+    if measure == "distinct" and point.error is not None:
+        # The error is a standard error: five times that is passed by one estimate in a million.
+        return math.isclose(found, expected, rel_tol=5 * point.error)
     if measure in EXACT or (measure == "sum" and float(expected).is_integer()):
         return bool(expected == found)
     return math.isclose(found, expected, rel_tol=relative)

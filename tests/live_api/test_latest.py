@@ -106,7 +106,10 @@ def test_values_are_the_last_said_except_that_open_never_replaces_settled(said: 
         key = f"{one.metric}@1m{{country={one.dimensions[0][1]}}}"
         before = expected.setdefault(key, {}).get(one.start_ms)
         if before is None or before[2] is State.OPEN or one.state is not State.OPEN:
-            expected[key][one.start_ms] = (one.value, one.count, one.state, one.revision)
+            settled = before is not None and before[2] is not State.OPEN
+            another = settled and (before[2] is State.CORRECTED or before[:2] != (one.value, one.count))
+            state = State.CORRECTED if another and one.state is State.FINAL else one.state
+            expected[key][one.start_ms] = (one.value, one.count, state, one.revision)
     shown = latest.snapshot(everything)
     assert {key: {at: tuple(rest) for at, *rest in series["points"]} for key, series in shown.items()} == expected
 
@@ -151,6 +154,17 @@ def test_open_never_replaces_settled(settled: State) -> None:
     latest.commit()
     assert value(latest) == (7, settled)
     latest.apply([point(8, state=State.CORRECTED)])
+    latest.commit()
+    assert value(latest) == (8, State.CORRECTED)
+
+
+@pytest.mark.parametrize("settled", [State.FINAL, State.CORRECTED])
+def test_another_value_of_a_settled_point_is_a_correction(settled: State) -> None:
+    latest = Latest()
+    latest.apply([point(7, state=settled), point(7, state=State.FINAL)])
+    latest.commit()
+    assert value(latest) == (7, settled)
+    latest.apply([point(8, state=State.FINAL)])
     latest.commit()
     assert value(latest) == (8, State.CORRECTED)
 

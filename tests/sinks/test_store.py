@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,8 +197,11 @@ def test_the_last_write_wins_but_open_never_replaces_settled(
         store.write(points)
         for one in points:
             before = expected.get(one.start_ms)
-            if before is None or one.state is not State.OPEN or before.state is State.OPEN:
+            if before is None or before.state is State.OPEN or one.state is State.CORRECTED:
                 expected[one.start_ms] = one
+            elif one.state is State.FINAL:
+                corrects = before.state is State.CORRECTED or one.value != before.value
+                expected[one.start_ms] = replace(one, state=State.CORRECTED) if corrects else one
     assert store.points("edits", "1m") == [expected[start_ms] for start_ms in sorted(expected)]
 
 
@@ -213,6 +217,42 @@ def test_a_replay_changes_nothing(store: Store) -> None:
     for points in history:
         store.write(points)
     assert store.points("edits", "1m") == before
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "state"),
+    [
+        (2.0, 2.0 + 1e-12, State.FINAL),
+        (2.0, 2.1, State.CORRECTED),
+        (-2.0, -2.1, State.CORRECTED),
+        (0, 1, State.CORRECTED),
+        (None, 1, State.CORRECTED),
+        (1, None, State.CORRECTED),
+        (None, None, State.FINAL),
+        ({"a": 1}, {"a": 1}, State.FINAL),
+        ({"a": 1}, {"a": 2}, State.CORRECTED),
+    ],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_another_value_of_a_settled_point_is_a_correction(
+    store: Store, first: Value, second: Value, state: State, at_once: bool
+) -> None:
+    points = [point(value=first, state=State.FINAL), point(value=second, state=State.FINAL)]
+    for write in [points] if at_once else [[one] for one in points]:
+        store.write(write)
+    assert [(one.value, one.state) for one in store.points("edits", "1m")] == [(second, state)]
+
+
+def test_what_was_corrected_remains_so(store: Store) -> None:
+    store.write([point(value=7, state=State.CORRECTED)])
+    store.write([point(value=7, state=State.FINAL)])
+    assert [(one.value, one.state) for one in store.points("edits", "1m")] == [(7, State.CORRECTED)]
+
+
+def test_the_same_value_of_more_events_is_a_correction(store: Store) -> None:
+    store.write([point(value=7, state=State.FINAL)])
+    store.write([replace(point(value=7, state=State.FINAL), count=2)])
+    assert [(one.count, one.state) for one in store.points("edits", "1m")] == [(2, State.CORRECTED)]
 
 
 # Pruning.

@@ -201,6 +201,33 @@ def test_a_sliding_window_tells_of_its_quiet_end() -> None:
     assert finals == [-50, -40, -30, -20, -10, 0]
 
 
+@pytest.mark.parametrize("at", [0, 13, 30, 59])
+def test_a_restart_leaves_windows_that_slide_as_they_were(at: int) -> None:
+    """Also those that are behind the allowed lateness, whose first panes are no longer held."""
+    catalog = parse("""
+[event]
+time = "t"
+allowed_lateness = "1m"
+out_of_orderness = "10s"
+[[metric]]
+name = "n"
+measure = "count"
+windows = ["10s", "1m/10s", "1m"]
+""")
+    plan = compile_plan(catalog)
+    events = [{"t": AUTUMN + 5_000 * number} for number in range(120)]
+    pipeline = Pipeline(plan, pseudonyms(), shards=2)
+    points: list[Point] = []
+    for number in range(0, len(events), 2):
+        now_ms = AUTUMN + 5_000 * number
+        pipeline.add(data_batch(events[number : number + 2], read_at_ms=now_ms), now_ms)
+        points += pipeline.tick(now_ms).live
+        if number // 2 == at:
+            pipeline, _ = resumed(plan, snapshot(pipeline))
+    points += pipeline.finish(AUTUMN + 600_000).live
+    assert differences(catalog, points, events) == []
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

@@ -160,6 +160,32 @@ def test_a_child_dies_with_its_parent_however_that_goes(how: signal.Signals) -> 
         parent.communicate()
 
 
+def test_a_child_dies_with_a_parent_that_was_started_by_nohup() -> None:
+    # It has SIGHUP ignored, which is inherited: a member that is still loading has no handler of its own yet.
+    code = PARENT.replace("dict(os.environ))", "dict(os.environ), orphaned=ORPHANED)").replace(
+        "import Child", "import ORPHANED, Child"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}", SLEEP],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    try:
+        assert alive(pid)
+        parent.kill()
+        parent.wait(5)
+        eventually(lambda: not alive(pid), within_s=5)
+    finally:
+        if parent.poll() is None:
+            parent.kill()
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+        parent.communicate()
+
+
 def test_a_command_that_is_not_there_is_an_error_that_names_it() -> None:
     one = Child("part", ["/nowhere/at-all"], {})
     with pytest.raises(FileNotFoundError, match="/nowhere/at-all"):
