@@ -6,7 +6,7 @@ Time is UTC epoch milliseconds inside the processor and ISO 8601 at the edges.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -114,7 +114,7 @@ def taken_over(known: Point, point: Point) -> Point | None:
     if point.state is State.OPEN:
         return None
     corrects = known.state is State.CORRECTED or _says_another(known, point)
-    return replace(point, state=State.CORRECTED) if corrects else point
+    return msgspec.structs.replace(point, state=State.CORRECTED) if corrects else point
 
 
 def _says_another(known: Point, point: Point) -> bool:

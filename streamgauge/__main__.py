@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -11,6 +12,9 @@ def main() -> None:
     lose; loading the rest takes a second, so it is loaded only after that is so."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    # Read when Polars is loaded. Batches are small: sharing one among threads costs more than it saves, and a fifth of
+    # the rate where another process of the cluster wants the core.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from streamgauge.cli import main as run
 
     run()
