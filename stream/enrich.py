@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,12 @@ from stream.origins import Origins
 from stream.plan import Plan
 from stream.rows import RowTable
 
+logger = logging.getLogger(__name__)
+
 _CACHED_PERSONS = 200_000
+_LOOKED_AT = 100_000
+"""So many events are looked at together for how they fall to the shards."""
+_UNEVEN = 0.95
 _CLOCKS_DIFFER_MS = 60_000
 """How far apart the clocks of two readers may be before a dead letter is without its bytes."""
 
@@ -74,6 +80,9 @@ class Enricher:
         self._id = plan.event.id
         self._pseudonyms = pseudonyms
         self._shards = shards
+        self._events = np.zeros(shards, dtype=np.int64)
+        """Events of each shard since they were last looked at."""
+        self._is_uneven = False
         # Only such events can be too late for a shard, whose watermark passes the decoder's clock by no more.
         self._late_before_ms = plan.event.max_skew_ms - plan.event.allowed_lateness_ms + _CLOCKS_DIFFER_MS
 
@@ -86,6 +95,7 @@ class Enricher:
         if self._shards == 1:
             return [self._part(0, batch, frame, batch.time_ms, late, batch.origins.take(late), rejects)]
         shard = self._shard_of(batch, frame)
+        self._watch_evenness(shard)
         parts: list[ShardBatch] = []
         for number in range(self._shards):
             rows = np.flatnonzero(shard == number)
@@ -119,6 +129,23 @@ class Enricher:
             rejects=rejects,
             added_ms=batch.added_ms,
         )
+
+    def _watch_evenness(self, shard: Ints) -> None:
+        """Say so once when one shard, and so one process, has most of the work."""
+        self._events += np.bincount(shard, minlength=self._shards)
+        total = int(self._events.sum())
+        if self._is_uneven or total < _LOOKED_AT:
+            return
+        most = int(self._events.argmax())
+        share = self._events[most] / total
+        if share > _UNEVEN * (1 + 1 / self._shards) / 2:
+            self._is_uneven = True
+            logger.warning(
+                "%.0f %% of the last %d events are of shard %d of %d: most of them are of one person, or have one id. "
+                "Numbers stay right, but one process has most of the work",
+                *(100 * share, total, most, self._shards),
+            )
+        self._events[:] = 0
 
     def _pseudonymised(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self._person is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from math import gcd
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sinks.records import OTHER
 from stream.arrays import Floats, Ints
 from stream.batches import Block, State
 from stream.clock import NEVER_MS
@@ -22,6 +24,11 @@ from stream.rows import RowTable, pack, series_of, start_of
 from stream.series import SeriesIndex, rows_of
 from stream.windows import Panes as Division
 
+logger = logging.getLogger(__name__)
+
+MOST_ROWS = 2_000_000
+"""Series times open windows of one kind that a cube holds at the most; each takes 8 bytes a column here and again
+where shards are merged."""
 Notice = Callable[[str], None]
 """Is told, in words, what part of a snapshot could not be taken over and why."""
 
@@ -43,6 +50,7 @@ class _Table:
             if metric.measure.sketch is not None
         ]
         self.dirty = self.rows.column(np.bool_, False)
+        self._is_full = False
         self.dropped_s = NEVER_MS
         """Panes that start before are settled for good, and never begin again: not even if the lateness is raised."""
 
@@ -57,6 +65,24 @@ class _Table:
             array[rows] = spec.reduce.ufunc(array[rows], values[column])
         self.rows.get(self.dirty)[rows] = True
         return rows
+
+    def within_limit(self, keys: Ints, index: SeriesIndex) -> Ints:
+        """The keys (n), with `__other__` for the series of those that would be a row too many."""
+        room = max(0, MOST_ROWS - len(self.rows))
+        if len(keys) <= room:
+            return keys
+        new = np.unique(keys[self.rows.look_up(keys) < 0])
+        if len(new) <= room:
+            return keys
+        if not self._is_full:
+            self._is_full = True
+            names = ", ".join(metric.name for metric in self.metrics)
+            logger.warning(
+                "%s: more than %d series and windows are open at once; what is new counts as %s. Lower "
+                "allowed_lateness, take longer windows or fewer dimensions",
+                *(names, MOST_ROWS, OTHER),
+            )
+        return np.where(np.isin(keys, new[room:]), pack(start_of(keys), np.full(len(keys), index.other())), keys)
 
     def merge(self, rows: Ints, partials: Mapping[str, list[tuple[int, Any]]]) -> None:
         """Merge sketches into their rows; `rows` (n) has that of each of the batch's groups, -1: none."""
@@ -147,7 +173,7 @@ class Panes:
             held = np.flatnonzero(start_s >= table.dropped_s)
             if not len(held):
                 continue
-            wide, held_group = numbered(pack(start_s[held], series[held]))
+            wide, held_group = numbered(table.within_limit(pack(start_s[held], series[held]), self.index))
             values = [
                 column.reduce.by_group(values[held], held_group, len(wide))
                 for (_, column), values in zip(self._specs, reduced, strict=True)
@@ -164,7 +190,14 @@ class Panes:
             different, which = rows_of(dimensions)
         else:
             different, which = [()], np.zeros(len(time_ms), dtype=np.int64)
+        was_full = self.index.overflowed
         numbers = self.index.numbers(different)
+        if self.index.overflowed and not was_full:
+            names = ", ".join(metric.name for metric in self.plan.metrics)
+            logger.warning(
+                "%s: more than %d series by %s; what is new counts as %s. Raise max_series, or take fewer dimensions",
+                *(names, self.plan.max_series, ", ".join(self.plan.by), OTHER),
+            )
         slices = time_ms // self._grain_ms
         first = int(slices.min())
         # By the batch's own few series: their numbers in the index may lie far apart.

@@ -60,14 +60,19 @@ class SeriesIndex:
             found = [number if number >= 0 else self._admit(row) for row, number in zip(rows, found, strict=True)]
         return np.array(found, dtype=np.int64)
 
+    def other(self) -> int:
+        """The number of `__other__`."""
+        self.overflowed = True
+        number = self._numbers.get(self._other)
+        return self._append(self._other) if number is None else number
+
     def _admit(self, row: Series) -> int:
         number = self._numbers.get(row)
         if number is not None:
             return number
         if row != self._other and len(self.series) - self.overflowed >= self._limit:
             # Rows past the limit are not remembered, or the index would grow with them.
-            self.overflowed = True
-            return self._admit(self._other)
+            return self.other()
         return self._append(row)
 
     def _append(self, row: Series) -> int:

@@ -192,6 +192,9 @@ def check(
 
     For a valid catalog it lists the metrics and the types of the fields they read. Exit status 1 when any is invalid.
     """
+    from stream.bounds import notes
+    from stream.plan import compile_plan
+
     valid = True
     for name in files:
         try:
@@ -206,6 +209,8 @@ def check(
         for metric in loaded.metric:
             by = f" by {', '.join(metric.by)}" if metric.by else ""
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
+        for note in notes(compile_plan(loaded)):
+            typer.echo(f"  note: {note}")
     raise typer.Exit(0 if valid else 1)
 
 

@@ -22,6 +22,7 @@ from sinks.errors import Misconfigured, SinkError
 from sinks.live import LiveSink
 from sinks.pruned import PrunedStore
 from sinks.store import Store
+from stream.bounds import notes
 from stream.catalog import Catalog
 from stream.continuity import GapError, OnGap
 from stream.durations import MINUTE_MS
@@ -91,6 +92,8 @@ class Run:
 
     def _execute(self, facts: Facts, member: Member) -> int:
         parts = self._parts(facts, member)
+        for note in notes(self.plan) if member.number == 0 else ():
+            logger.warning("%s", note)
         try:
             # Not before the state is ours: whoever had it until now may still have the port.
             expose(parts.meters.registry, self.settings, member.number)
