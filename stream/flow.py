@@ -41,8 +41,6 @@ from stream.source import EndingSource, ValkeySource
 from stream.walltime import clock_ms
 from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
 
-RECOVERY_PARTITIONS = 16
-"""Fixed for the life of a recovery directory: the most workers that can ever share it."""
 _UNUSABLE = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
 
 

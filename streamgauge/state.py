@@ -19,8 +19,9 @@ from stream.routing import shard_keys
 from stream.snapshots import StateError
 
 FORMAT = 1
-PARTITIONS = 16
-"""Parts of the recovery directory, and with that the most processes that can share it."""
+PARTITIONS = 4
+"""Parts of the recovery directory at the least. Fixed for its life; each is a transaction more in every snapshot, and
+processes past their number do without one."""
 SNAPSHOTS = (shard.STATE_VERSION, merge.STATE_VERSION)
 """Versions of the snapshots that this code writes and reads."""
 _ENGINE_SCHEMA = 5
@@ -53,7 +54,8 @@ _OLDEST = Facts(1, (1, 1), ("0",), 16, 1, "")
 
 
 def new_facts(shards: int, processes: int) -> Facts:
-    return Facts(FORMAT, SNAPSHOTS, shard_keys(shards), PARTITIONS, processes, secrets.token_hex(6))
+    partitions = max(PARTITIONS, processes)
+    return Facts(FORMAT, SNAPSHOTS, shard_keys(shards), partitions, processes, secrets.token_hex(6))
 
 
 def facts_of(value: Any) -> Facts:

@@ -11,12 +11,12 @@ from sinks.errors import Misconfigured
 from streamgauge import cluster, rendezvous
 from streamgauge.cluster import MACHINES, parse_addresses
 from streamgauge.rendezvous import Message, Offer, differences, host, join
-from streamgauge.state import Facts, new_facts
+from streamgauge.state import PARTITIONS, Facts, new_facts
 from tests.engines import free_port
 from tests.streamgauge.conftest import Command
 
 FACTS = new_facts(2, 2)
-HALVES = [dict.fromkeys(range(0, 16, 2), True), dict.fromkeys(range(1, 16, 2), True)]
+HALVES = [dict.fromkeys(range(0, PARTITIONS, 2), True), dict.fromkeys(range(1, PARTITIONS, 2), True)]
 
 
 def offer(member: int, facts: Facts | None = None, held: dict[int, bool] | None = None, **compared: Any) -> Offer:
@@ -31,7 +31,7 @@ def test_where_nobody_has_a_state_each_makes_its_part() -> None:
     agreed = judge(offer(0), offer(1), offer(2))
     assert len(agreed["facts"]["shard_keys"]) == 3
     parts = [agreed["parts"][str(member)] for member in range(3)]
-    assert sorted(part for own in parts for part in own) == list(range(16))
+    assert sorted(part for own in parts for part in own) == list(range(PARTITIONS))
     assert max(map(len, parts)) - min(map(len, parts)) == 1
 
 
@@ -43,14 +43,14 @@ def test_members_with_their_parts_go_on_and_a_new_one_may_bring_nothing() -> Non
 
 
 def test_a_first_start_that_was_cut_short_is_finished() -> None:
-    agreed = judge(offer(0, FACTS, dict.fromkeys(range(0, 16, 2), False)), offer(1))
-    assert agreed["parts"] == {"1": list(range(1, 16, 2))}
+    agreed = judge(offer(0, FACTS, dict.fromkeys(range(0, PARTITIONS, 2), False)), offer(1))
+    assert agreed["parts"] == {"1": list(range(1, PARTITIONS, 2))}
 
 
 @pytest.mark.parametrize(
     ("offers", "message"),
     [
-        ([offer(0, FACTS, HALVES[0]), offer(1)], r"recovery partitions \[1, 3, .*\] are on no member"),
+        ([offer(0, FACTS, HALVES[0]), offer(1)], r"recovery partitions \[1, 3\] are on no member"),
         ([offer(0, FACTS, HALVES[0]), offer(1, FACTS, HALVES[0])], "are on several members"),
         ([offer(0, FACTS, HALVES[0]), offer(1, replace(FACTS, id="x"), HALVES[1])], "not of one cluster"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.flow import RECOVERY_PARTITIONS, make_recovery
+from stream.flow import make_recovery
 from stream.snapshots import StateError
 from streamgauge import state as module
 from streamgauge.state import PARTITIONS, SNAPSHOTS, held, new_facts, read_facts, settle, write_facts
@@ -46,16 +46,17 @@ def change(path: Path, statement: str) -> None:
 def test_a_new_directory_has_a_shard_for_each_process_and_keeps_it(state: Path) -> None:
     facts = read_facts(state)
     assert facts is not None
-    assert (facts.shards, facts.processes, facts.partitions) == (2, 2, 16)
+    assert (facts.shards, facts.processes, facts.partitions) == (2, 2, PARTITIONS)
     assert settle(state, None, 1, never) == facts
     assert settle(state, 2, 3, never) == replace(facts, processes=3)
     # Whoever comes later must know that there were three.
     assert settle(state, None, 1, never).processes == 3
-    assert RECOVERY_PARTITIONS == PARTITIONS
 
 
 def test_a_directory_from_before_there_were_facts_has_one_shard(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SNAPSHOTS", (1, 1))
+    shutil.rmtree(state / "recovery")
+    make_recovery(state / "recovery", 16, range(16))
     (state / "state.json").unlink()
     facts = settle(state, None, 4, never)
     assert (facts.format, facts.shard_keys, facts.partitions, facts.processes) == (1, ("0",), 16, 4)
@@ -66,7 +67,8 @@ def test_what_is_set_decides_for_a_new_directory(tmp_path: Path) -> None:
     made: list[tuple[int, Collection[int]]] = []
     facts = settle(tmp_path, 6, 2, lambda _, partitions, parts: made.append((partitions, parts)))
     assert facts.shards == 6
-    assert made == [(16, range(16))]
+    assert made == [(PARTITIONS, range(PARTITIONS))]
+    assert new_facts(1, 9).partitions == 9
 
 
 def refused(state: Path, *, shards: int | None = None) -> str:
@@ -110,14 +112,14 @@ def test_facts_that_are_none_are_refused(state: Path, text: str) -> None:
 
 
 def test_another_number_of_partitions_is_refused(state: Path, tmp_path: Path) -> None:
-    make_recovery(tmp_path / "other", 4, range(4))
+    make_recovery(tmp_path / "other", 5, range(5))
     shutil.copy(tmp_path / "other" / "part-0.sqlite3", part(state))
-    assert "recovery/part-0.sqlite3 is one of 4 partitions, expected one of 16" in refused(state)
+    assert "recovery/part-0.sqlite3 is one of 5 partitions, expected one of 4" in refused(state)
 
 
 def test_a_missing_partition_is_refused(state: Path) -> None:
-    part(state, 5).unlink()
-    assert "recovery lacks part-5.sqlite3 of its 16 partitions" in refused(state)
+    part(state, 2).unlink()
+    assert "recovery lacks part-2.sqlite3 of its 4 partitions" in refused(state)
 
 
 def test_a_partition_that_is_there_twice_is_refused(state: Path) -> None:
