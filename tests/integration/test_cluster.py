@@ -240,7 +240,7 @@ def test_members_on_several_machines_count_as_one_and_strangers_are_refused(made
         sorted(path.name for path in made.directory.glob(f"machine{member}/scale/recovery/*.sqlite3"))
         for member in (0, 1)
     ]
-    assert [len(names) for names in held] == [8, 8]
+    assert [len(names) for names in held] == [2, 2]
     assert not set(held[0]) & set(held[1])
 
     # One of them dies, supervisor and all: the other waits for it to come back.
