@@ -33,7 +33,7 @@ from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
 from stream.meters import Meters
 from stream.plan import Plan
-from stream.reader import ClientFactory
+from stream.reader import GATHER_MS, ClientFactory
 from stream.routing import worker_keys
 from stream.shard import Shard
 from stream.snapshots import StateError
@@ -110,6 +110,7 @@ def build(parts: Parts) -> Dataflow:
         retired=parts.retired,
         on_gap=parts.on_gap,
         group=parts.group,
+        gather_ms=min(parts.tick_ms, GATHER_MS),
     )
 
     def patience(name: str, budget_s: float | None = None) -> Patience:

@@ -54,9 +54,10 @@ class PlainReader:
         odd = _odd_lines(joined, len(bodies))
         if odd is None:
             return None
-        escaped = b"\\u" in joined
+        # One byte is looked for many times as fast as two.
+        escaped = b"\\" in joined and b"\\u" in joined
         # No bracket but one for each line: no value can be an object or a list.
-        scalars = joined.count(b"{") == len(bodies) and b"[" not in joined
+        scalars = b"[" not in joined and np.count_nonzero(np.frombuffer(joined, dtype=np.uint8) == _OPEN) == len(bodies)
         looked_at = escaped or not scalars or not self._is_flat
         try:
             frame = self._parsed(joined)

@@ -30,9 +30,10 @@ logger = logging.getLogger(__name__)
 
 _COUNT = 2_000
 _BLOCK_MS = 1_000
-_GATHER_S = 0.03
-"""Rest after a read that reached the end: many small batches cost far more than few larger ones."""
-_QUEUED_BATCHES = 4
+GATHER_MS = 100
+"""Rest after a read that reached the end, to the next multiple of it: many small batches cost far more than few larger
+ones, and as all readers go on at the same moments, one tick serves what they bring."""
+_QUEUED_BATCHES = 8
 _RECENT = 10_000
 _REPORT_EVERY_MS = 1_000
 _TRIM_EVERY_S = 5.0
@@ -62,9 +63,11 @@ class StreamReader:
         on_gap: OnGap = OnGap.EARLIEST,
         group: str | None = None,
         failed: Callable[[], None] = lambda: None,
+        gather_ms: int = GATHER_MS,
     ) -> None:
         """`failed` is called, in the reader's thread, for each error that it tries again after."""
         self._failed = failed
+        self._gather_ms = gather_ms
         self._connect = connect
         self._stream = stream
         self._position = position
@@ -174,7 +177,7 @@ class StreamReader:
             self._recent.clear()
         self._recent.extend(ids)
         if entries and caught_up:
-            self._stopped.wait(_GATHER_S)
+            self._stopped.wait((self._gather_ms - self._clock() % self._gather_ms) / 1_000)
 
     def _was_read(self, entry_id: str) -> bool:
         return entry_id.encode() in self._recent

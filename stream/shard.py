@@ -22,7 +22,7 @@ STATE_VERSION = 3
 _REMEMBERED = 1_000_000
 """Identities of events that a shard remembers at the most: 16 MB or so, and 8 MB of each snapshot."""
 _UNKNOWN = ("0-0", 0, b"")
-_FOLD_ROWS = 30_000
+_FOLD_ROWS = 100_000
 """So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
 
 

@@ -13,7 +13,7 @@ from stream.continuity import GapError, OnGap
 from stream.ending import Ending
 from stream.meters import Meters
 from stream.position import BEGINNING, Position
-from stream.reader import ClientFactory, StreamReader
+from stream.reader import GATHER_MS, ClientFactory, StreamReader
 
 _POLL = timedelta(milliseconds=10)
 _RETIRED_POLL = timedelta(seconds=5)
@@ -46,7 +46,9 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         retired: tuple[str, ...] = (),
         on_gap: OnGap = OnGap.EARLIEST,
         group: str | None = None,
+        gather_ms: int = GATHER_MS,
     ) -> None:
+        self._gather_ms = gather_ms
         self._on_gap = on_gap
         self._group = group
         self._parts: list[_Partition] = []
@@ -74,6 +76,7 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
             on_gap=self._on_gap,
             group=self._group,
             failed=self._read_failed,
+            gather_ms=self._gather_ms,
         )
         self._meters.reading(for_part, reader.queued)
         part = _Partition(for_part, reader, position, self._ending, self._meters)
