@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum, StrEnum
 from itertools import product
@@ -60,13 +61,21 @@ def compile_expression(text: str) -> pl.Expr:
     try:
         expression = pl.sql_expr(text)
     except Exception as error:  # the SQL front end raises several unrelated types
-        raise ExpressionError(_first_line(error)) from error
+        raise ExpressionError(_explained(_first_line(error), text)) from error
     for node in _nodes(_tree(expression)):
         if _AGGREGATES & node.keys() or "Len" in node.values():
             raise ExpressionError("an expression is worked out for each event; aggregates belong in `measure`")
         if "SubPlan" in node:
             raise ExpressionError("sub-queries are not allowed")
     return expression
+
+
+def _explained(message: str, text: str) -> str:
+    """The SQL front end's message, with a word for who did not mean a function."""
+    found = re.search(r"unsupported function '(\w+)'", message)
+    if found is None or re.search(rf"\b{found[1]}\s*\(", text, re.IGNORECASE):
+        return message
+    return f'{message}; a field whose name is a word of SQL is written in double quotes: "{found[1]}"'
 
 
 def fields_of(expression: pl.Expr) -> list[str]:

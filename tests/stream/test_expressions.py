@@ -30,6 +30,16 @@ def test_what_is_not_worked_out_row_by_row_is_refused(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_field_that_is_a_word_of_sql_is_told_how_to_be_written() -> None:
+    for text in ("user", "user = 'a'", "concat(user, 'x')"):
+        with pytest.raises(ExpressionError, match='written in double quotes: "user"'):
+            compile_expression(text)
+    with pytest.raises(ExpressionError) as caught:
+        compile_expression("nothing_of_the_kind(a)")
+    assert "quotes" not in str(caught.value)
+    assert fields_of(compile_expression('"user" = 1')) == ["user"]
+
+
 @given(text=st.text(max_size=12) | st.text("ab()+*'\" <>=,.1", max_size=12))
 @settings(deadline=None, max_examples=200)
 def test_any_text_is_an_expression_or_an_expression_error(text: str) -> None:
