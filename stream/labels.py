@@ -12,6 +12,7 @@ from sinks.records import MISSING
 from stream.arrays import Ints
 from stream.convert import scalar_text
 from stream.digests import Hashes, hashes_of
+from stream.grouping import numbered
 
 _FEW = 300
 """Up to so many texts are numbered sooner one by one than natively."""
@@ -72,7 +73,7 @@ def _of_texts(column: pl.Series) -> Labels:
     different = int(codes.max()) + 1
     if different > len(codes):
         # Somebody else's column of this kind is alive, and its texts have numbers too.
-        _, codes = np.unique(codes, return_inverse=True)
+        _, codes = numbered(codes)
         different = int(codes.max()) + 1
     first = np.empty(different, dtype=np.int64)
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)

@@ -9,7 +9,8 @@ from stream.batches import Emission, Partials, earliest
 from stream.clock import END_MS, NEVER_MS
 from stream.outputs import Output
 from stream.plan import CubePlan
-from stream.series import Series, SeriesLog
+from stream.rows import MOST_SERIES
+from stream.series import SeriesIndex
 from stream.snapshots import pack_state, unpack_state
 from stream.totals import Totals
 
@@ -28,9 +29,10 @@ class Merge:
     def __init__(self, plan: CubePlan, shards: int, allowed_lateness_ms: int) -> None:
         self._plan = plan
         self._allowed_lateness_ms = allowed_lateness_ms
-        self._numbers: dict[Series, int] = {}
-        self._log = SeriesLog()
+        # How many there may be was decided in the shards.
+        self._index = SeriesIndex(len(plan.by), MOST_SERIES)
         self._dimensions: list[Dimensions] = []
+        """Of each series in the index, by its number."""
         self._watermarks = [NEVER_MS] * shards
         self._closed_to_ms = NEVER_MS
         self._durable_at_ms = 0
@@ -68,8 +70,8 @@ class Merge:
         self._watermarks[partials.shard] = max(self._watermarks[partials.shard], partials.watermark_ms)
         self._added_ms = earliest(self._added_ms, partials.added_ms)
         for block in partials.blocks:
-            numbers = np.array([self._number(series) for series in block.series], dtype=np.int64)
-            self._totals[block.panes].take(partials.shard, numbers, block)
+            self._totals[block.panes].take(partials.shard, self._index.numbers(block.series), block)
+        self._name_new_series()
 
     def emit(self, now_ms: int) -> Emission:
         """Points that changed since the last call, and every window that the watermark has passed.
@@ -101,19 +103,15 @@ class Merge:
                 if window.panes_name == name:
                     self._outputs[window.name].expire(int(start_s[0]))
 
-    def _number(self, series: Series) -> int:
-        number = self._numbers.get(series)
-        if number is None:
-            number = self._numbers[series] = len(self._dimensions)
+    def _name_new_series(self) -> None:
+        for series in self._index.series[len(self._dimensions) :]:
             self._dimensions.append(tuple(zip(self._plan.by, series, strict=True)))
-            self._log.append(series)
-        return number
 
     def to_bytes(self) -> bytes:
         state = {
             "watermarks": self._watermarks,
             "closed_to_ms": self._closed_to_ms,
-            "series": self._log.to_bytes(),
+            "series": self._index.to_state(),
             "panes": {name: totals.to_state() for name, totals in self._totals.items()},
             "windows": {name: output.to_state() for name, output in self._outputs.items()},
         }
@@ -128,8 +126,8 @@ class Merge:
             )
         self._watermarks = state["watermarks"]
         self._closed_to_ms = state["closed_to_ms"]
-        for series in SeriesLog.read(state["series"]):
-            self._number(series)
+        self._index.restore(state["series"])
+        self._name_new_series()
         for name, totals in self._totals.items():
             if name in state["panes"]:
                 totals.restore(state["panes"][name])

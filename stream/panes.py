@@ -193,10 +193,9 @@ class Panes:
         was_full = self.index.overflowed
         numbers = self.index.numbers(different)
         if self.index.overflowed and not was_full:
-            names = ", ".join(metric.name for metric in self.plan.metrics)
             logger.warning(
                 "%s: more than %d series by %s; what is new counts as %s. Raise max_series, or take fewer dimensions",
-                *(names, self.plan.max_series, ", ".join(self.plan.by), OTHER),
+                *(self.plan.names, self.plan.max_series, ", ".join(self.plan.by), OTHER),
             )
         slices = time_ms // self._grain_ms
         first = int(slices.min())

@@ -76,6 +76,11 @@ class CubePlan:
     derived: tuple[DerivedPlan, ...] = ()
 
     @property
+    def names(self) -> str:
+        """Its metrics, for people."""
+        return ", ".join(metric.name for metric in self.metrics)
+
+    @property
     def windows(self) -> list[Window]:
         """Every window of the cube, shortest first."""
         found = {window.name: window for metric in self.metrics for window in metric.windows}

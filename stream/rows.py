@@ -13,6 +13,8 @@ from stream.hashing import enter, places
 _SERIES_BITS = 24
 """More series than a cube may have; what is left holds the start of any window, in seconds."""
 _SERIES_MASK = (1 << _SERIES_BITS) - 1
+MOST_SERIES = _SERIES_MASK
+"""Numbers that series may have, one kept for `__other__`."""
 _FIRST_CAPACITY = 16
 _UNUSED = np.iinfo(np.int64).min
 _NO_ROW = -1

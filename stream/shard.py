@@ -129,7 +129,7 @@ class Shard:
             if key in state["cubes"]:
                 panes.restore(state["cubes"][key], notice)
             else:
-                notice(f"{', '.join(metric.name for metric in panes.plan.metrics)} start empty")
+                notice(f"{panes.plan.names} start empty")
 
     def _count_waiting(self) -> None:
         """Count what has come in since the last time."""

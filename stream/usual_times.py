@@ -18,7 +18,7 @@ _OFFSET_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9
 _MOST_DIGITS = 18
 _MISSING = -1
 _SECONDS_LENGTH = len("2015-09-12T00:00:00Z")
-_LONGEST = len("2015-09-12T00:00:00.123456789Z")
+_UTC_LENGTHS = {_SECONDS_LENGTH, *range(len("2015-09-12T00:00:00.1Z"), len("2015-09-12T00:00:00.123456789Z") + 1)}
 _FIXED = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
 _DAYS_TO_MONTH = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
 _DAYS_IN_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
@@ -35,7 +35,7 @@ def usual_times(texts: pl.Series) -> tuple[Ints, Mask]:
     length_of = lengths.to_numpy()
     usual: Mask = length_of == _MISSING
     for length in np.unique(length_of).tolist():
-        read = _utc if _SECONDS_LENGTH <= length <= _LONGEST else _epoch if 1 <= length <= _MOST_DIGITS else None
+        read = _utc if length in _UTC_LENGTHS else _epoch if 1 <= length <= _MOST_DIGITS else None
         if read is not None:
             rows = np.flatnonzero(length_of == length)
             own = texts if len(rows) == len(texts) else texts.gather(rows)
@@ -76,9 +76,6 @@ def epoch_ms(values: Ints) -> Ints:
 
 def _utc(texts: pl.Series, length: int) -> tuple[Ints, Mask]:
     """Texts (n) of `length` bytes each, such as `2015-09-12T00:00:00.250Z`: their times (n), and which are so (n)."""
-    if length == _SECONDS_LENGTH + 1:
-        # A point with nothing behind it.
-        return np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.bool_)
     characters = _characters(texts, length)
     good: Mask = characters[length - 1] == ord("Z")
     fixed = {**_FIXED, _SECONDS_LENGTH - 1: "."} if length > _SECONDS_LENGTH else _FIXED
