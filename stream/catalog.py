@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from stream.board_check import check_boards
+from stream.boards import Board, Tile
 from stream.derived import DERIVED, SCALAR, derive
 from stream.durations import TOTAL, duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
@@ -233,6 +235,8 @@ class Catalog(Table):
     fields: dict[FieldName, Literal["string", "number", "boolean"]] = Field({})
     """Types of fields whose use does not tell, or tells wrongly."""
     metric: list[Metric] = Field(min_length=1)
+    board: list[Board] = Field([], max_length=60)
+    """The first is the one at `/`."""
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -266,6 +270,8 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     _check_names(raw, problems)
     _field_types(catalog, problems)
     catalog = _with_derived(catalog, problems)
+    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    check_boards(raw, metrics, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
@@ -316,6 +322,12 @@ def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
         names.add(name if isinstance(name, str) else None)
 
 
+def _names_in(raw: Mapping[str, Any]) -> list[str]:
+    tables = raw.get("metric")
+    names = [table.get("name") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    return [name for name in names if isinstance(name, str)]
+
+
 def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> None:
     """Look at the expressions too where a table is wrong, so that nobody is told of their mistakes in two rounds."""
     tables = raw.get("metric")
@@ -332,6 +344,10 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
                     except ExpressionError as error:
                         where = key_of(("metric", number, key), raw)
                         problems.append(Problem(where, "an SQL expression", f"{text!r}: {error}"))
+    # Without the others nothing can be said about metrics that are worked out of them.
+    metrics = dict.fromkeys(_names_in(raw), None) | {metric.name: metric for metric in BUILTIN_METRICS}
+    metrics |= {metric.name: metric for metric in sound.values() if metric.measure not in DERIVED}
+    check_boards(raw, metrics, problems)
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
         event = Event.model_validate(raw.get("event", {}))
@@ -425,4 +441,6 @@ def _names(text: str) -> list[str]:
 def _known_keys(location: Sequence[Any]) -> list[str]:
     tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
+    if location[0] == "board" and len(location) > 1:
+        table = Tile if "tile" in location[:-1] else Board
     return list(table.model_fields)
