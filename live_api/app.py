@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import board_routes, health, history
+from live_api import board_routes, compare, health, history
 from live_api.boards import boards_of
 from live_api.context import Context
 from live_api.feed import Feed
@@ -85,6 +85,7 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
+    app.include_router(compare.router(context))
     app.include_router(board_routes.router(boards, catalog.platform))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
