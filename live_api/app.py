@@ -85,7 +85,7 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
-    app.include_router(compare.router(context))
+    app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(boards, catalog.platform))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))

@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Query, Request
 
 from live_api.asked import asked_for, dimensions_asked
-from live_api.context import Context
 from live_api.described import Described, described
 from live_api.yesterday import Then, at_same_time_yesterday
 from sinks.errors import SinkError
 from sinks.records import Point, iso
+from sinks.store import Store
+from stream.catalog import Catalog
 from stream.measures.quantile import quantile_name
 from stream.walltime import clock_ms
 
@@ -23,27 +24,25 @@ _STEP_MS = 10_000
 _MOST_ANSWERS = 10_000
 
 
-def router(context: Context, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
+def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
     """The route over the catalog and the store."""
     api = APIRouter(prefix="/v1")
-    known = described(context.catalog)
+    known = described(catalog)
     quantiles = {
         metric.name: [quantile_name(quantile) for quantile in metric.quantiles]
-        for metric in context.catalog.metric
+        for metric in catalog.metric
         if metric.measure == "quantile"
     }
     answers: dict[tuple[Any, ...], Then] = {}
     lock = threading.Lock()
 
     def worked_out(found: Described, window: str, key: str | None, dimensions: dict[str, str], now_ms: int) -> Then:
-        def read(name: str, from_ms: int, to_ms: int, limit: int) -> Sequence[Point]:
-            points = context.store.points(
-                found["name"], name, from_ms=from_ms, to_ms=to_ms, dimensions=dimensions, limit=limit
-            )
+        def read(name: str, from_ms: int, to_ms: int) -> Sequence[Point]:
+            points = store.points(found["name"], name, from_ms=from_ms, to_ms=to_ms, dimensions=dimensions)
             # A former catalog may have had the metric with more dimensions.
             return [point for point in points if [name for name, _ in point.dimensions] == found["by"]]
 
-        zone = context.catalog.platform.zone
+        zone = catalog.platform.zone
         return at_same_time_yesterday(read, found["measure"], found["windows"], window, zone, now_ms=now_ms, key=key)
 
     @api.get("/compare", summary="What a number was at the same time yesterday; null where that is not known")

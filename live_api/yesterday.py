@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,16 +23,14 @@ from stream.windows import Calendar, Panes, Window, window_of
 RESOLUTION_MS = 5 * MINUTE_MS
 """What is put together ends within so much of the same time; other windows up to this length are taken as a whole."""
 _SEEN_WITHIN_MS = 8 * DAY_MS
-"""A series that was not seen for so long before a window may not have been counted from the window's beginning."""
-_MOST_POINTS = 10_000
+_SEEN_WITHIN = 200
+"""A series without a point for so long, or for so many windows, may not have been counted from the next one's start."""
 
 Number = int | float
 
 
-class Read(Protocol):
-    """Reads points of one series: those of a window that start in [from, to), epoch ms, the earliest `limit`."""
-
-    def __call__(self, window: str, from_ms: int, to_ms: int, limit: int, /) -> Sequence[Point]: ...
+Read = Callable[[str, int, int], Sequence[Point]]
+"""Points of one series: those of a window that start in [from, to), epoch ms."""
 
 
 class Then(NamedTuple):
@@ -113,7 +111,7 @@ def _as_a_whole(read: Read, window: Window, moment_ms: int, key: str | None) -> 
     if end_ms - start_ms > RESOLUTION_MS:
         return Then(moment_ms, None)
     first_ms = int(window.panes.back_s(_array(start_ms // SECOND_MS), window.span - 1)[0]) * SECOND_MS
-    points = read(window.name, first_ms, first_ms + 1, 1)
+    points = read(window.name, first_ms, first_ms + 1)
     value = points[0].value if points and points[0].state is not State.OPEN else None
     if isinstance(value, Mapping):
         value = None if key is None else value.get(key)
@@ -124,8 +122,9 @@ def _until(read: Read, window: Window, shorter: Sequence[Window], moment_ms: int
     """Points that make up a window as far as it had come at a moment, and up to when they go. `shorter` windows are
     tried from the longest to the shortest: each gives what was whole by then, and the next what is inside the last."""
     start_ms, end_ms = _span(window.panes, moment_ms)
-    whole = read(window.name, start_ms, start_ms + 1, 1)
-    if not whole or not read(window.name, start_ms - _SEEN_WITHIN_MS, start_ms, 1):
+    whole = read(window.name, start_ms, start_ms + 1)
+    before_ms = min(_SEEN_WITHIN_MS, _SEEN_WITHIN * window.about_ms)
+    if not whole or not read(window.name, start_ms - before_ms, start_ms):
         return None
     if whole[0].state is State.OPEN and whole[0].watermark_ms < moment_ms:
         return None
@@ -135,7 +134,7 @@ def _until(read: Read, window: Window, shorter: Sequence[Window], moment_ms: int
         inner_ms, inner_end_ms = _span(finer.panes, moment_ms)
         if inner_end_ms - inner_ms >= end_ms - start_ms or not _divides(finer.panes, start_ms, end_ms):
             continue
-        points = read(finer.name, start_ms, end_ms, _MOST_POINTS)
+        points = read(finer.name, start_ms, end_ms)
         if sum(point.count for point in points) != count:
             continue
         parts += [point for point in points if point.start_ms < inner_ms]
