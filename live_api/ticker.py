@@ -48,3 +48,5 @@ async def drain(hub: Hub, within_s: float, accepts_per_s: float) -> None:
             break
         await asyncio.sleep(_BATCH_EVERY_S)
     hub.cut_all()
+    # Lines that are written to by a task have not written yet.
+    await asyncio.sleep(_BATCH_EVERY_S)

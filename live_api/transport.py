@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ EXTENSION = "streamgauge.line"
 SEND_BUFFER_BYTES = 32_768
 """What the kernel may hold for a client; by default it takes 4 MB, an hour of numbers, before a stall shows."""
 _PING = b"\x89\x00"
+_AT_ONCE = struct.pack("ii", 1, 0)
 _CLOSE_WITHIN_S = 2.0
 """How long a client may take to answer the end of its connection."""
 
@@ -115,7 +117,7 @@ class HubProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)
 
     def abort(self) -> None:
-        self.transport.abort()
+        _reset(self.transport)
 
 
 class TaskLine:
@@ -152,9 +154,10 @@ class TaskLine:
             if self._ended is not None:
                 await end(*self._ended)
                 return
-            self.paused = False
-            if self.listener is not None:
-                self.listener.drained()
+            if self.paused:
+                self.paused = False
+                if self.listener is not None:
+                    self.listener.drained()
 
     def write(self, frame: Frame) -> None:
         self._frames.append(frame)
@@ -197,7 +200,7 @@ class RequestProtocol(H11Protocol):
         _bound(self.transport)
 
     def abort(self) -> None:
-        self.transport.abort()
+        _reset(self.transport)
 
 
 def _bound(transport: asyncio.Transport) -> None:
@@ -206,3 +209,11 @@ def _bound(transport: asyncio.Transport) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     # With any limit above zero uvloop gathers writes for the end of its turn, and a stall shows only at that size.
     transport.set_write_buffer_limits(high=0)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection and what the kernel still holds for it, which it would go on trying to send for minutes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
