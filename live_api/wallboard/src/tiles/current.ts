@@ -1,0 +1,87 @@
+/** The present value of each series that a tile is about: what bars and tables list. */
+
+import type { Tile } from "../board";
+import { seriesLabel } from "../chart";
+import { windowMs, windowStart } from "../durations";
+import type { Moment } from "../moment";
+import { seriesOf } from "../panels";
+import { numberIn } from "../protocol";
+import type { Series, SeriesStore } from "../store";
+import { periodText } from "../tile";
+
+export interface Current {
+  /** Start of the window that the values are of; null: nothing is known. */
+  start: number | null;
+  /** "today so far" */
+  period: string;
+  rows: CurrentRow[];
+}
+
+export interface CurrentRow {
+  id: string;
+  series: Series;
+  label: string;
+  /** null: it had no value lately. */
+  value: number | null;
+  /** The value is that of the window before: this one has none yet. */
+  former: boolean;
+  /** Stands for many series that have no place of their own. */
+  other: boolean;
+}
+
+/** A window of these in which nothing happened is a zero, rather than unknown. */
+const COUNTED = new Set(["count", "sum"]);
+const OTHER = "__other__";
+
+export function isCounted(tile: Tile): boolean {
+  return COUNTED.has(tile.metric?.measure ?? "");
+}
+
+/** Dimensions that tell the series of a tile apart: those it does not fix. */
+export function telling(tile: Tile): string[] {
+  const { by } = tile.metric ?? { by: [] };
+  const free = by.filter((name) => !(name in tile.dimensions));
+  return free.length > 0 ? free : [...by];
+}
+
+/** What a series is called on this tile. */
+export function labelOf(tile: Tile, series: Series, by: readonly string[] = telling(tile)): string {
+  return by.length === 0 ? tile.title : seriesLabel(series.dimensions, by);
+}
+
+/** Whether a series stands for many that have no place of their own. */
+export function isOther(series: Series, by: readonly string[]): boolean {
+  return by.length > 0 && by.every((name) => series.dimensions[name] === OTHER);
+}
+
+export function currentOf(tile: Tile, store: SeriesStore, moment: Moment): Current {
+  const { metric, window } = tile;
+  if (metric === null || window === null) return { start: null, period: "", rows: [] };
+  const all = seriesOf(tile, store, window);
+  if (all.length === 0) return { start: null, period: "", rows: [] };
+  const width = windowMs(window);
+  const counted = isCounted(tile);
+  let start = Math.max(...all.map((series) => series.latest!.start));
+  let open = all.some((series) => series.at(start)?.state === "open");
+  // Once the processor is past the end of the window, a count starts again, whether anything has come or not.
+  if (counted && width !== null && moment.watermark !== null && windowStart(moment.watermark, width) > start) {
+    start = windowStart(moment.watermark, width);
+    open = true;
+  }
+  const by = telling(tile);
+  const rows = all.map((series): CurrentRow => {
+    const point = series.at(start);
+    const latest = series.latest!;
+    const isFormer = point === undefined && !counted && width !== null && latest.start >= start - width;
+    const told = point ?? (isFormer ? latest : null);
+    return {
+      id: series.id,
+      series,
+      label: labelOf(tile, series, by),
+      value: told !== null ? numberIn(told.value, tile.key) : counted ? 0 : null,
+      former: isFormer,
+      other: isOther(series, by),
+    };
+  });
+  return { start, period: width === null ? "" : periodText(start, width, window, open, moment), rows };
+}

@@ -1,0 +1,55 @@
+import { describe, expect, it } from "vitest";
+import { SeriesStore } from "../src/store";
+import { cellText, heatOf, rowText } from "../src/tiles/heatmap";
+import { Order } from "../src/tiles/order";
+import { MINUTE, moment, NOON, storeOf, tile, type Told } from "./tile-world";
+
+const at = moment({ watermark: NOON });
+const heat = (about: Parameters<typeof heatOf>[0], store: SeriesStore, when = at) => heatOf(about, store, new Order(), when);
+
+describe("the heat map", () => {
+  it("has the last hour of windows, a row a series, the largest first", () => {
+    const store = storeOf("1m", { Hill: [[NOON - MINUTE, 3], [NOON, 1, "open"]], Dale: [[NOON - 59 * MINUTE, 60], [NOON - 90 * MINUTE, 9]] });
+    const found = heat(tile({ type: "heatmap" }), store);
+    expect([found.starts.length, found.starts[0], found.starts.at(-1)]).toEqual([60, NOON - 59 * MINUTE, NOON]);
+    expect(found.rows.map((row) => row.label)).toEqual(["Dale", "Hill"]);
+    expect(found.rows[0]!.cells[0]).toEqual({ value: 60, open: false, step: 5 });
+    expect(found.rows[1]!.cells.at(-1)).toEqual({ value: 1, open: true, step: 0 });
+  });
+
+  it("tells zero from unknown", () => {
+    const told: Record<string, Told[]> = { a: [[NOON - 5 * MINUTE, 3], [NOON - 2 * MINUTE, 3]] };
+    const counted = heat(tile(), storeOf("1m", told)).rows[0]!.cells.slice(-6);
+    expect(counted.map((cell) => cell.value)).toEqual([null, 3, 0, 0, 3, 0]);
+    const mean = heat(tile({}, { measure: "mean" }), storeOf("1m", told)).rows[0]!.cells.slice(-6);
+    expect(mean.map((cell) => cell.value)).toEqual([null, 3, null, null, 3, null]);
+    expect(mean.map((cell) => cell.step === null)).toEqual([true, false, true, true, false, true]);
+  });
+
+  it("does not take what is still growing into the scale", () => {
+    const found = heat(tile(), storeOf("1m", { a: [[NOON - MINUTE, 4], [NOON, 900, "open"]] }));
+    expect(found.steps.edges.at(-1)).toBe(4);
+    expect(found.rows[0]!.cells.at(-1)!.step).toBe(5);
+  });
+
+  it("takes hundreds of series, negative numbers, and none", () => {
+    const told = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`#${index}`, [[NOON - MINUTE, index - 9]] as Told[]]));
+    const found = heat(tile({ limit: 8 }), storeOf("1m", told));
+    expect([found.rows.length, found.hidden]).toEqual([8, 292]);
+    const below = heat(tile({}, { measure: "sum" }), storeOf("1m", { a: [[NOON - MINUTE, -5]] }));
+    expect(below.rows[0]!.cells.some((cell) => cell.step !== null && cell.step < below.steps.zeroAt)).toBe(true);
+    expect(heat(tile(), new SeriesStore()).rows).toEqual([]);
+    expect(heat(tile({ metric: null }), new SeriesStore()).rows).toEqual([]);
+    expect(heat(tile({ fine: "day" }), new SeriesStore()).rows).toEqual([]);
+  });
+
+  it("says each cell and each row in words", () => {
+    const found = heat(tile(), storeOf("1m", { Hill: [[NOON - 2 * MINUTE, 1234], [NOON - MINUTE, 3], [NOON, 1, "open"]] }));
+    const last = found.starts.length - 1;
+    expect(cellText(found, 0, last, "kg", at)).toBe("Hill, 12:00: 1 kg so far");
+    expect(cellText(found, 0, last - 2, null, at)).toBe("Hill, 11:58: 1,234");
+    expect(cellText(found, 0, 0, null, at)).toBe("Hill, 11:01: unknown");
+    expect(cellText(found, 7, 0, null, at)).toBe("");
+    expect(rowText(found.rows[0]!)).toEqual({ latest: "3", least: "3", most: "1,234" });
+  });
+});
