@@ -60,10 +60,17 @@ describe("the gauge", () => {
     expect(gaugeOf(about({ metric: null }), new SeriesStore(), moment()).value).toBeNull();
   });
 
-  it("asks for one series where there are several", () => {
+  it("adds up what can be, and asks for one series of what cannot", () => {
     const store = storeOf("1d", { Hill: [[DAY, 1]], Dale: [[DAY, 2]] });
-    const several = tile({ type: "gauge" });
-    expect(gaugeOf(several, store, moment())).toMatchObject({ value: null, problem: "2 series: give the tile dimensions that leave one" });
-    expect(gaugeOf({ ...several, dimensions: { community: "Dale" } }, store, moment())).toMatchObject({ value: "2", problem: null });
+    expect(gaugeOf(tile({ type: "gauge" }), store, moment())).toMatchObject({ value: "3", problem: null });
+    const mean = tile({ type: "gauge" }, { measure: "mean" });
+    const problem = "2 series, which do not add up: give the tile dimensions that leave one";
+    expect(gaugeOf(mean, store, moment())).toMatchObject({ value: null, problem });
+    expect(gaugeOf({ ...mean, dimensions: { community: "Dale" } }, store, moment())).toMatchObject({ value: "2", problem: null });
+  });
+
+  it("is set against its target or yesterday", () => {
+    expect(gauge({ target: 50, compare: "target" }, 25).delta).toMatchObject({ direction: "down", amount: "\u221250%" });
+    expect(gauge({}, 25).delta).toBeNull();
   });
 });

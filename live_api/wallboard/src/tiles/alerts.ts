@@ -4,7 +4,7 @@ import type { Alert, AlertStatus, AlertStore, Severity } from "../alerts";
 import { ageText } from "../format";
 import { LATE_MS, type Freshness } from "../freshness";
 import type { Moment } from "../moment";
-import { seriesLabel } from "../chart";
+import { seriesLabel } from "./line";
 import { worst, type Level } from "../threshold";
 
 export interface AlertRow {

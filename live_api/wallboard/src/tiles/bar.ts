@@ -5,7 +5,7 @@ import { exactNumber, shortNumber } from "../format";
 import type { Moment } from "../moment";
 import type { SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
-import { currentOf } from "./current";
+import { rowsOf } from "./rows";
 import type { Order } from "./order";
 
 export interface Bar {
@@ -45,7 +45,7 @@ const MARK_AT_MOST = 2.5;
 
 /** `limit`: how many there is room for, where that is fewer than the tile asks for. */
 export function barsOf(tile: Tile, store: SeriesStore, order: Order, moment: Moment, limit = tile.limit): Bars {
-  const { rows, period } = currentOf(tile, store, moment);
+  const { rows, period } = rowsOf(tile, store, moment);
   const known = rows.filter((row) => row.value !== null).map((row) => ({ ...row, size: row.value }));
   const shown = order.of(known, Math.min(limit, tile.limit), moment.now);
   const values = shown.map((row) => row.value!);

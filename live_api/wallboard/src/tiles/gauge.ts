@@ -1,11 +1,14 @@
 /** What a gauge draws: one value on a scale with its zones and its target. */
 
 import type { Tile } from "../board";
+import { deltaOf, type Compared, type Delta } from "../compare";
 import { bigNumber, exactNumber, shortNumber } from "../format";
 import type { Moment } from "../moment";
+import { panelOf, seriesOf } from "../panels";
+import { periodText } from "../periods";
 import type { SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
-import { currentOf } from "./current";
+import { currentOf } from "./number";
 import { roundUp } from "./steps";
 
 export interface Gauge {
@@ -15,6 +18,7 @@ export interface Gauge {
   exact: string;
   level: Level;
   period: string;
+  delta: Delta | null;
   /** Along the scale, from 0 to 1. */
   at: number | null;
   /** The value is off the scale, at this end. */
@@ -34,11 +38,11 @@ export interface Zone {
   level: Level;
 }
 
-export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment): Gauge {
-  const { rows, period } = currentOf(tile, store, moment);
-  const known = rows.filter((row) => row.value !== null);
-  const problem = rows.length > 1 ? `${rows.length} series: give the tile dimensions that leave one` : null;
-  const value = problem === null ? (known[0]?.value ?? null) : null;
+export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared?: Compared): Gauge {
+  const panel = panelOf(tile);
+  const current = panel === null ? null : currentOf(tile, panel, store, moment);
+  const value = current?.value ?? null;
+  const series = panel === null ? 0 : seriesOf(tile, store, panel.main).length;
   const { least, most } = scaleOf(tile, value);
   const along = (number: number): number => Math.min(1, Math.max(0, (number - least) / (most - least)));
   const isOn = (number: number): boolean => number >= least && number <= most;
@@ -47,14 +51,15 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment): Gauge {
     value: value === null ? null : bigNumber(value),
     exact: value === null ? "" : exactNumber(value),
     level: levelOf(value, tile),
-    period: value === null ? "" : period,
+    period: panel === null || current === null ? "" : periodText(current.start, panel.mainMs, panel.main, current.open, moment),
+    delta: panel === null || value === null ? null : deltaOf(tile, panel, value, compared, moment.now),
     at: value === null ? null : along(value),
     beyond: value === null || isOn(value) ? null : value < least ? "below" : "above",
     least: shortNumber(least),
     most: shortNumber(most),
     zones: zonesOf(tile, least, most),
     target: tile.target === null || !isOn(tile.target) ? null : { at: along(tile.target), text: shortNumber(tile.target) },
-    problem,
+    problem: value === null && series > 1 ? `${series} series, which do not add up: give the tile dimensions that leave one` : null,
   };
 }
 

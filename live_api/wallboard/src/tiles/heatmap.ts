@@ -8,7 +8,7 @@ import { historyLength, seriesOf } from "../panels";
 import { numberIn } from "../protocol";
 import { lastStart, slotsOf } from "../slots";
 import type { Series, SeriesStore } from "../store";
-import { isCounted, isOther, labelOf, telling } from "./current";
+import { isCounted, isOther, labelOf, telling } from "./rows";
 import type { Order } from "./order";
 import { timeText } from "./table";
 import { stepOf, stepsOf, type Steps } from "./steps";

@@ -9,7 +9,7 @@ import { numberIn } from "../protocol";
 import { lastStart } from "../slots";
 import type { Series, SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
-import { currentOf, isCounted, telling } from "./current";
+import { rowsOf, isCounted, telling } from "./rows";
 import type { Order } from "./order";
 
 export interface Row {
@@ -43,7 +43,7 @@ export interface Table {
 }
 
 export function tableOf(tile: Tile, store: SeriesStore, order: Order, moment: Moment, limit = tile.limit): Table {
-  const { rows, period } = currentOf(tile, store, moment);
+  const { rows, period } = rowsOf(tile, store, moment);
   const columns = telling(tile);
   const shown = order.of(rows.map((row) => ({ ...row, size: row.value })), Math.min(limit, tile.limit), moment.now);
   const fine = fineOf(tile, store, moment);

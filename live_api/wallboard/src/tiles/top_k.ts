@@ -7,9 +7,9 @@ import type { Moment } from "../moment";
 import { seriesOf } from "../panels";
 import type { Point } from "../protocol";
 import type { Series, SeriesStore } from "../store";
-import { periodText } from "../tile";
+import { periodText } from "../periods";
 import type { Bars } from "./bar";
-import { labelOf } from "./current";
+import { labelOf } from "./rows";
 import type { Order } from "./order";
 
 export interface Top extends Bars {

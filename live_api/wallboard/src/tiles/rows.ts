@@ -1,23 +1,24 @@
 /** The present value of each series that a tile is about: what bars and tables list. */
 
 import type { Tile } from "../board";
-import { seriesLabel } from "../chart";
-import { windowMs, windowStart } from "../durations";
+import { seriesLabel } from "./line";
+import { DAY_MS, windowMs, windowStart } from "../durations";
+import { freshnessOf, type Freshness } from "../freshness";
 import type { Moment } from "../moment";
-import { seriesOf } from "../panels";
+import { ageOf, panelOf, seriesOf } from "../panels";
 import { numberIn } from "../protocol";
 import type { Series, SeriesStore } from "../store";
-import { periodText } from "../tile";
+import { periodText } from "../periods";
 
-export interface Current {
+export interface Rows {
   /** Start of the window that the values are of; null: nothing is known. */
   start: number | null;
   /** "today so far" */
   period: string;
-  rows: CurrentRow[];
+  rows: SeriesRow[];
 }
 
-export interface CurrentRow {
+export interface SeriesRow {
   id: string;
   series: Series;
   label: string;
@@ -54,7 +55,7 @@ export function isOther(series: Series, by: readonly string[]): boolean {
   return by.length > 0 && by.every((name) => series.dimensions[name] === OTHER);
 }
 
-export function currentOf(tile: Tile, store: SeriesStore, moment: Moment): Current {
+export function rowsOf(tile: Tile, store: SeriesStore, moment: Moment): Rows {
   const { metric, window } = tile;
   if (metric === null || window === null) return { start: null, period: "", rows: [] };
   const all = seriesOf(tile, store, window);
@@ -69,7 +70,7 @@ export function currentOf(tile: Tile, store: SeriesStore, moment: Moment): Curre
     open = true;
   }
   const by = telling(tile);
-  const rows = all.map((series): CurrentRow => {
+  const rows = all.map((series): SeriesRow => {
     const point = series.at(start);
     const latest = series.latest!;
     const isFormer = point === undefined && !counted && width !== null && latest.start >= start - width;
@@ -84,4 +85,26 @@ export function currentOf(tile: Tile, store: SeriesStore, moment: Moment): Curre
     };
   });
   return { start, period: width === null ? "" : periodText(start, width, window, open, moment), rows };
+}
+
+export interface Standing {
+  freshness: Freshness;
+  ageMs: number | null;
+}
+
+/** How current a tile of one metric is, whatever it draws. */
+export function standingOf(tile: Tile, store: SeriesStore, moment: Moment): Standing {
+  const main = tile.window === null ? [] : seriesOf(tile, store, tile.window);
+  const fine = tile.fine === null ? [] : seriesOf(tile, store, tile.fine);
+  const ageMs = ageOf(main.length > 0 ? main : fine, fine, moment);
+  const expectedMs = panelOf(tile)?.expectedMs ?? windowMs(tile.fine ?? "") ?? DAY_MS;
+  return { ageMs, freshness: freshnessOf({ ageMs, expectedMs, countsEvents: isCounted(tile) }, moment) };
+}
+
+/** What a tile is drawn from is the same while these are: the moment counts by the second. */
+export function drawnFrom(tile: Tile, store: SeriesStore, moment: Moment): readonly unknown[] {
+  const groups = [tile.window, tile.fine].map((window) =>
+    tile.metric === null || window === null ? undefined : store.group(tile.metric.name, window),
+  );
+  return [tile, ...groups, ...groups.map((group) => group?.version), moment.watermark, moment.zone, Math.floor(moment.now / 1000)];
 }
