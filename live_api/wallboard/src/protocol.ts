@@ -1,6 +1,7 @@
 /** What the hub and the REST API say, as types, and the parsing that turns text from the network into them. */
 
-import { isRecord, number, numbersOf, oneOf, string, textsOf } from "./json";
+import { parseAlerts, type Alert } from "./alerts";
+import { isRecord, number, numbersOf, string, textsOf } from "./json";
 
 /** One number, or one a key for measures that give several (quantiles, top lists). */
 export type Value = number | Readonly<Record<string, number>>;
@@ -49,28 +50,6 @@ export interface System {
   streams: Record<string, StreamState>;
   rejects: Record<string, number> | null;
   rejectedTotal: number | null;
-}
-
-const SEVERITIES = ["info", "warning", "error", "critical"] as const;
-const STATUSES = ["firing", "acknowledged", "resolved", "nodata", "flapping", "pending"] as const;
-export type Severity = (typeof SEVERITIES)[number];
-export type AlertStatus = (typeof STATUSES)[number];
-
-export interface Alert {
-  id: string;
-  rule: string;
-  series: { metric: string; window: string; dimensions: Record<string, string> };
-  severity: Severity;
-  status: AlertStatus;
-  /** Epoch ms, as are the other times. */
-  opened: number;
-  lastSeen: number;
-  ackedBy: string | null;
-  resolved: number | null;
-  expected: number | null;
-  actual: number | null;
-  score: number | null;
-  why: string;
 }
 
 /** What a snapshot and an update have in common. */
@@ -179,39 +158,8 @@ function parseFrame(sent: Record<string, unknown>): Frame | null {
     seq: number(sent.seq),
     series: parseSeriesMap(sent.series),
     system: parseSystem(sent.system),
-    alerts: isRecord(sent.alerts) ? parseAlerts(sent.alerts) : null,
+    alerts: parseAlerts(sent.alerts),
   };
-}
-
-/** An alert of a kind this page does not know is still shown, as the worst it might be. */
-function parseAlerts(sent: Record<string, unknown>): Map<string, Alert> {
-  const found = new Map<string, Alert>();
-  for (const [id, one] of Object.entries(sent)) {
-    if (!isRecord(one)) continue;
-    const opened = number(one.opened);
-    if (opened === null) continue;
-    const series = isRecord(one.series) ? one.series : {};
-    found.set(id, {
-      id,
-      rule: string(one.rule) ?? id,
-      series: {
-        metric: string(series.metric) ?? "",
-        window: string(series.window) ?? "",
-        dimensions: textsOf(series.dimensions),
-      },
-      severity: oneOf(SEVERITIES, one.severity) ?? "critical",
-      status: oneOf(STATUSES, one.status) ?? "firing",
-      opened,
-      lastSeen: number(one.last_seen) ?? opened,
-      ackedBy: string(one.acked_by),
-      resolved: number(one.resolved),
-      expected: number(one.expected),
-      actual: number(one.actual),
-      score: number(one.score),
-      why: string(one.why) ?? "",
-    });
-  }
-  return found;
 }
 
 function parseSeriesMap(sent: unknown): Map<string, SentSeries> {

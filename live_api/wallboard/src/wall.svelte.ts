@@ -1,5 +1,6 @@
 /** Everything the components draw from: the line, the store, the boards, and one clock tick for all of them. */
 
+import { AlertStore } from "./alerts";
 import { Announcer } from "./announcer";
 import type { Board, BoardName, Tile } from "./board";
 import { ServerClock } from "./clock";
@@ -12,7 +13,7 @@ import { lastEventOf, Lateness } from "./lateness";
 import type { LineState, Moment } from "./moment";
 import { addressOf, optionsOf, type Options } from "./options";
 import { capacitiesOf, historyLength, panelOf } from "./panels";
-import type { Alert, ServerMessage, System } from "./protocol";
+import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
 import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, Refused } from "./rest";
 import { Rotation } from "./rotation";
@@ -31,7 +32,6 @@ const COMPARE_EVERY_MS = 60_000;
 const SWEEP_MS = 60_000;
 /** So many boards in turn are all kept up to date; of more, only the one that is shown. */
 const MOST_TOPICS = 32;
-const MOST_ALERTS = 500;
 
 export class Wall {
   line = $state.raw<Line>({ state: "connecting" });
@@ -40,14 +40,13 @@ export class Wall {
   board = $state.raw<Board | null>(null);
   boardProblem = $state.raw<string | null>(null);
   system = $state.raw<System | null>(null);
-  alerts = $state.raw<ReadonlyMap<string, Alert>>(new Map());
   serverProblem = $state.raw<string | null>(null);
   /** What was at the same time yesterday, by `compareQuery`. */
   compared = $state.raw<ReadonlyMap<string, Compared>>(new Map());
   theme = $state<Theme>("dark");
   /** Server time, epoch ms. Set with every frame drawn and every tick. */
   now = $state(Date.now());
-  /** Counts the frames in which the store had changed. */
+  /** Counts the frames in which the store or the alerts had changed. */
   frame = $state(0);
   /** The last change of state, for a screen reader. */
   announcement = $state("");
@@ -56,6 +55,7 @@ export class Wall {
 
   readonly options: Options = optionsOf(location.href, document.baseURI);
   readonly store = new SeriesStore();
+  readonly alerts = new AlertStore();
   readonly startedAt = Date.now();
   readonly #announcer = new Announcer();
   readonly #clock = new ServerClock();
@@ -84,8 +84,6 @@ export class Wall {
   });
   readonly rejects = $derived(this.system?.rejects ?? null);
   readonly rejectedTotal = $derived(this.system?.rejectedTotal ?? (this.rejects && sum(Object.values(this.rejects))));
-  /** Alerts that somebody has to look at. */
-  readonly firing = $derived([...this.alerts.values()].filter(({ status }) => status === "firing"));
 
   constructor() {
     const url = new URL("v1/ws", document.baseURI);
@@ -103,7 +101,10 @@ export class Wall {
     // Which topics to ask for is known with the list of boards. Without an answer the line says what is wrong.
     void this.#loadBoards().finally(() => this.#connection.start());
     const ticking = setInterval(() => this.#tick(), TICK_MS);
-    const sweeping = setInterval(() => this.store.forgetOld(this.#serverNow()), SWEEP_MS);
+    const sweeping = setInterval(() => {
+      this.store.forgetOld(this.#serverNow());
+      this.alerts.forgetOld(this.#serverNow());
+    }, SWEEP_MS);
     const ended = new AbortController();
     const { signal } = ended;
     const check = (): void => this.#connection.check();
@@ -207,7 +208,7 @@ export class Wall {
         if (message.epoch !== null) this.#epochIs(message.epoch);
         this.store.snapshot(message.series, message.t);
         this.#takeSystem(message.system);
-        this.alerts = message.alerts ?? new Map();
+        this.alerts.snapshot(message.alerts, message.t);
         this.#askForFrame();
         // The server may have begun again, with other boards.
         if (this.store.era > 1) void this.#loadBoards();
@@ -216,7 +217,7 @@ export class Wall {
       case "update":
         this.store.update(message.series, message.t);
         this.#takeSystem(message.system);
-        if (message.alerts !== null) this.alerts = merged(this.alerts, message.alerts);
+        this.alerts.update(message.alerts, message.t);
         this.#askForFrame();
         break;
       case "error":
@@ -256,7 +257,7 @@ export class Wall {
   #tick(): void {
     if (document.visibilityState !== "visible") return;
     this.now = this.#serverNow();
-    if (this.#rotation?.tick(performance.now(), this.firing.length > 0 || this.#isReading())) this.#showCurrent();
+    if (this.#rotation?.tick(performance.now(), this.alerts.firing > 0 || this.#isReading())) this.#showCurrent();
     this.held = this.#rotation?.held ?? false;
     const said = this.#announcer.take();
     if (said !== null) this.announcement = said;
@@ -432,16 +433,6 @@ function historyWanted(tiles: readonly Tile[]): Wanted[] {
     want({ metric, window: panel.main, width: panel.mainMs, count: 2 });
   }
   return [...wanted.values()];
-}
-
-/** With what changed; of too many, the oldest that are over go. */
-function merged(known: ReadonlyMap<string, Alert>, changed: ReadonlyMap<string, Alert>): Map<string, Alert> {
-  const all = new Map([...known, ...changed]);
-  if (all.size <= MOST_ALERTS) return all;
-  const kept = [...all.values()].sort(
-    (one, other) => Number(one.status === "resolved") - Number(other.status === "resolved") || other.opened - one.opened,
-  );
-  return new Map(kept.slice(0, MOST_ALERTS).map((alert) => [alert.id, alert]));
 }
 
 function sum(values: number[]): number {
