@@ -1,6 +1,7 @@
 /** What the rules have found, as the hub tells it: parsing, and keeping in bounded memory. */
 
 import { DAY_MS } from "./durations";
+import { isRecord, number, string, textsOf } from "./json";
 
 /** Worst first. */
 export const SEVERITIES = ["critical", "error", "warning", "info"] as const;
@@ -50,25 +51,24 @@ function parseAlert(id: string, sent: unknown): Alert | null {
   const opened = number(sent.opened);
   if (opened === null) return null;
   const series = isRecord(sent.series) ? sent.series : {};
-  const dimensions = isRecord(series.dimensions) ? Object.entries(series.dimensions) : [];
   return {
     id,
-    rule: text(sent.rule) || id,
+    rule: string(sent.rule) ?? id,
     series: {
-      metric: text(series.metric),
-      window: text(series.window),
-      dimensions: Object.fromEntries(dimensions.map(([name, value]) => [name, String(value)])),
+      metric: string(series.metric) ?? "",
+      window: string(series.window) ?? "",
+      dimensions: textsOf(series.dimensions),
     },
     severity: SEVERITIES.find((known) => known === sent.severity) ?? "error",
     status: STATUSES.find((known) => known === sent.status) ?? "firing",
     opened,
     lastSeen: number(sent.last_seen) ?? opened,
-    ackedBy: text(sent.acked_by) || null,
+    ackedBy: string(sent.acked_by),
     resolved: number(sent.resolved),
     expected: number(sent.expected),
     actual: number(sent.actual),
     score: number(sent.score),
-    why: text(sent.why),
+    why: string(sent.why) ?? "",
   };
 }
 
@@ -142,16 +142,4 @@ function byUrgency(one: Alert, other: Alert): number {
 
 function changedAt(alert: Alert): number {
   return alert.resolved ?? alert.lastSeen;
-}
-
-function isRecord(sent: unknown): sent is Record<string, unknown> {
-  return typeof sent === "object" && sent !== null && !Array.isArray(sent);
-}
-
-function number(sent: unknown): number | null {
-  return typeof sent === "number" && Number.isFinite(sent) ? sent : null;
-}
-
-function text(sent: unknown): string {
-  return typeof sent === "string" ? sent : "";
 }
