@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SeriesStore } from "../src/store";
-import { cellText, heatOf, rowText } from "../src/tiles/heatmap";
+import { cellText, heatOf, rowText, shadesOf, ticksOf } from "../src/tiles/heatmap";
+import { stepsOf } from "../src/tiles/steps";
 import { Order } from "../src/tiles/order";
 import { MINUTE, moment, NOON, storeOf, tile, type Told } from "./tile-world";
 
@@ -46,10 +47,22 @@ describe("the heat map", () => {
   it("says each cell and each row in words", () => {
     const found = heat(tile(), storeOf("1m", { Hill: [[NOON - 2 * MINUTE, 1234], [NOON - MINUTE, 3], [NOON, 1, "open"]] }));
     const last = found.starts.length - 1;
-    expect(cellText(found, 0, last, "kg", at)).toBe("Hill, 12:00: 1 kg so far");
-    expect(cellText(found, 0, last - 2, null, at)).toBe("Hill, 11:58: 1,234");
-    expect(cellText(found, 0, 0, null, at)).toBe("Hill, 11:01: unknown");
-    expect(cellText(found, 7, 0, null, at)).toBe("");
+    expect(cellText(found, 0, last, "kg", at.zone)).toBe("Hill, 12:00: 1 kg so far");
+    expect(cellText(found, 0, last - 2, null, at.zone)).toBe("Hill, 11:58: 1,234");
+    expect(cellText(found, 0, 0, null, at.zone)).toBe("Hill, 11:01: unknown");
+    expect(cellText(found, 7, 0, null, at.zone)).toBe("");
     expect(rowText(found.rows[0]!)).toEqual({ latest: "3", least: "3", most: "1,234" });
+  });
+
+  it("marks the quarters of the hour", () => {
+    const found = heat(tile(), storeOf("1m", { Hill: [[NOON, 1, "open"]] }));
+    expect(ticksOf(found, at.zone).map((tick) => tick.text)).toEqual(["11:15", "11:30", "11:45"]);
+    expect(ticksOf(heat(tile(), new SeriesStore()), at.zone)).toEqual([]);
+  });
+
+  it("is of one hue above zero and of another below, the stronger the further", () => {
+    expect(shadesOf(stepsOf([60], true))).toEqual(["--heat-0", "--heat-1", "--heat-2", "--heat-3", "--heat-4", "--heat-5"]);
+    expect(shadesOf(stepsOf([-60, 60], true))).toEqual(["--cold-2", "--cold-1", "--cold-0", "--heat-1", "--heat-3", "--heat-5"]);
+    expect(shadesOf(stepsOf([-60], true))).toEqual(["--cold-2", "--cold-1", "--cold-0"]);
   });
 });

@@ -1,8 +1,8 @@
 /** What a heat map draws: the last hour of the largest series, a cell for each small window. */
 
 import type { Tile } from "../board";
-import { windowMs } from "../durations";
-import { exactNumber } from "../format";
+import { MINUTE_MS, windowMs } from "../durations";
+import { exactNumber, type Zone } from "../format";
 import type { Moment } from "../moment";
 import { historyLength, seriesOf } from "../panels";
 import { numberIn } from "../protocol";
@@ -38,6 +38,8 @@ export interface Heat {
   steps: Steps;
 }
 
+/** Of what is above zero; below it there are half as many. */
+const SHADES = 6;
 /** More columns than this, and a cell is no more than a hair. */
 const MOST_COLUMNS = 72;
 
@@ -107,10 +109,30 @@ export function rowText({ cells }: HeatRow): { latest: string; least: string; mo
 }
 
 /** One cell in words: "Riverside, 14:03: 42 so far". */
-export function cellText(heat: Heat, row: number, column: number, unit: string | null, moment: Moment): string {
+export function cellText(heat: Heat, row: number, column: number, unit: string | null, zone: Zone): string {
   const cell = heat.rows[row]?.cells[column];
   const start = heat.starts[column];
   if (cell === undefined || start === undefined) return "";
   const value = cell.value === null ? "unknown" : `${exactNumber(cell.value)}${unit ? ` ${unit}` : ""}${cell.open ? " so far" : ""}`;
-  return `${heat.rows[row]!.label}, ${timeText(start, heat.width, moment.zone)}: ${value}`;
+  return `${heat.rows[row]!.label}, ${timeText(start, heat.width, zone)}: ${value}`;
+}
+
+/** Where the quarters of an hour lie along the columns, from 0 to 1; for other widths, about every fifteenth column. */
+export function ticksOf({ starts, width }: Heat, zone: Zone): { at: number; text: string }[] {
+  const every = width > 0 && (15 * MINUTE_MS) % width === 0 ? 15 * MINUTE_MS : 15 * width;
+  return starts.flatMap((start, column) => {
+    const isTick = start % every === 0;
+    // A label needs some columns to stand over.
+    return isTick && column <= starts.length * 0.94 ? [{ at: column / starts.length, text: timeText(start, width, zone) }] : [];
+  });
+}
+
+/** The name in the style sheet of each step's colour: `heat` from zero up, `cold` from zero down, each the stronger the further. */
+export function shadesOf({ edges, zeroAt }: Steps): string[] {
+  const above = edges.length - 1 - zeroAt;
+  return Array.from({ length: edges.length - 1 }, (_, step) => {
+    if (step < zeroAt) return `--cold-${zeroAt - 1 - step}`;
+    const far = step - zeroAt;
+    return `--heat-${above > SHADES / 2 ? far : 2 * far + 1}`;
+  });
 }

@@ -63,7 +63,7 @@ function mostEvents(all: readonly Series[]): Series | undefined {
 
 /** The error is a share of all events of the window: so many may be missing from each count. */
 function approximately({ error, count }: Point): string | null {
-  if (error === null || error <= 0) return null;
+  if (!error || error < 0) return null;
   const missing = Math.ceil(error * count);
   return missing > 0 ? `each up to ${shortNumber(missing)} too low` : null;
 }
