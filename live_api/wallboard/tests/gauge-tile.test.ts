@@ -57,6 +57,7 @@ describe("the gauge", () => {
 
   it("has no number before there is one", () => {
     expect(gauge({ target: 5 }, null)).toMatchObject({ number: null, value: null, at: null, level: "none", period: "", problem: null });
+    expect([gauge({}, null).most, gauge({ target: 5 }, null).most]).toEqual(["", "6"]);
     expect(gaugeOf(about({ metric: null }), new SeriesStore(), moment()).value).toBeNull();
   });
 

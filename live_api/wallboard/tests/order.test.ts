@@ -13,6 +13,10 @@ describe("order", () => {
     expect(ids(order.of([], 9, 1))).toBe("");
   });
 
+  it("is of those furthest from zero, whichever side they are on", () => {
+    expect(ids(new Order().of(sized({ a: 1, b: -500, c: 40, d: null }), 2, 0))).toBe("cb");
+  });
+
   it("changes no sooner than in three seconds, while the values do", () => {
     const order = new Order();
     order.of(sized({ a: 2, b: 1 }), 9, 0);

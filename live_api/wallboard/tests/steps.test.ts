@@ -10,7 +10,7 @@ describe("steps", () => {
     const edges = stepsOf([1, 2, 2, 3, 3, 4, 900], true).edges;
     expect(edges[0]).toBe(0);
     expect(edges.at(-1)).toBe(1000);
-    expect(edges[1]!).toBeCloseTo(1000 / 36);
+    expect(edges.slice(0, 4)).toEqual([0, 30, 120, 250]);
   });
 
   it("do not start at zero for what is far from it", () => {

@@ -23,6 +23,7 @@ export interface Gauge {
   at: number | null;
   /** The value is off the scale, at this end. */
   beyond: "below" | "above" | null;
+  /** Ends of the scale; empty while there is nothing to make one of. */
   least: string;
   most: string;
   /** Of the scale, from its least to its most, without gaps; a single one without a level where there are no thresholds. */
@@ -45,6 +46,7 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared
   const series = panel === null ? 0 : seriesOf(tile, store, panel.main).length;
   const { least, most } = scaleOf(tile, value);
   const along = (number: number): number => Math.min(1, Math.max(0, (number - least) / (most - least)));
+  const isMade = [value, tile.min, tile.max, tile.target, tile.warning, tile.critical].some((mark) => mark !== null);
   const isOn = (number: number): boolean => number >= least && number <= most;
   return {
     number: value,
@@ -55,8 +57,8 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared
     delta: panel === null || value === null ? null : deltaOf(tile, panel, value, compared, moment.now),
     at: value === null ? null : along(value),
     beyond: value === null || isOn(value) ? null : value < least ? "below" : "above",
-    least: shortNumber(least),
-    most: shortNumber(most),
+    least: isMade ? shortNumber(least) : "",
+    most: isMade ? shortNumber(most) : "",
     zones: zonesOf(tile, least, most),
     target: tile.target === null || !isOn(tile.target) ? null : { at: along(tile.target), text: shortNumber(tile.target) },
     problem: value === null && series > 1 ? `${series} series, which do not add up: give the tile dimensions that leave one` : null,

@@ -1,4 +1,4 @@
-/** Who is shown and in which order, largest first, changing places only now and then: what shuffles cannot be read. */
+/** Who is shown (the furthest from zero) and in which order (largest first), changing places only now and then: what shuffles cannot be read. */
 
 export const REORDER_EVERY_MS = 3_000;
 
@@ -20,12 +20,18 @@ export class Order {
     const complete = limit === this.#limit && this.#ids.length === wanted && this.#ids.every((id) => byId.has(id));
     // A clock that was set back is no reason to stand still.
     if (!complete || Math.abs(now - this.#orderedAt) >= REORDER_EVERY_MS) {
-      this.#ids = [...all].sort(byLargest).slice(0, limit).map(({ id }) => id);
+      this.#ids = [...all].sort(byFurthest).slice(0, limit).sort(byLargest).map(({ id }) => id);
       this.#orderedAt = now;
       this.#limit = limit;
     }
     return this.#ids.map((id) => byId.get(id)!);
   }
+}
+
+/** What is far below zero matters as much as what is far above. */
+function byFurthest(one: Sized, other: Sized): number {
+  const size = (sized: Sized): number | null => sized.size && Math.abs(sized.size);
+  return byLargest({ ...one, size: size(one) }, { ...other, size: size(other) });
 }
 
 /** Equals stand in the order of their names, so that they do not change places either. */

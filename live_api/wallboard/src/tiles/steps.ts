@@ -24,22 +24,30 @@ export function stepsOf(values: readonly number[], fromZero: boolean): Steps {
     most = Math.max(most, value);
   }
   if (least < 0) {
-    const size = roundUp(Math.max(-least, most));
     const half = STEPS / 2;
-    const above = Array.from({ length: half }, (_, index) => (size * (index + 1)) / half);
+    const width = roundUp(Math.max(-least, most) / half);
+    const above = Array.from({ length: half }, (_, index) => rounded(width * (index + 1)));
     return most <= 0
       ? { edges: [...above.toReversed().map((edge) => -edge), 0], zeroAt: half }
       : { edges: [...above.toReversed().map((edge) => -edge), 0, ...above], zeroAt: half };
   }
   if (fromZero || least < most / 3) {
-    const top = roundUp(most);
     const typical = middle(values.filter((value) => value > 0));
-    const power = typical > 0 && top / typical >= SKEWED ? 2 : 1;
-    return { edges: Array.from({ length: STEPS + 1 }, (_, index) => top * (index / STEPS) ** power), zeroAt: 0 };
+    const isSkewed = typical > 0 && most / typical >= SKEWED;
+    const top = roundUp(most);
+    const width = roundUp(most / STEPS);
+    const isWhole = values.every(Number.isInteger);
+    const edges = [0];
+    for (let step = 1; step <= STEPS; step += 1) {
+      const edge = isSkewed ? roundUp(top * (step / STEPS) ** 2) : rounded(step * width);
+      // Between 3 and 4 events there is nothing to tell apart.
+      edges.push(isWhole ? Math.max(edges.at(-1)! + 1, Math.ceil(isSkewed ? edge : step * Math.ceil(width))) : edge);
+    }
+    return { edges, zeroAt: 0 };
   }
   const width = roundUp((most - least) / (STEPS - 1) || Math.abs(most) / STEPS || 1);
   const from = Math.floor(least / width) * width;
-  return { edges: Array.from({ length: STEPS + 1 }, (_, index) => from + index * width), zeroAt: 0 };
+  return { edges: Array.from({ length: STEPS + 1 }, (_, index) => rounded(from + index * width)), zeroAt: 0 };
 }
 
 /** The step of a value; what is beyond the ends is in the outermost. */
@@ -54,7 +62,12 @@ export function roundUp(value: number): number {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   const digit = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8].find((one) => one * power >= value * (1 - 1e-9)) ?? 10;
-  return Number((digit * power).toPrecision(12));
+  return rounded(digit * power);
+}
+
+/** Without the dust of binary fractions. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(12));
 }
 
 function middle(values: number[]): number {
