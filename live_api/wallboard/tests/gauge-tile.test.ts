@@ -19,6 +19,11 @@ describe("the gauge", () => {
     expect(found.target).toEqual({ at: 0.5, text: "500" });
   });
 
+  it("is read from zero where that is on the scale", () => {
+    expect(gauge({ min: -50, max: 50 }, -25)).toMatchObject({ at: 0.25, zeroAt: 0.5 });
+    expect([gauge({ min: 10, max: 50 }, 20).zeroAt, gauge({ min: -50, max: -10 }, -20).zeroAt]).toEqual([0, 1]);
+  });
+
   it("knows that low may be bad", () => {
     const found = gauge({ min: 0, max: 100, warning: 50, critical: 20 }, 10);
     expect(found.level).toBe("critical");

@@ -21,6 +21,8 @@ export interface Gauge {
   delta: Delta | null;
   /** Along the scale, from 0 to 1. */
   at: number | null;
+  /** Zero, or the end of the scale that is nearest to it. */
+  zeroAt: number;
   /** The value is off the scale, at this end. */
   beyond: "below" | "above" | null;
   /** Ends of the scale; empty while there is nothing to make one of. */
@@ -56,6 +58,7 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared
     period: panel === null || current === null ? "" : periodText(current.start, panel.mainMs, panel.main, current.open, moment),
     delta: panel === null || value === null ? null : deltaOf(tile, panel, value, compared, moment.now),
     at: value === null ? null : along(value),
+    zeroAt: along(0),
     beyond: value === null || isOn(value) ? null : value < least ? "below" : "above",
     least: isMade ? shortNumber(least) : "",
     most: isMade ? shortNumber(most) : "",
