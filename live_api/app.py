@@ -19,11 +19,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import health, history
+from live_api import board_routes, health, history
+from live_api.boards import boards_of
 from live_api.context import Context
 from live_api.feed import Feed
 from live_api.hub import Hub
 from live_api.latest import Latest
+from live_api.pages import page_routes
 from live_api.protocol import MAX_MESSAGE_BYTES
 from sinks.errors import SinkError
 from sinks.records import Point
@@ -79,11 +81,15 @@ def create_app(
             return
         await hub.serve(websocket)
 
+    boards = boards_of(catalog)
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
+    app.include_router(board_routes.router(boards, catalog.platform))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
+    if (STATIC / "index.html").exists():
+        app.router.routes.extend(page_routes(STATIC / "index.html", boards))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
 

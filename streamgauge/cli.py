@@ -190,7 +190,7 @@ def check(
 ) -> None:
     """Validate catalogs. Says for each error the file, the key, what was expected and what was found.
 
-    For a valid catalog it lists the metrics and the types of the fields they read. Exit status 1 when any is invalid.
+    For a valid catalog it lists fields with their types, metrics and boards. Exit status 1 when any is invalid.
     """
     from stream.bounds import notes
     from stream.plan import compile_plan
@@ -209,6 +209,8 @@ def check(
         for metric in loaded.metric:
             by = f" by {', '.join(metric.by)}" if metric.by else ""
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
+        for board in loaded.board:
+            typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
         for note in notes(compile_plan(loaded)):
             typer.echo(f"  note: {note}")
     raise typer.Exit(0 if valid else 1)
