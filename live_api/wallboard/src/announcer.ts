@@ -19,7 +19,8 @@ export class Announcer {
   /** The state of a tile. The first one of each is how it opened, which is no change. */
   tile(id: string, title: string, state: State): void {
     const before = this.#states.get(id);
-    this.#states.set(id, state);
+    // A level that cannot be told for a while is compared with the one there was before.
+    this.#states.set(id, state.level === "none" && before !== undefined ? { ...state, level: before.level } : state);
     if (before === undefined) return;
     const said = changeText(before, state);
     if (said !== null) this.#pending.set(id, `${title}: ${said}`);

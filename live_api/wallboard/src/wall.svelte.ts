@@ -2,17 +2,17 @@
 
 import { AlertStore } from "./alerts";
 import { Announcer } from "./announcer";
+import { Backfill } from "./backfill";
 import type { Board, BoardName, Tile } from "./board";
 import { ServerClock } from "./clock";
 import { compareQuery, wantsYesterday, type Compared } from "./compare";
 import { browserSurroundings, Connection, type Line } from "./connection";
-import { windowStart } from "./durations";
 import { Zone } from "./format";
 import type { Freshness } from "./freshness";
 import { lastEventOf, Lateness } from "./lateness";
 import type { LineState, Moment } from "./moment";
 import { addressOf, optionsOf, type Options } from "./options";
-import { capacitiesOf, historyLength, panelOf } from "./panels";
+import { capacitiesOf, panelOf } from "./panels";
 import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
 import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, Refused } from "./rest";
@@ -24,9 +24,6 @@ import { currentOf } from "./tiles/number";
 
 /** Ages are shown in seconds; a quarter of one keeps them from skipping. */
 const TICK_MS = 250;
-/** Time for the first snapshot to arrive, so that history is asked for where the data is. */
-const HISTORY_DELAY_MS = 150;
-const HISTORY_RETRY_MS = 10_000;
 const BOARDS_RETRY_MS = 5_000;
 const COMPARE_EVERY_MS = 60_000;
 const SWEEP_MS = 60_000;
@@ -52,6 +49,8 @@ export class Wall {
   announcement = $state("");
   /** Boards would change, but wait for an alert or a reader. */
   held = $state(false);
+  /** Which boards take turns, and can be chosen by number. */
+  turn = $state.raw<readonly string[]>([]);
 
   readonly options: Options = optionsOf(location.href, document.baseURI);
   readonly store = new SeriesStore();
@@ -62,16 +61,14 @@ export class Wall {
   readonly #lateness = new Lateness();
   readonly #connection: Connection;
   readonly #reload: Reload;
+  readonly #backfill: Backfill;
   /** Set once it is known which boards there are. */
   #rotation: Rotation | null = null;
   #held = new Map<string, Board>();
   #isReading: () => boolean = () => false;
   #epoch: string | null = null;
-  #epochChanged = false;
   #frameAsked = false;
   #boardsUnderWay = false;
-  #historyUnderWay = false;
-  #historyTimer: ReturnType<typeof setTimeout> | undefined;
   #boardsTimer: ReturnType<typeof setTimeout> | undefined;
   #compareTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -88,6 +85,13 @@ export class Wall {
   constructor() {
     const url = new URL("v1/ws", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.#backfill = new Backfill(this.store, {
+      tiles: () => this.#tiles(),
+      fetch: fetchHistory,
+      now: () => this.#serverNow(),
+      latest: () => this.system?.watermarkMs ?? this.#serverNow(),
+      filled: () => this.#askForFrame(),
+    });
     this.#reload = new Reload(browserReload(() => location.href));
     this.#connection = new Connection(browserSurroundings(url.href), {
       line: (line) => this.#onLine(line),
@@ -116,7 +120,7 @@ export class Wall {
       ended.abort();
       clearInterval(ticking);
       clearInterval(sweeping);
-      clearTimeout(this.#historyTimer);
+      this.#backfill.stop();
       clearTimeout(this.#boardsTimer);
       clearTimeout(this.#compareTimer);
       this.#reload.stop();
@@ -147,11 +151,6 @@ export class Wall {
   /** Every tile says how it is; a screen reader hears of changes. */
   tileState(tile: Tile, freshness: Freshness, level: Level): void {
     this.#announcer.tile(tile.id, tile.title, { freshness, level });
-  }
-
-  /** Which boards take turns, or can be chosen by number. */
-  get turn(): readonly string[] {
-    return this.#rotation?.boards ?? [];
   }
 
   show(name: string): void {
@@ -212,7 +211,7 @@ export class Wall {
         this.#askForFrame();
         // The server may have begun again, with other boards.
         if (this.store.era > 1) void this.#loadBoards();
-        this.#askForHistory();
+        this.#backfill.ask();
         break;
       case "update":
         this.store.update(message.series, message.t);
@@ -234,7 +233,7 @@ export class Wall {
   }
 
   #epochIs(epoch: string): void {
-    this.#epochChanged = this.#epoch !== null && this.#epoch !== epoch;
+    if (this.#epoch !== null) this.#backfill.serverIsAnother = this.#epoch !== epoch;
     this.#epoch = epoch;
   }
 
@@ -284,6 +283,7 @@ export class Wall {
       } else {
         this.#rotation.setBoards(turn);
       }
+      this.turn = turn;
       this.#subscribe();
       await this.#loadWanted();
     } catch (error) {
@@ -326,7 +326,7 @@ export class Wall {
   /** Other tiles are shown, or will be: keep what they need, and ask for what was before. */
   #needsHaveChanged(): void {
     this.store.setCapacities(capacitiesOf(this.#tiles()));
-    this.#askForHistory();
+    this.#backfill.ask();
     this.#compareSoon(0);
     this.#askForFrame();
   }
@@ -336,48 +336,6 @@ export class Wall {
     const boards = new Set([...this.#held.values()].filter((board) => names.has(board.name)));
     if (this.board !== null) boards.add(this.board);
     return [...boards].flatMap((board) => board.tiles);
-  }
-
-  #askForHistory(delayMs = HISTORY_DELAY_MS): void {
-    clearTimeout(this.#historyTimer);
-    this.#historyTimer = setTimeout(() => void this.#loadHistory(), delayMs);
-  }
-
-  async #loadHistory(): Promise<void> {
-    if (this.#historyUnderWay) {
-      this.#askForHistory();
-      return;
-    }
-    this.#historyUnderWay = true;
-    const era = this.store.era;
-    const wanted = historyWanted(this.#tiles());
-    let failed = false;
-    const next = async (): Promise<void> => {
-      for (let one = wanted.shift(); one !== undefined; one = wanted.shift()) {
-        const { metric, window, width, count } = one;
-        const last = windowStart(this.#latestStart(metric, window), width);
-        const from = last - (count - 1) * width;
-        const to = last + 2 * width;
-        try {
-          const found = await fetchHistory(metric, window, from, to);
-          // A snapshot that came meanwhile has asked again; an answer from before it would vouch for the wrong era.
-          if (this.store.era !== era) return;
-          this.store.history(metric, window, found, from, to, this.#serverNow());
-          this.#askForFrame();
-        } catch {
-          failed = true;
-        }
-      }
-    };
-    try {
-      await Promise.all([next(), next(), next()]);
-      if (failed && this.store.era === era) {
-        if (this.#epochChanged) this.store.forgetUnconfirmed();
-        this.#askForHistory(HISTORY_RETRY_MS);
-      }
-    } finally {
-      this.#historyUnderWay = false;
-    }
   }
 
   #compareSoon(delayMs: number): void {
@@ -401,38 +359,6 @@ export class Wall {
     // Spread, as walls that were started together would all ask together.
     this.#compareSoon(COMPARE_EVERY_MS * (0.8 + 0.4 * Math.random()));
   }
-
-  #latestStart(metric: string, window: string): number {
-    let latest = -Infinity;
-    for (const series of this.store.group(metric, window)?.series.values() ?? []) {
-      latest = Math.max(latest, series.latest?.start ?? -Infinity);
-    }
-    return latest === -Infinity ? (this.system?.watermarkMs ?? this.#serverNow()) : latest;
-  }
-}
-
-interface Wanted {
-  metric: string;
-  window: string;
-  width: number;
-  count: number;
-}
-
-/** Each metric's window once, whatever number of tiles it stands on. */
-function historyWanted(tiles: readonly Tile[]): Wanted[] {
-  const wanted = new Map<string, Wanted>();
-  const want = (one: Wanted): void => {
-    const key = JSON.stringify([one.metric, one.window]);
-    if (one.count > (wanted.get(key)?.count ?? 0)) wanted.set(key, one);
-  };
-  for (const tile of tiles) {
-    const panel = panelOf(tile);
-    if (panel === null) continue;
-    const metric = panel.metric.name;
-    want({ metric, window: panel.fine, width: panel.fineMs, count: historyLength(panel.fineMs) });
-    want({ metric, window: panel.main, width: panel.mainMs, count: 2 });
-  }
-  return [...wanted.values()];
 }
 
 function sum(values: number[]): number {

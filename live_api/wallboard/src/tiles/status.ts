@@ -2,10 +2,14 @@
 
 import type { Line } from "../connection";
 import { ageText, exactNumber, shortNumber } from "../format";
-import { LATE_MS, type Freshness } from "../freshness";
+import { freshnessText, LATE_MS, type Freshness } from "../freshness";
 import type { Moment } from "../moment";
 import type { StreamState, System } from "../protocol";
 import { worst, type Level } from "../threshold";
+import type { NumberView } from "./number";
+
+/** Past it, being behind is not a passing thing. */
+const FAR_BEHIND_MS = 60_000;
 
 export interface Part {
   name: string;
@@ -20,14 +24,27 @@ export interface StatusView {
   parts: Part[];
 }
 
-export function statusOf(system: System | null, line: Line["state"], moment: Moment): StatusView {
-  const parts = [lineOf(line, moment), ...(system === null ? [] : partsOf(system, line, moment))];
+/** `about`: the tile's own metric, when it has one, which then stands first. */
+export function statusOf(system: System | null, line: Line["state"], moment: Moment, about: Part | null = null): StatusView {
+  const parts = [
+    ...(about === null ? [] : [about]),
+    lineOf(line, moment),
+    ...(system === null ? [] : partsOf(system, line, moment)),
+  ];
   return {
     // What the parts say is what this tile is about; it is out of date only with the line.
     freshness: line === "live" ? (system === null ? "waiting" : "live") : line === "connecting" ? "waiting" : "lost",
     level: worst(parts.map(({ level }) => level)),
     parts,
   };
+}
+
+/** A metric in words: what it says of itself, or why it cannot. */
+export function aboutOf(name: string, view: NumberView, moment: Moment): Part {
+  const trouble = freshnessText(view.freshness, view.ageMs, moment);
+  const value = view.value === null ? [] : [view.unit === null ? view.value : `${view.value} ${view.unit}`];
+  const level = view.freshness === "live" ? (view.level === "none" ? "ok" : view.level) : view.freshness === "waiting" ? "none" : "warning";
+  return { name, level, words: [...value, trouble ?? "current"].join(", ") };
 }
 
 function lineOf(line: Line["state"], { lostForMs }: Moment): Part {
@@ -65,16 +82,14 @@ function processorOf(system: System, { now }: Moment): Part {
 
 function streamOf(name: string, stream: StreamState, system: System): Part {
   if (system.state !== "live") return { name, level: "none", words: "unknown" };
-  const lagMs = stream.caughtUp ? 0 : (stream.lagMs ?? 0);
-  const waiting = stream.caughtUp ? 0 : (stream.lag ?? 0);
-  const words: string[] = [];
-  if (lagMs >= LATE_MS) words.push(`${ageText(lagMs)} behind`);
-  else words.push(stream.seenMs === null && !stream.caughtUp ? "not read yet" : "keeping up");
-  if (waiting > 0 && lagMs >= LATE_MS) words.push(`${shortNumber(waiting)} waiting`);
-  if (stream.lost > 0 || stream.gaps > 0) {
+  if (stream.seenMs === null) return { name, level: "none", words: "not read yet" };
+  const behindMs = stream.caughtUp ? 0 : (stream.lagMs ?? 0);
+  const words = [behindMs >= LATE_MS ? `${ageText(behindMs)} behind` : "keeping up"];
+  if (behindMs >= LATE_MS && (stream.lag ?? 0) > 0) words.push(`${shortNumber(stream.lag!)} waiting`);
+  if (stream.gaps > 0) {
     const count = exactNumber(stream.lost);
     words.push(`${stream.lostExact ? count : `at least ${count}`} lost in ${stream.gaps} ${stream.gaps === 1 ? "gap" : "gaps"}`);
   }
-  const level = stream.gaps > 0 || lagMs >= 12 * LATE_MS ? "critical" : lagMs >= LATE_MS ? "warning" : "ok";
-  return { name, level: stream.gaps > 0 && lagMs < 12 * LATE_MS ? "warning" : level, words: words.join(", ") };
+  const level = behindMs >= FAR_BEHIND_MS ? "critical" : behindMs >= LATE_MS || stream.gaps > 0 ? "warning" : "ok";
+  return { name, level, words: words.join(", ") };
 }
