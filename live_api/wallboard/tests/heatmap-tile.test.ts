@@ -10,12 +10,18 @@ const heat = (about: Parameters<typeof heatOf>[0], store: SeriesStore, when = at
 
 describe("the heat map", () => {
   it("has the last hour of windows, a row a series, the largest first", () => {
-    const store = storeOf("1m", { Hill: [[NOON - MINUTE, 3], [NOON, 1, "open"]], Dale: [[NOON - 59 * MINUTE, 60], [NOON - 90 * MINUTE, 9]] });
+    const store = storeOf("1m", { Hill: [[NOON - MINUTE, 3], [NOON, 1, "open"]], Dale: [[NOON - 90 * MINUTE, 9], [NOON - 59 * MINUTE, 60]] });
     const found = heat(tile({ type: "heatmap" }), store);
     expect([found.starts.length, found.starts[0], found.starts.at(-1)]).toEqual([60, NOON - 59 * MINUTE, NOON]);
     expect(found.rows.map((row) => row.label)).toEqual(["Dale", "Hill"]);
     expect(found.rows[0]!.cells[0]).toEqual({ value: 60, open: false, step: 5 });
     expect(found.rows[1]!.cells.at(-1)).toEqual({ value: 1, open: true, step: 0 });
+  });
+
+  it("begins where something is known, and not in the last corner", () => {
+    const about = tile({}, { measure: "mean" });
+    const starts = (ago: number) => heat(about, storeOf("1m", { a: [[NOON - ago * MINUTE, 3], [NOON, 1]] })).starts.length;
+    expect([starts(2), starts(40), starts(59), starts(80)]).toEqual([24, 41, 60, 24]);
   });
 
   it("tells zero from unknown", () => {
@@ -49,13 +55,13 @@ describe("the heat map", () => {
     const last = found.starts.length - 1;
     expect(cellText(found, 0, last, "kg", at.zone)).toBe("Hill, 12:00: 1 kg so far");
     expect(cellText(found, 0, last - 2, null, at.zone)).toBe("Hill, 11:58: 1,234");
-    expect(cellText(found, 0, 0, null, at.zone)).toBe("Hill, 11:01: unknown");
+    expect(cellText(found, 0, 0, null, at.zone)).toBe("Hill, 11:37: unknown");
     expect(cellText(found, 7, 0, null, at.zone)).toBe("");
     expect(rowText(found.rows[0]!)).toEqual({ latest: "3", least: "3", most: "1,234" });
   });
 
   it("marks the quarters of the hour", () => {
-    const found = heat(tile(), storeOf("1m", { Hill: [[NOON, 1, "open"]] }));
+    const found = heat(tile(), storeOf("1m", { Hill: [[NOON - 59 * MINUTE, 1], [NOON, 1, "open"]] }));
     expect(ticksOf(found, at.zone).map((tick) => tick.text)).toEqual(["11:15", "11:30", "11:45"]);
     expect(ticksOf(heat(tile(), new SeriesStore()), at.zone)).toEqual([]);
   });

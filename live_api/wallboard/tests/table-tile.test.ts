@@ -35,9 +35,11 @@ describe("the table", () => {
     expect(table(mean, store).rows[0]).toMatchObject({ last: "3", delta: null });
   });
 
-  it("has no column for small windows where the tile's own is the smallest", () => {
-    const store = storeOf("1m", { a: [[NOON - MINUTE, 3]] });
-    expect(table(tile({ window: "1m", fine: "1m" }), store).lastLabel).toBe("");
+  it("takes the tile's own window for the small one where that is the smallest", () => {
+    const store = storeOf("1m", { a: [[NOON - 2 * MINUTE, 1], [NOON - MINUTE, 3], [NOON, 9, "open"]] });
+    const found = table(tile({ window: "1m", fine: "1m" }), store);
+    expect(found.rows[0]).toMatchObject({ value: "9", last: "3", delta: { text: "+2" } });
+    expect(table(tile({ fine: null }), storeOf("1d", { a: [[DAY, 3]] })).lastLabel).toBe("");
   });
 
   it("has a column for each dimension that the tile leaves free", () => {

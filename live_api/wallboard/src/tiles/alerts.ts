@@ -93,7 +93,7 @@ function standingOf(
   return {
     standing: "quiet",
     headline,
-    detail: last === undefined ? "and none was in the last 24 h" : `the last was over at ${timeText(last.resolved ?? last.lastSeen, moment)}`,
+    detail: last === undefined ? "and none is known from the last 24 h" : `the last was over at ${timeText(last.resolved ?? last.lastSeen, moment)}`,
     level: "ok",
   };
 }

@@ -42,6 +42,8 @@ export interface Heat {
 const SHADES = 6;
 /** More columns than this, and a cell is no more than a hair. */
 const MOST_COLUMNS = 72;
+/** Fewer than these, and two windows would be drawn as halves of an hour. */
+const LEAST_COLUMNS = 24;
 
 export function heatOf(tile: Tile, store: SeriesStore, order: Order, moment: Moment, limit = tile.limit): Heat {
   const { metric, fine } = tile;
@@ -72,17 +74,27 @@ export function heatOf(tile: Tile, store: SeriesStore, order: Order, moment: Mom
       })),
     };
   });
+  const drop = leadingUnknown(rows);
+  for (const { cells } of rows) cells.splice(0, drop);
   // What is still growing says nothing of the scale yet.
   const closed = rows.flatMap(({ cells }) => cells.flatMap((cell) => (cell.value === null || cell.open ? [] : [cell.value])));
   const steps = stepsOf(closed, isCounted(tile));
   for (const { cells } of rows) for (const cell of cells) if (cell.value !== null) cell.step = stepOf(steps, cell.value);
   return {
-    starts: Array.from({ length: count }, (_, index) => first + index * width),
+    starts: Array.from({ length: count - drop }, (_, index) => first + (drop + index) * width),
     width,
     rows,
     hidden: recent.length - shown.length,
     steps,
   };
+}
+
+/** What is young starts at the left edge, once it is a few windows old, rather than in the last corner. */
+function leadingUnknown(rows: readonly HeatRow[]): number {
+  const count = rows[0]?.cells.length ?? 0;
+  let index = 0;
+  while (index < count - LEAST_COLUMNS && rows.every(({ cells }) => cells[index]!.value === null)) index += 1;
+  return index;
 }
 
 /** The sum of the hour; of what does not add up, the mean of its windows. */

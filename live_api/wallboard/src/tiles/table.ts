@@ -36,7 +36,7 @@ export interface Table {
   columns: string[];
   /** What the values are of: "today so far". */
   period: string;
-  /** Which small window is the last: "1 min from 14:03"; empty where the tile has none of its own. */
+  /** Which small window is the last: "1 min from 14:03"; empty while none is known. */
   lastLabel: string;
   rows: Row[];
   hidden: number;
@@ -89,7 +89,7 @@ interface Fine {
 function fineOf(tile: Tile, store: SeriesStore, moment: Moment): Fine | null {
   const { metric, fine } = tile;
   const width = fine === null ? null : windowMs(fine);
-  if (metric === null || fine === null || width === null || fine === tile.window) return null;
+  if (metric === null || fine === null || width === null) return null;
   const group = store.group(metric.name, fine);
   const all = seriesOf(tile, store, fine);
   let start = lastStart(all, width, moment.watermark);
