@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SeriesStore } from "../src/store";
 import { Order } from "../src/tiles/order";
-import { deltaOf, tableOf } from "../src/tiles/table";
+import { changeOf, tableOf } from "../src/tiles/table";
 import { DAY, MINUTE, moment, NOON, put, storeOf, tile } from "./tile-world";
 
 const at = moment({ watermark: NOON });
@@ -17,7 +17,7 @@ describe("the table", () => {
     const found = table(tile({ type: "table" }), store);
     expect(found.columns).toEqual(["community"]);
     expect([found.period, found.lastLabel]).toEqual(["today so far", "1\u00a0min from 11:59"]);
-    expect(found.rows.map(({ names, value, last, delta }) => [names[0], value, last, delta?.text])).toEqual([
+    expect(found.rows.map(({ names, value, last, change }) => [names[0], value, last, change?.text])).toEqual([
       ["Dale", "12.3k", "9", "+9"],
       ["Hill", "500", "4", "\u22123"],
     ]);
@@ -27,18 +27,18 @@ describe("the table", () => {
     const store = storeOf("1h", { a: [[NOON, 5]], b: [[NOON - 9 * 3_600_000, 1]] });
     const mean = tile({ window: "1h" }, { measure: "mean" });
     const found = table(mean, store);
-    expect(found.rows.map(({ names, value, last, delta }) => [names[0], value, last, delta])).toEqual([
+    expect(found.rows.map(({ names, value, last, change }) => [names[0], value, last, change])).toEqual([
       ["a", "5", "–", null],
       ["b", "–", "–", null],
     ]);
     put(store, "1m", { a: [[NOON - MINUTE, 3]] });
-    expect(table(mean, store).rows[0]).toMatchObject({ last: "3", delta: null });
+    expect(table(mean, store).rows[0]).toMatchObject({ last: "3", change: null });
   });
 
   it("takes the tile's own window for the small one where that is the smallest", () => {
     const store = storeOf("1m", { a: [[NOON - 2 * MINUTE, 1], [NOON - MINUTE, 3], [NOON, 9, "open"]] });
     const found = table(tile({ window: "1m", fine: "1m" }), store);
-    expect(found.rows[0]).toMatchObject({ value: "9", last: "3", delta: { text: "+2" } });
+    expect(found.rows[0]).toMatchObject({ value: "9", last: "3", change: { text: "+2" } });
     expect(table(tile({ fine: null }), storeOf("1d", { a: [[DAY, 3]] })).lastLabel).toBe("");
   });
 
@@ -70,13 +70,16 @@ describe("the table", () => {
   });
 });
 
-describe("a delta", () => {
+describe("a change", () => {
   it("always has a sign, and no digits that say nothing", () => {
-    expect([deltaOf(3), deltaOf(-12_345), deltaOf(0), deltaOf(0.0001)].map(({ text, direction }) => [text, direction])).toEqual([
+    const told = [changeOf(8, 5), changeOf(0, 12_345), changeOf(5, 5), changeOf(67.93, 68.11), changeOf(171.2, 171.4), changeOf(-3, 4)];
+    expect(told.map(({ text, direction }) => [text, direction])).toEqual([
       ["+3", "up"],
       ["\u221212.3k", "down"],
       ["±0", "same"],
+      ["\u22120.2", "down"],
       ["±0", "same"],
+      ["\u22127", "down"],
     ]);
   });
 });

@@ -23,10 +23,10 @@ export interface Row {
   other: boolean;
   /** Of the last closed small window. */
   last: string;
-  delta: Delta | null;
+  change: Change | null;
 }
 
-export interface Delta {
+export interface Change {
   text: string;
   direction: "up" | "down" | "same";
 }
@@ -64,17 +64,23 @@ export function tableOf(tile: Tile, store: SeriesStore, order: Order, moment: Mo
         former: row.former,
         other: row.other,
         last: last === null ? "–" : shortNumber(last),
-        delta: last === null || before === null ? null : deltaOf(last - before),
+        change: last === null || before === null ? null : changeOf(last, before),
       };
     }),
     hidden: rows.length - shown.length,
   };
 }
 
-/** "+12", "−3", "±0": the sign is always there, as red and green would mean something else for each metric. */
-export function deltaOf(difference: number): Delta {
-  const size = shortNumber(Math.abs(difference));
-  if (size === "0") return { text: "±0", direction: "same" };
+/**
+ * "+12", "−3", "±0": the sign is always there, as red and green would mean something else for each metric. As exact as
+ * the larger of the two is told, and no more: 67.9 that was 68.1 has moved by 0.2.
+ */
+export function changeOf(value: number, before: number): Change {
+  const difference = value - before;
+  const told = shortNumber(Math.max(Math.abs(value), Math.abs(before)));
+  const decimals = /^[\d,]*\.?(\d*)$/.exec(told)?.[1]?.length ?? null;
+  const size = decimals === null ? shortNumber(Math.abs(difference)) : Math.abs(difference).toFixed(decimals);
+  if (Number(size) === 0) return { text: "±0", direction: "same" };
   return difference > 0 ? { text: `+${size}`, direction: "up" } : { text: `\u2212${size}`, direction: "down" };
 }
 
