@@ -71,3 +71,13 @@ export function sumOf(rows: readonly Slots[]): Slots {
   }
   return { closed, open };
 }
+
+/** Windows at the beginning that none of the rows knows, short of `least` that are kept: what is young starts at the left. */
+export function unknownAtStart(rows: readonly Slots[], least: number): number {
+  const count = rows[0]?.closed.length ?? 0;
+  const isKnown = (index: number): boolean =>
+    rows.some(({ closed, open }) => (closed[index] ?? null) !== null || (open[index] ?? null) !== null);
+  let index = 0;
+  while (index < count - least && !isKnown(index)) index += 1;
+  return index;
+}

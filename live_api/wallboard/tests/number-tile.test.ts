@@ -124,7 +124,7 @@ describe("a number", () => {
   it("shows one of several values a point has, and says which", () => {
     const store = new SeriesStore();
     store.update(new Map([sent("1d", [[DAY, { "0.5": 12, "0.99": 340 }, "open"]])]), NOON);
-    expect(numberOf(tile({ key: "0.99" }, { measure: "quantile" }), store, moment())).toMatchObject({ value: "340", period: "p99, today so far" });
+    expect(numberOf(tile({ key: "0.99" }, { measure: "quantile" }), store, moment())).toMatchObject({ value: "340", period: "p99, today" });
     expect(numberOf(tile({}, { measure: "quantile" }), store, moment()).value).toBeNull();
   });
 

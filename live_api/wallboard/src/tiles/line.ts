@@ -7,7 +7,7 @@ import type { Moment } from "../moment";
 import { ageOf, historyLength, panelOf, seriesOf, type Panel } from "../panels";
 import { closedText, isTellingZero, periodText } from "../periods";
 import { numberIn, type Point } from "../protocol";
-import { lastStart, slotsOf, type Slots } from "../slots";
+import { lastStart, slotsOf, unknownAtStart, type Slots } from "../slots";
 import type { Series, SeriesStore } from "../store";
 import { levelOf, worst, type Level } from "../threshold";
 
@@ -166,7 +166,7 @@ export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment
     line.last = shortNumber(value);
     line.level = levelOf(value, tile);
   }
-  const shown = shownFrom(lines.map(({ slots }) => slots), windows);
+  const shown = unknownAtStart(lines.map(({ slots }) => slots), LEAST_WINDOWS);
   for (const { slots } of lines) {
     slots.closed.splice(0, shown);
     slots.open.splice(0, shown);
@@ -181,15 +181,6 @@ export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment
       mainStart === null || panel.main === panel.fine ? "" : periodText(mainStart, panel.mainMs, panel.main, true, moment),
     lastLabel: closedAt < 0 ? "" : closedText(panel, startAt(closedAt), moment),
   };
-}
-
-/** What is young starts at the left edge rather than in the last corner, once it is a few windows old. */
-function shownFrom(rows: readonly Slots[], windows: number): number {
-  const isKnown = (index: number): boolean =>
-    rows.some(({ closed, open }) => (closed[index] ?? null) !== null || (open[index] ?? null) !== null);
-  let index = 0;
-  while (index < windows - LEAST_WINDOWS && !isKnown(index)) index += 1;
-  return index;
 }
 
 /** One window for the whole column: the latest that all lines know closed, or if there is none, the latest that any does. */

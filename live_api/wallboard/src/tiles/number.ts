@@ -9,7 +9,7 @@ import type { Moment } from "../moment";
 import { ageOf, historyLength, panelOf, seriesOf, type Panel } from "../panels";
 import { closedText, isTellingZero, periodText, windowName } from "../periods";
 import { numberIn, type Point } from "../protocol";
-import { lastStart, slotsOf, sumOf, type Slots } from "../slots";
+import { lastStart, slotsOf, sumOf, unknownAtStart, type Slots } from "../slots";
 import type { Series, SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
 
@@ -53,6 +53,9 @@ const MEASURE_WORDS: Record<string, string> = {
   last: "latest",
 };
 
+/** A sparkline has at least so many windows, so that two points are not drawn as a trend. */
+const LEAST_WINDOWS = 24;
+
 /** What can be added up over the series of one metric: nothing else has one number for several. */
 const ADDS_UP = new Set(["count", "sum", "rate"]);
 
@@ -76,7 +79,7 @@ export function numberOf(tile: Tile, store: SeriesStore, moment: Moment, compare
     period: shown === null ? "" : periodOf(panel, shown, moment),
     closed,
     running: panel.fine === panel.main ? null : running,
-    spark: slots?.slots ?? null,
+    spark: slots === null ? null : begun(slots.slots),
     delta: shown === null ? null : deltaOf(tile, panel, shown.value, compared, moment.now),
     towardsTarget:
       tile.compare === "target" && target !== null && target > 0 && shown !== null
@@ -119,7 +122,9 @@ function latestOf(all: readonly Series[]): Point | null {
 }
 
 function periodOf(panel: Panel, shown: Current, moment: Moment): string {
-  const period = periodText(shown.start, panel.mainMs, panel.main, shown.open, moment);
+  // An average is of the time that has passed as it is; only what adds up has less than it will.
+  const soFar = shown.open && panel.accumulates;
+  const period = periodText(shown.start, panel.mainMs, panel.main, soFar, moment);
   const word = panel.key === null ? MEASURE_WORDS[panel.metric.measure] : keyText(panel.key);
   return word ? `${word}, ${period}` : period;
 }
@@ -141,6 +146,11 @@ export function slotsOfAll(
   const filling = { zeroWhenEmpty: panel.zeroWhenEmpty, completeUpTo: moment.watermark, key: panel.key };
   const rows = fine.map((series) => slotsOf(series, last, historyLength(panel.fineMs), panel.fineMs, filling));
   return { slots: rows.length === 1 ? rows[0]! : sumOf(rows), last };
+}
+
+function begun({ closed, open }: Slots): Slots {
+  const unknown = unknownAtStart([{ closed, open }], LEAST_WINDOWS);
+  return { closed: closed.slice(unknown), open: open.slice(unknown) };
 }
 
 function sidesOf(panel: Panel, fine: readonly Series[], row: ReturnType<typeof slotsOfAll>, moment: Moment) {
