@@ -1,71 +1,24 @@
-/** A tile, a moment and a store with what a test needs in them. */
+/** Tiles of many series, and a store with what a test needs in it. */
 
 import type { MetricInfo, Tile } from "../src/board";
-import { Zone } from "../src/format";
-import type { Moment } from "../src/moment";
 import type { SentPoint, SentSeries } from "../src/protocol";
 import { SeriesStore } from "../src/store";
+import * as sample from "./sample";
 
-export const DAY = Date.UTC(2024, 3, 2);
-export const NOON = DAY + 12 * 3_600_000;
+export { DAY, moment, NOON } from "./sample";
 export const MINUTE = 60_000;
 
-export function metric(over: Partial<MetricInfo> = {}): MetricInfo {
-  return {
-    name: "claims",
-    title: "Claims",
-    measure: "count",
-    by: ["community"],
-    windows: ["1m", "1h", "1d"],
-    unit: null,
-    description: null,
-    target: null,
-    ...over,
-  };
-}
+const CLAIMS = { name: "claims", title: "Claims", by: ["community"], windows: ["1m", "1h", "1d"] };
 
+/** Shows the day by community, and draws windows of a minute. */
 export function tile(over: Partial<Tile> = {}, about: Partial<MetricInfo> = {}): Tile {
-  return {
-    id: "t0",
-    type: "bar",
-    title: "Claims",
-    unit: null,
-    metric: metric(about),
-    window: "1d",
-    fine: "1m",
-    dimensions: {},
-    width: 4,
-    height: 3,
-    compare: "none",
-    target: null,
-    warning: null,
-    critical: null,
-    limit: 10,
-    min: null,
-    max: null,
-    key: null,
-    ...over,
-  };
-}
-
-export function moment(over: Partial<Moment> = {}): Moment {
-  return {
-    now: NOON + 4_000,
-    watermark: null,
-    lastEvent: null,
-    line: "live",
-    source: "live",
-    lostForMs: null,
-    behindMs: null,
-    zone: new Zone("UTC"),
-    ...over,
-  };
+  return sample.tile({ type: "bar", title: "Claims", fine: "1m", ...over }, { ...CLAIMS, ...about });
 }
 
 export type Told = [start: number, value: SentPoint["value"], state?: SentPoint["state"]];
 
 /** Points of one window, by the name of a community or by dimensions as JSON. */
-export function put(store: SeriesStore, window: string, told: Record<string, Told[]>, name = "claims", t = NOON): void {
+export function put(store: SeriesStore, window: string, told: Record<string, Told[]>, name = "claims", t = sample.NOON): void {
   const sent = Object.entries(told).map(([who, points]): [string, SentSeries] => [
     `${name}@${window}${who}`,
     {

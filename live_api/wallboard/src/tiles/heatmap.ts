@@ -6,7 +6,7 @@ import { exactNumber, type Zone } from "../format";
 import type { Moment } from "../moment";
 import { historyLength, seriesOf } from "../panels";
 import { numberIn } from "../protocol";
-import { lastStart, slotsOf } from "../slots";
+import { lastStart, slotsOf, unknownAtStart } from "../slots";
 import type { Series, SeriesStore } from "../store";
 import { isCounted, isOther, labelOf, telling } from "./rows";
 import type { Order } from "./order";
@@ -61,21 +61,17 @@ export function heatOf(tile: Tile, store: SeriesStore, order: Order, moment: Mom
   const shown = order.of(sized, Math.min(limit, tile.limit), moment.now);
   const by = telling(tile);
   const filling = { key: tile.key, zeroWhenEmpty: isCounted(tile), completeUpTo: moment.watermark };
-  const rows = shown.map(({ id, series }) => {
-    const { closed, open } = slotsOf(series, last, count, width, filling);
-    return {
-      id,
-      label: labelOf(tile, series, by),
-      other: isOther(series, by),
-      cells: closed.map((value, index): Cell => ({
-        value: value ?? open[index] ?? null,
-        open: (open[index] ?? null) !== null,
-        step: null,
-      })),
-    };
+  const slots = shown.map(({ series }) => slotsOf(series, last, count, width, filling));
+  const drop = unknownAtStart(slots, LEAST_COLUMNS);
+  const rows = shown.map(({ id, series }, row): HeatRow => {
+    const { closed, open } = slots[row]!;
+    const cells = closed.map((value, index): Cell => ({
+      value: value ?? open[index] ?? null,
+      open: (open[index] ?? null) !== null,
+      step: null,
+    }));
+    return { id, label: labelOf(tile, series, by), other: isOther(series, by), cells: cells.slice(drop) };
   });
-  const drop = leadingUnknown(rows);
-  for (const { cells } of rows) cells.splice(0, drop);
   // What is still growing says nothing of the scale yet.
   const closed = rows.flatMap(({ cells }) => cells.flatMap((cell) => (cell.value === null || cell.open ? [] : [cell.value])));
   const steps = stepsOf(closed, isCounted(tile));
@@ -87,14 +83,6 @@ export function heatOf(tile: Tile, store: SeriesStore, order: Order, moment: Mom
     hidden: recent.length - shown.length,
     steps,
   };
-}
-
-/** What is young starts at the left edge, once it is a few windows old, rather than in the last corner. */
-function leadingUnknown(rows: readonly HeatRow[]): number {
-  const count = rows[0]?.cells.length ?? 0;
-  let index = 0;
-  while (index < count - LEAST_COLUMNS && rows.every(({ cells }) => cells[index]!.value === null)) index += 1;
-  return index;
 }
 
 /** The sum of the hour; of what does not add up, the mean of its windows. */
