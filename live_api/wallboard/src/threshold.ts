@@ -1,5 +1,7 @@
 /** How bad a value is. Never told by colour alone: each level has a shape and a word as well. */
 
+import type { Freshness } from "./freshness";
+
 export type Level = "ok" | "warning" | "critical" | "none";
 
 export interface Look {
@@ -45,4 +47,20 @@ export function worst(levels: Iterable<Level>): Level {
   let found: Level = "none";
   for (const level of levels) if (ORDER.indexOf(level) > ORDER.indexOf(found)) found = level;
   return found;
+}
+
+/**
+ * The level that may be shown of a value so current. What was before the line was lost says nothing of now; what is only
+ * old or late may still be bad, but nobody knows that it is still well.
+ */
+export function levelWhen(freshness: Freshness, level: Level): Level {
+  switch (freshness) {
+    case "live":
+      return level;
+    case "stale":
+    case "late":
+      return level === "ok" ? "none" : level;
+    default:
+      return "none";
+  }
 }

@@ -81,7 +81,7 @@ describe("the status tile", () => {
   it("is out of date with the line, and says so of each part", () => {
     const view = statusOf(system(), "lost", moment({ line: "lost", lostForMs: 9_000 }));
     expect(view).toMatchObject({ freshness: "lost", level: "critical" });
-    expect(words(view)).toMatchObject({ Line: "critical: lost for 9 s", Valkey: "none: answers, when last heard" });
+    expect(words(view)).toMatchObject({ Line: "critical: lost for 9 s", Valkey: "none: unknown" });
     expect(statusOf(null, "connecting", moment())).toMatchObject({ freshness: "waiting", parts: [{ words: "connecting" }] });
   });
 });

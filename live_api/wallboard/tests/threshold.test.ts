@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { levelOf, LOOKS, worst } from "../src/threshold";
+import { levelOf, levelWhen, LOOKS, worst } from "../src/threshold";
 
 describe("a level", () => {
   it("is of a value that is bad when it is high", () => {
@@ -26,6 +26,11 @@ describe("a level", () => {
   it("of several is the worst", () => {
     expect(worst(["ok", "critical", "none", "warning"])).toBe("critical");
     expect(worst([])).toBe("none");
+  });
+
+  it("is not shown as well when nobody knows that it still is", () => {
+    expect((["live", "stale", "late", "lost", "source_down", "waiting"] as const).map((one) => levelWhen(one, "ok"))).toEqual(["ok", "none", "none", "none", "none", "none"]);
+    expect((["live", "stale", "late", "lost", "source_down", "waiting"] as const).map((one) => levelWhen(one, "critical"))).toEqual(["critical", "critical", "critical", "none", "none", "none"]);
   });
 
   it("is told by colour, shape and word, each its own", () => {

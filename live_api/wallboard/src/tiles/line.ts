@@ -211,5 +211,6 @@ function recentWeight(panel: Panel, series: Series, from: number): number {
 }
 
 function isOther(series: Series | undefined): boolean {
-  return series !== undefined && Object.values(series.dimensions).every((value) => value === OTHER);
+  const values = Object.values(series?.dimensions ?? {});
+  return values.length > 0 && values.every((value) => value === OTHER);
 }

@@ -59,7 +59,6 @@ function lineOf(line: Line["state"], { lostForMs }: Moment): Part {
 }
 
 function partsOf(system: System, line: Line["state"], moment: Moment): Part[] {
-  const isKnown = line === "live";
   const parts: Part[] = [
     system.state === "valkey_down"
       ? { name: "Valkey", level: "critical", words: "away" }
@@ -67,7 +66,7 @@ function partsOf(system: System, line: Line["state"], moment: Moment): Part[] {
     processorOf(system, moment),
     ...Object.entries(system.streams).map(([name, stream]) => streamOf(name, stream, system)),
   ];
-  return isKnown ? parts : parts.map((part) => ({ ...part, level: "none", words: `${part.words}, when last heard` }));
+  return line === "live" ? parts : parts.map(({ name }) => ({ name, level: "none", words: "unknown" }));
 }
 
 function processorOf(system: System, { now }: Moment): Part {
