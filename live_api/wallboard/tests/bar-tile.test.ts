@@ -91,6 +91,16 @@ describe("bars", () => {
     expect(found.bars.map(({ label, value }) => [label, value])).toEqual([["a", "80"]]);
   });
 
+  it("of windows without a width are of the present one", () => {
+    const store = storeOf("day", { a: [[DAY - 86_400_000, 900], [DAY, 7, "open"]], b: [[DAY, 9, "open"]] });
+    expect(bars(tile({ window: "day" }), store)).toMatchObject({ bars: [{ value: "9" }, { value: "7" }], period: "today so far" });
+    const last = storeOf("5m/10s", { a: [[NOON - 290_000, 3, "open"]], b: [[NOON - 300_000, 9]] });
+    const found = bars(tile({ window: "5m/10s" }), last);
+    expect([found.bars.map((bar) => bar.value), found.period]).toEqual([["3", "0"], "the last 5\u00a0min"]);
+    expect(bars(tile({ window: "7d/day" }), storeOf("7d/day", { a: [[DAY, 3, "open"]] })).period).toBe("the last 7\u00a0days");
+    expect(bars(tile({ window: "week" }), storeOf("week", { a: [[DAY, 3]] })).period).toBe("week from 2 Apr 2024, 00:00");
+  });
+
   it("do not change places within three seconds", () => {
     const store = storeOf("1d", { a: [[DAY, 2]], b: [[DAY, 1]] });
     const order = new Order();

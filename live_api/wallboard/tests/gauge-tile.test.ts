@@ -66,6 +66,11 @@ describe("the gauge", () => {
     expect(gaugeOf(about({ metric: null }), new SeriesStore(), moment()).value).toBeNull();
   });
 
+  it("shows a window without a width", () => {
+    const found = gaugeOf(about({ window: "day" }), storeOf("day", { "{}": [[DAY, 7, "open"]] }), moment());
+    expect([found.value, found.period]).toEqual(["7", "today so far"]);
+  });
+
   it("adds up what can be, and asks for one series of what cannot", () => {
     const store = storeOf("1d", { Hill: [[DAY, 1]], Dale: [[DAY, 2]] });
     expect(gaugeOf(tile({ type: "gauge" }), store, moment())).toMatchObject({ value: "3", problem: null });

@@ -5,10 +5,10 @@ import { deltaOf, type Compared, type Delta } from "../compare";
 import { bigNumber, exactNumber, shortNumber } from "../format";
 import type { Moment } from "../moment";
 import { panelOf, seriesOf } from "../panels";
-import { periodText } from "../periods";
 import type { SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
-import { currentOf } from "./number";
+import { currentOf, type Current } from "./number";
+import { periodOf, rowsOf } from "./rows";
 import { roundUp } from "./steps";
 
 export interface Gauge {
@@ -43,9 +43,9 @@ export interface Zone {
 
 export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared?: Compared): Gauge {
   const panel = panelOf(tile);
-  const current = panel === null ? null : currentOf(tile, panel, store, moment);
+  const series = tile.window === null ? 0 : seriesOf(tile, store, tile.window).length;
+  const current = panel === null ? ofOne(tile, store, moment) : currentOf(tile, panel, store, moment);
   const value = current?.value ?? null;
-  const series = panel === null ? 0 : seriesOf(tile, store, panel.main).length;
   const { least, most } = scaleOf(tile, value);
   const along = (number: number): number => Math.min(1, Math.max(0, (number - least) / (most - least)));
   const isMade = [value, tile.min, tile.max, tile.target, tile.warning, tile.critical].some((mark) => mark !== null);
@@ -55,7 +55,7 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared
     value: value === null ? null : bigNumber(value),
     exact: value === null ? "" : exactNumber(value),
     level: levelOf(value, tile),
-    period: panel === null || current === null ? "" : periodText(current.start, panel.mainMs, panel.main, current.open, moment),
+    period: current === null ? "" : periodOf(current.start, tile.window!, current.open, moment),
     delta: panel === null || value === null ? null : deltaOf(tile, panel, value, compared, moment.now),
     at: value === null ? null : along(value),
     zeroAt: along(0),
@@ -66,6 +66,13 @@ export function gaugeOf(tile: Tile, store: SeriesStore, moment: Moment, compared
     target: tile.target === null || !isOn(tile.target) ? null : { at: along(tile.target), text: shortNumber(tile.target) },
     problem: value === null && series > 1 ? `${series} series, which do not add up: give the tile dimensions that leave one` : null,
   };
+}
+
+/** Of a window without a width, where there is but one series. */
+function ofOne(tile: Tile, store: SeriesStore, moment: Moment): Current | null {
+  const { start, open, rows } = rowsOf(tile, store, moment);
+  const value = rows.length === 1 ? rows[0]!.value : null;
+  return start === null || value === null ? null : { start, value, open };
 }
 
 /** What the tile says; where it does not, from zero to a round number that has room for the value and all its marks. */

@@ -2,7 +2,7 @@
 
 import type { Tile } from "../board";
 import { seriesLabel } from "./line";
-import { DAY_MS, windowMs, windowStart } from "../durations";
+import { DAY_MS, windowMs, windowStart, windowText } from "../durations";
 import { freshnessOf, type Freshness } from "../freshness";
 import type { Moment } from "../moment";
 import { ageOf, panelOf, seriesOf } from "../panels";
@@ -13,6 +13,8 @@ import { periodText } from "../periods";
 export interface Rows {
   /** Start of the window that the values are of; null: nothing is known. */
   start: number | null;
+  /** That window goes on. */
+  open: boolean;
   /** "today so far" */
   period: string;
   rows: SeriesRow[];
@@ -57,9 +59,9 @@ export function isOther(series: Series, by: readonly string[]): boolean {
 
 export function rowsOf(tile: Tile, store: SeriesStore, moment: Moment): Rows {
   const { metric, window } = tile;
-  if (metric === null || window === null) return { start: null, period: "", rows: [] };
+  if (metric === null || window === null) return { start: null, open: false, period: "", rows: [] };
   const all = seriesOf(tile, store, window);
-  if (all.length === 0) return { start: null, period: "", rows: [] };
+  if (all.length === 0) return { start: null, open: false, period: "", rows: [] };
   const width = windowMs(window);
   const counted = isCounted(tile);
   let start = Math.max(...all.map((series) => series.latest!.start));
@@ -84,7 +86,18 @@ export function rowsOf(tile: Tile, store: SeriesStore, moment: Moment): Rows {
       other: isOther(series, by),
     };
   });
-  return { start, period: width === null ? "" : periodText(start, width, window, open, moment), rows };
+  return { start, open, period: periodOf(start, window, open, moment), rows };
+}
+
+/** Of a window of the calendar or one that slides, which have no width, as far as its name says. */
+const CALENDAR: Record<string, string> = { hour: "this hour", day: "today", week: "this week", month: "this month" };
+
+export function periodOf(start: number, window: string, open: boolean, moment: Moment): string {
+  const width = windowMs(window);
+  if (width !== null) return periodText(start, width, window, open, moment);
+  const [span = "", step] = window.split("/");
+  if (!open) return `${CALENDAR[window] ? window : windowText(span)} from ${moment.zone.dateAndYear(start)}, ${moment.zone.minute(start)}`;
+  return step === undefined ? `${CALENDAR[window] ?? window} so far` : `the last ${windowText(span).replace(/d$/, "days")}`;
 }
 
 export interface Standing {

@@ -1,15 +1,13 @@
 /** What a tile of the most frequent values draws: one point, whose value is texts and how often each came. */
 
 import type { Tile } from "../board";
-import { windowMs } from "../durations";
 import { exactNumber, shortNumber } from "../format";
 import type { Moment } from "../moment";
 import { seriesOf } from "../panels";
 import type { Point } from "../protocol";
 import type { Series, SeriesStore } from "../store";
-import { periodText } from "../periods";
 import type { Bars } from "./bar";
-import { labelOf } from "./rows";
+import { labelOf, periodOf } from "./rows";
 import type { Order } from "./order";
 
 export interface Top extends Bars {
@@ -32,7 +30,6 @@ export function topOf(tile: Tile, store: SeriesStore, order: Order, moment: Mome
   // A text may look like a number, and JSON objects put those first: their order says nothing.
   const shown = order.of(items.map(([id, size]) => ({ id, size })), Math.min(limit, tile.limit), moment.now);
   const most = Math.max(0, ...shown.map(({ size }) => size));
-  const width = windowMs(window);
   return {
     bars: shown.map(({ id, size }) => ({
       id,
@@ -48,7 +45,7 @@ export function topOf(tile: Tile, store: SeriesStore, order: Order, moment: Mome
     hidden: items.length - shown.length,
     zeroAt: 0,
     marks: [],
-    period: width === null ? "" : periodText(point.start, width, window, point.state === "open", moment),
+    period: periodOf(point.start, window, point.state === "open", moment),
     of: all.length > 1 ? `${labelOf(tile, series)}, 1 of ${all.length}` : null,
     approximate: approximately(point),
   };
