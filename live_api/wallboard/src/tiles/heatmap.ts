@@ -123,7 +123,7 @@ export function ticksOf({ starts, width }: Heat, zone: Zone): { at: number; text
   return starts.flatMap((start, column) => {
     const isTick = start % every === 0;
     // A label needs some columns to stand over.
-    return isTick && column <= starts.length * 0.94 ? [{ at: column / starts.length, text: timeText(start, width, zone) }] : [];
+    return isTick && column <= starts.length * 0.88 ? [{ at: column / starts.length, text: timeText(start, width, zone) }] : [];
   });
 }
 
