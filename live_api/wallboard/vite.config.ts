@@ -1,11 +1,18 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
 
 const server = "http://127.0.0.1:8000";
 
+/** `streamgauge serve` puts this into the page, so that addresses are relative to its root from `/board/<name>` too. */
+const baseOfServer: Plugin = {
+  name: "base-of-server",
+  apply: "serve",
+  transformIndexHtml: () => [{ tag: "base", attrs: { href: "/" }, injectTo: "head-prepend" }],
+};
+
 export default defineConfig({
   base: "./",
-  plugins: [svelte()],
+  plugins: [svelte(), baseOfServer],
   build: {
     outDir: "../static",
     emptyOutDir: true,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,31 @@ measure = "count"
 by = ["kind"]
 windows = ["1s", "1m", "1d"]
 title = "Orders by kind"
+
+[[board]]
+name = "floor"
+title = "Shop floor"
+
+[[board.tile]]
+type = "number"
+metric = "orders"
+warning = 1
+critical = 1000000
+
+[[board.tile]]
+type = "status"
+
+[[board.tile]]
+type = "line"
+metric = "orders_by_kind"
+
+[[board]]
+name = "kinds"
+
+[[board.tile]]
+type = "line"
+metric = "orders_by_kind"
+width = 12
 """
 
 
@@ -60,7 +86,7 @@ def test_a_number_changes_and_a_dead_line_says_so_and_heals(shop: Stack, page: P
     banner = page.get_by_test_id("banner")
     expect(value).to_have_text("5", timeout=10_000)
     expect(banner).to_have_count(0)
-    expect(page.get_by_test_id("chart")).to_have_count(1)
+    expect(page.locator("[data-testid=tile][data-type=line]")).to_have_count(1)
 
     _sell(shop, 2)
     expect(value).to_have_text("7", timeout=5_000)
@@ -102,6 +128,34 @@ def test_a_stopped_producer_looks_stale_and_a_stopped_processor_looks_different(
     _sell(shop, 1)
     expect(tile).to_have_attribute("data-state", "live", timeout=40_000)
     expect(page.get_by_test_id("banner")).to_have_count(0, timeout=5_000)
+
+
+def test_boards_by_address_and_by_key(shop: Stack, page: Page, artifacts: Path) -> None:
+    page.goto(shop.api + "/board/floor?theme=light")
+    tile = page.locator("[data-testid=tile][data-metric=orders]")
+    expect(page).to_have_title("Shop floor · Corner shop")
+    expect(tile).to_have_attribute("data-level", "warning", timeout=10_000)
+    expect(tile.get_by_test_id("level")).to_have_text("warning")
+    expect(page.get_by_test_id("part").first).to_contain_text("live")
+    page.screenshot(path=artifacts / "wall-board-light.png")
+
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(shop.api + "/board/kinds?theme=light")
+    expect(page.get_by_test_id("legend-row")).not_to_have_count(0, timeout=5_000)
+    page.keyboard.press("1")
+    expect(page).to_have_url(shop.api + "/board/floor?theme=light")
+    expect(tile).to_have_attribute("data-state", re.compile("live|stale"), timeout=5_000)
+
+
+def test_boards_take_turns_but_not_under_somebody_who_reads(shop: Stack, page: Page) -> None:
+    page.goto(shop.api + "/?rotate=3&kiosk&boards=kinds,floor")
+    expect(page).to_have_url(re.compile("/board/floor"), timeout=6_000)
+    page.keyboard.press("Tab")
+    expect(page.get_by_test_id("held")).to_be_visible(timeout=2_000)
+    time.sleep(4)
+    expect(page).to_have_url(re.compile("/board/floor"))
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile("/board/kinds"), timeout=6_000)
 
 
 def test_refused_events_are_counted_on_the_wall(shop: Stack, page: Page) -> None:

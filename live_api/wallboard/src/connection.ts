@@ -3,7 +3,7 @@
  * and chance are passed in, so that every decision can be tested without any of them.
  */
 
-import { helloMessage, parseMessage, type ServerMessage } from "./protocol";
+import { helloMessage, parseMessage, topicsMessage, type ServerMessage } from "./protocol";
 
 export type Line =
   | { state: "connecting" }
@@ -40,6 +40,8 @@ export interface Listener {
   message(message: ServerMessage): void;
 }
 
+/** However the dice fall: a server that refuses at once is not to be asked in a loop. */
+export const LEAST_DELAY_MS = 200;
 export const FIRST_CEILING_MS = 500;
 export const LAST_CEILING_MS = 20_000;
 /** From the first packet to the snapshot. */
@@ -49,11 +51,12 @@ export const MISSED_HEARTBEATS = 3;
 const STEADY_MS = 5_000;
 
 /**
- * Full jitter: anywhere from nothing to a ceiling that grows, so that a thousand walls do not come back as one. It grows
+ * Full jitter: anywhere from nearly nothing to a ceiling that grows, so that a thousand walls do not come back as one. It grows
  * by half and not to the double, or a restart of ten seconds would leave a wall dark for twenty more.
  */
 export function backoffMs(attempt: number, random: () => number): number {
-  return random() * Math.min(LAST_CEILING_MS, FIRST_CEILING_MS * 1.5 ** Math.min(attempt, 16));
+  const ceiling = Math.min(LAST_CEILING_MS, FIRST_CEILING_MS * 1.5 ** Math.min(attempt, 16));
+  return LEAST_DELAY_MS + random() * (ceiling - LEAST_DELAY_MS);
 }
 
 /** Close codes carry the decision: 3500–3999 and 4500–4999 mean that trying again would change nothing. */
@@ -72,6 +75,17 @@ export class Connection {
   #heardAt: number;
   #liveSince: number | null = null;
   #retryInMs: number | null = null;
+  #topics: readonly string[] = [];
+  /** What this socket has been told; null before hello. */
+  #told: readonly string[] | null = null;
+  /** Of the latest `subscribe` that has not been answered yet: a snapshot before the answer does not have its topics. */
+  #unanswered: number | null = null;
+  #requests = 0;
+  #epoch: string | null = null;
+  #seq: number | null = null;
+  /** The topics of which everything up to `#seq` is known; null when there are none. */
+  #covered: readonly string[] | null = null;
+  #resuming = false;
   #cancelDeadline: () => void = () => {};
   #cancelRetry: () => void = () => {};
 
@@ -88,6 +102,35 @@ export class Connection {
 
   start(): void {
     this.#open();
+  }
+
+  /** For good. */
+  stop(): void {
+    this.#abandon();
+  }
+
+  /** What to hear of. Takes effect at once on an open line, with a snapshot if there is more than before. */
+  setTopics(topics: readonly string[]): void {
+    this.#topics = topics;
+    if (this.#socket === null || this.#told === null) return;
+    const gone = without(this.#told, topics);
+    const come = without(topics, this.#told);
+    this.#told = topics;
+    if (gone.length > 0) {
+      this.#covered = this.#covered && without(this.#covered, gone);
+      this.#socket.send(topicsMessage("unsubscribe", ++this.#requests, gone));
+    }
+    if (come.length > 0) {
+      this.#unanswered = ++this.#requests;
+      this.#covered = null;
+      this.#socket.send(topicsMessage("subscribe", this.#unanswered, come));
+    }
+  }
+
+  /** `epoch:seq` to go on from, when everything up to there is known of all topics. */
+  get resumeFrom(): string | null {
+    if (this.#epoch === null || this.#seq === null || this.#covered === null) return null;
+    return without(this.#topics, this.#covered).length > 0 ? null : `${this.#epoch}:${this.#seq}`;
   }
 
   /** The page is looked at again, or the network is back: do not wait for a timer to find out. */
@@ -114,10 +157,12 @@ export class Connection {
     this.#heartbeatMs = null;
     this.#liveSince = null;
     this.#retryInMs = null;
+    this.#told = null;
+    this.#unanswered = null;
     if (this.#line.state === "lost") this.#say({ ...this.#line, retryAt: null });
     try {
       this.#socket = this.around.open({
-        opened: current(() => this.#socket?.send(helloMessage())),
+        opened: current(() => this.#hello()),
         received: (text) => current(() => this.#received(text))(),
         closed: (code, reason) => current(() => this.#closed(code, reason))(),
       });
@@ -128,22 +173,64 @@ export class Connection {
     this.#expectWithin(OPEN_LIMIT_MS);
   }
 
+  #hello(): void {
+    const resume = this.resumeFrom;
+    this.#resuming = resume !== null;
+    this.#told = this.#topics;
+    this.#socket?.send(helloMessage(this.#topics, resume));
+  }
+
   #received(text: string): void {
     const now = this.around.now();
     this.#heardAt = now;
     const message = parseMessage(text);
-    if (message?.op === "welcome") {
-      this.#heartbeatMs = message.heartbeatS * 1000;
-    } else if (message?.op === "bye") {
-      this.#retryInMs = message.retryInMs;
-    } else if (message?.op === "snapshot") {
-      this.#limitMs = MISSED_HEARTBEATS * (this.#heartbeatMs ?? OPEN_LIMIT_MS);
-      this.#liveSince = now;
-    }
-    this.#expectWithin(this.#limitMs);
+    const isLive = message !== null && this.#takeIn(message, now);
+    // Until the line is live its deadline stands: a server that says much and never sends a snapshot is of no use.
+    if (this.#liveSince !== null) this.#expectWithin(this.#limitMs);
     // The listener has the snapshot before it hears that the line is live, so it never shows old numbers as current.
     if (message !== null) this.listener.message(message);
-    if (message?.op === "snapshot") this.#say({ state: "live" });
+    if (isLive) this.#say({ state: "live" });
+  }
+
+  /** What a message says about the line itself. True if with it the line has become live. */
+  #takeIn(message: ServerMessage, now: number): boolean {
+    switch (message.op) {
+      case "welcome":
+        this.#heartbeatMs = message.heartbeatS * 1000;
+        if (this.#epoch !== message.epoch) this.#forget();
+        this.#epoch = message.epoch;
+        if (!message.resumed) return false;
+        break;
+      case "snapshot":
+        if (message.epoch !== null) this.#epoch = message.epoch;
+        this.#seq = message.seq;
+        this.#covered = this.#unanswered === null ? this.#told : null;
+        break;
+      case "update":
+        if (message.seq !== null) this.#seq = message.seq;
+        // After a hello that resumes, an update instead of a snapshot says that nothing else was missed.
+        if (this.#liveSince !== null || !this.#resuming) return false;
+        break;
+      case "ok":
+        if (message.id === this.#unanswered) this.#unanswered = null;
+        return false;
+      case "bye":
+        this.#retryInMs = message.retryInMs;
+        return false;
+      default:
+        return false;
+    }
+    const wasLive = this.#liveSince !== null;
+    this.#liveSince ??= now;
+    this.#resuming = false;
+    this.#limitMs = MISSED_HEARTBEATS * (this.#heartbeatMs ?? OPEN_LIMIT_MS);
+    return !wasLive;
+  }
+
+  /** Another epoch numbers anew. */
+  #forget(): void {
+    this.#seq = null;
+    this.#covered = null;
   }
 
   #closed(code: number, reason: string): void {
@@ -163,7 +250,7 @@ export class Connection {
     const told = this.#retryInMs;
     const since = before.state === "lost" ? before.since : this.#heardAt;
     this.#abandon();
-    const delay = told !== null && told >= 0 ? told : backoffMs(this.#attempt, this.around.random);
+    const delay = told !== null && told >= 0 ? Math.max(told, LEAST_DELAY_MS) : backoffMs(this.#attempt, this.around.random);
     this.#attempt += 1;
     this.#cancelRetry = this.around.later(delay, () => this.#open());
     this.#say({ state: "lost", since, retryAt: now + delay, reason });
@@ -176,6 +263,7 @@ export class Connection {
     this.#cancelRetry();
     const socket = this.#socket;
     this.#socket = null;
+    this.#told = null;
     socket?.close();
   }
 
@@ -192,6 +280,10 @@ export class Connection {
     this.#line = line;
     this.listener.line(line);
   }
+}
+
+function without(all: readonly string[], these: readonly string[]): string[] {
+  return all.filter((one) => !these.includes(one));
 }
 
 /** The real surroundings: a WebSocket at `url`, the machine's clock and timers. */

@@ -1,90 +1,99 @@
-/** Which panels a catalog makes, and which windows of each metric they need. Everything else is not kept. */
+/** Which windows of its metric a tile needs, and how they are to be read. Everything else is not kept. */
 
-import { DAY_MS, MINUTE_MS, windowMs } from "./durations";
-import type { Metric } from "./protocol";
+import type { MetricInfo, Tile } from "./board";
+import { HOUR_MS, windowMs } from "./durations";
+import type { Moment } from "./moment";
+import type { Series, SeriesStore } from "./store";
 
 export interface Panel {
-  metric: Metric;
-  /** The smallest window: sparkline, chart, and how old a number may grow. */
+  metric: MetricInfo;
+  /** The window of history: sparkline and lines. */
   fine: string;
   fineMs: number;
-  /** The window of the big number. */
+  /** The window of the value. */
   main: string;
   mainMs: number;
+  /** The metric's smallest window: how soon a new value is to be expected. */
+  expectedMs: number;
   /** The value of an open window only grows towards its total. */
   accumulates: boolean;
   /** A window without a point, between windows with one, is a zero rather than unknown. */
   zeroWhenEmpty: boolean;
+  /** Which of several values a point has. */
+  key: string | null;
 }
 
-export interface Board {
-  tiles: Panel[];
-  charts: Panel[];
-}
-
-/** Windows on a sparkline. */
-export const SPARK_WINDOWS = 48;
-/** Windows along a chart. */
-export const CHART_WINDOWS = 180;
+/** Windows of a tile's history: an hour, but neither so few that nothing is seen nor more than a screen has pixels for. */
+const LEAST_HISTORY = 24;
+const MOST_HISTORY = 360;
 const MAIN_WINDOWS = 4;
 
-const BUILT_IN = "streamgauge_";
 const ACCUMULATING = new Set(["count", "sum", "distinct"]);
 const ZERO_WHEN_EMPTY = new Set(["count", "sum"]);
-/** Their values are objects. */
-const NOT_A_NUMBER = new Set(["quantile", "top_k"]);
 
-/** A tile for each metric without dimensions, a chart for each with some, in the catalog's order. */
-export function boardOf(metrics: readonly Metric[]): Board {
-  const panels = metrics.flatMap((metric) => panelOf(metric) ?? []);
+/** Null for a tile that is about no metric, or about a window that has no width. */
+export function panelOf({ metric, window, fine, key }: Tile): Panel | null {
+  if (metric === null || window === null) return null;
+  const mainMs = windowMs(window);
+  const fineMs = windowMs(fine ?? window);
+  if (mainMs === null || fineMs === null) return null;
   return {
-    tiles: panels.filter((panel) => panel.metric.by.length === 0),
-    charts: panels.filter((panel) => panel.metric.by.length > 0),
+    metric,
+    fine: fine ?? window,
+    fineMs,
+    main: window,
+    mainMs,
+    expectedMs: Math.min(fineMs, mainMs, ...metric.windows.flatMap((one) => windowMs(one) ?? [])),
+    accumulates: ACCUMULATING.has(metric.measure),
+    zeroWhenEmpty: ZERO_WHEN_EMPTY.has(metric.measure),
+    key,
   };
 }
 
-export function isBuiltIn(metric: string): boolean {
-  return metric.startsWith(BUILT_IN);
+/** How many windows make up the last hour of a tile. */
+export function historyLength(fineMs: number): number {
+  return Math.min(MOST_HISTORY, Math.max(LEAST_HISTORY, Math.ceil(HOUR_MS / fineMs)));
 }
 
-/** How many points of each metric's window the store has to keep for this board. */
-export function capacitiesOf(board: Board): (metric: string, window: string) => number {
+/** How many points of each metric's window the store has to keep for these tiles. */
+export function capacitiesOf(tiles: Iterable<Tile>): (metric: string, window: string) => number {
   const needed = new Map<string, number>();
-  for (const [panels, windows] of [
-    [board.tiles, SPARK_WINDOWS],
-    [board.charts, CHART_WINDOWS],
-  ] as const) {
-    for (const { metric, fine, main } of panels) {
-      needed.set(JSON.stringify([metric.name, main]), MAIN_WINDOWS);
-      needed.set(JSON.stringify([metric.name, fine]), windows + MAIN_WINDOWS);
-    }
+  const need = (metric: string, window: string, points: number): void => {
+    const key = JSON.stringify([metric, window]);
+    needed.set(key, Math.max(points, needed.get(key) ?? 0));
+  };
+  for (const tile of tiles) {
+    const { metric, window, fine } = tile;
+    if (metric === null || window === null) continue;
+    need(metric.name, window, MAIN_WINDOWS);
+    // Windows of the calendar and those that slide have a value now, but no width to lay out a history with.
+    const fineMs = windowMs(fine ?? window);
+    if (fineMs !== null) need(metric.name, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
   }
   return (metric, window) => needed.get(JSON.stringify([metric, window])) ?? 0;
 }
 
+/** The series of a window that a tile is about. */
+export function seriesOf(tile: Tile, store: SeriesStore, window: string): Series[] {
+  const group = tile.metric === null ? undefined : store.group(tile.metric.name, window);
+  if (group === undefined) return [];
+  const wanted = Object.entries(tile.dimensions);
+  return [...group.series.values()].filter(
+    (series) => series.latest !== undefined && wanted.every(([name, value]) => series.dimensions[name] === value),
+  );
+}
+
 /**
- * A total reads best over the longest window up to a day, which grows with every event and starts again once a day. An
- * average over a day would hide the moment, and over ten seconds would jump: the shortest from a minute up is its window.
+ * Since when these stand, ms; null without any. A change that was seen to happen tells. What was there before this page
+ * looked is no older than its latest small window with a point, and no younger than the latest event of any kind.
  */
-function panelOf(metric: Metric): Panel | null {
-  if (isBuiltIn(metric.name) || NOT_A_NUMBER.has(metric.measure)) return null;
-  const windows = metric.windows
-    .map((window) => ({ window, ms: windowMs(window) }))
-    .filter((one): one is { window: string; ms: number } => one.ms !== null)
-    .sort((one, other) => one.ms - other.ms);
-  const fine = windows[0];
-  if (fine === undefined) return null;
-  const accumulates = ACCUMULATING.has(metric.measure);
-  const main = accumulates
-    ? windows.findLast((one) => one.ms <= DAY_MS)
-    : (windows.find((one) => one.ms >= MINUTE_MS) ?? windows.at(-1));
-  return {
-    metric,
-    fine: fine.window,
-    fineMs: fine.ms,
-    main: (main ?? fine).window,
-    mainMs: (main ?? fine).ms,
-    accumulates,
-    zeroWhenEmpty: ZERO_WHEN_EMPTY.has(metric.measure),
-  };
+export function ageOf(main: readonly Series[], fine: readonly Series[], moment: Moment): number | null {
+  if (main.length === 0) return null;
+  const latest = (all: readonly Series[], time: (series: Series) => number): number => Math.max(-Infinity, ...all.map(time));
+  const vouched =
+    fine.length === 0
+      ? latest(main, (series) => series.latest?.start ?? -Infinity)
+      : Math.min(latest(main, (series) => series.vouchedAt), latest(fine, (series) => series.vouchedAt));
+  const changed = latest(main, (series) => series.changedAt);
+  return Math.max(0, moment.now - Math.max(changed, Math.min(vouched, moment.lastEvent ?? Infinity)));
 }

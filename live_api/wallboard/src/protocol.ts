@@ -1,18 +1,26 @@
 /** What the hub and the REST API say, as types, and the parsing that turns text from the network into them. */
 
+import { parseAlerts, type Alert } from "./alerts";
+import { isRecord, number, numbersOf, string, textsOf } from "./json";
+
+/** One number, or one a key for measures that give several (quantiles, top lists). */
+export type Value = number | Readonly<Record<string, number>>;
+
 export type PointState = "open" | "final" | "corrected";
 
 /** One window of one series. `start` is epoch ms; `value` is the whole window's value so far, never an increment. */
 export interface Point {
   start: number;
-  value: number;
+  value: Value;
   count: number;
   state: PointState;
   revision: number;
+  /** How far off the value may be, as a share of it; null or left out where it is exact. */
+  error?: number | null;
 }
 
 /** A point as sent: null means that the window has no value (any more). */
-export type SentPoint = Omit<Point, "value"> & { value: number | null };
+export type SentPoint = Omit<Point, "value"> & { value: Value | null };
 
 export interface SentSeries {
   metric: string;
@@ -28,7 +36,13 @@ export interface StreamState {
   lag: number | null;
   lagMs: number | null;
   caughtUp: boolean;
+  /** When the processor last spoke of it. */
+  seenMs: number | null;
   maxEventMs: number | null;
+  /** How often entries were gone before they were read, and how many those were: at least, unless `lostExact`. */
+  gaps: number;
+  lost: number;
+  lostExact: boolean;
 }
 
 export interface System {
@@ -40,33 +54,27 @@ export interface System {
   rejectedTotal: number | null;
 }
 
+/** What a snapshot and an update have in common. */
+export interface Frame {
+  t: number;
+  /** Where this leaves the client: what `hello` resumes from. Null from a server that does not say. */
+  seq: number | null;
+  series: Map<string, SentSeries>;
+  system: System | null;
+  /** By id. Null when the frame says nothing of alerts, which is not the same as none. */
+  alerts: Map<string, Alert> | null;
+}
+
 export type ServerMessage =
-  | { op: "welcome"; epoch: string; heartbeatS: number; version: string }
-  | { op: "snapshot"; t: number; series: Map<string, SentSeries>; system: System | null }
-  | { op: "update"; t: number; series: Map<string, SentSeries>; system: System | null }
-  | { op: "heartbeat"; t: number }
+  /** `wall`: digest of the page that the server gives out; null from a server that does not say. */
+  | { op: "welcome"; epoch: string; heartbeatS: number; version: string; resumed: boolean; wall: string | null }
+  | ({ op: "snapshot"; epoch: string | null } & Frame)
+  | ({ op: "update" } & Frame)
+  | { op: "heartbeat"; t: number; seq: number | null }
+  | { op: "ok"; id: number | null }
   | { op: "error"; code: string; message: string }
   | { op: "bye"; retryInMs: number | null }
-  | { op: "reload" };
-
-export interface Metric {
-  name: string;
-  title: string;
-  measure: string;
-  by: string[];
-  windows: string[];
-  unit: string | null;
-  description: string | null;
-  target: number | null;
-}
-
-export interface Catalog {
-  platform: string;
-  timezone: string;
-  metrics: Metric[];
-  rejects: Record<string, number> | null;
-  rejectedTotal: number | null;
-}
+  | { op: "reload"; withinMs: number | null };
 
 export interface History {
   points: { dimensions: Record<string, string>; point: Point }[];
@@ -75,8 +83,12 @@ export interface History {
 
 const DEFAULT_HEARTBEAT_S = 5;
 
-export function helloMessage(): string {
-  return JSON.stringify({ op: "hello", topics: ["metric:*", "system"] });
+export function helloMessage(topics: readonly string[], resume: string | null): string {
+  return JSON.stringify(resume === null ? { op: "hello", topics } : { op: "hello", topics, resume });
+}
+
+export function topicsMessage(op: "subscribe" | "unsubscribe", id: number, topics: readonly string[]): string {
+  return JSON.stringify({ op, id, topics });
 }
 
 /** The message in a frame, or null for one this page does not know: a newer server may say more than it did. */
@@ -96,41 +108,33 @@ export function parseMessage(text: string): ServerMessage | null {
         epoch: string(sent.epoch) ?? "",
         heartbeatS: heartbeat !== null && heartbeat > 0 ? heartbeat : DEFAULT_HEARTBEAT_S,
         version: string(sent.version) ?? "",
+        resumed: sent.resumed === true,
+        wall: string(sent.wall),
       };
     }
-    case "snapshot":
+    case "snapshot": {
+      const frame = parseFrame(sent);
+      return frame === null ? null : { op: "snapshot", epoch: string(sent.epoch), ...frame };
+    }
     case "update": {
-      const t = number(sent.t);
-      if (t === null) return null;
-      return { op: sent.op, t, series: parseSeriesMap(sent.series), system: parseSystem(sent.system) };
+      const frame = parseFrame(sent);
+      return frame === null ? null : { op: "update", ...frame };
     }
     case "heartbeat": {
       const t = number(sent.t);
-      return t === null ? null : { op: "heartbeat", t };
+      return t === null ? null : { op: "heartbeat", t, seq: number(sent.seq) };
     }
+    case "ok":
+      return { op: "ok", id: number(sent.id) };
     case "error":
       return { op: "error", code: string(sent.code) ?? "unknown", message: string(sent.message) ?? "" };
     case "bye":
       return { op: "bye", retryInMs: number(sent.retry_in_ms) };
     case "reload":
-      return { op: "reload" };
+      return { op: "reload", withinMs: number(sent.within_ms) };
     default:
       return null;
   }
-}
-
-export function parseCatalog(sent: unknown): Catalog {
-  if (!isRecord(sent) || !Array.isArray(sent.metrics)) {
-    throw new TypeError("/v1/metrics: expected an object with a list of metrics");
-  }
-  const platform = isRecord(sent.platform) ? sent.platform : {};
-  return {
-    platform: string(platform.name) ?? "streamgauge",
-    timezone: string(platform.timezone) ?? "UTC",
-    metrics: sent.metrics.flatMap((one) => parseMetric(one) ?? []),
-    rejects: numbersOf(sent.rejects),
-    rejectedTotal: number(sent.rejected_total),
-  };
 }
 
 export function parseHistory(sent: unknown): History {
@@ -141,24 +145,22 @@ export function parseHistory(sent: unknown): History {
   for (const one of sent.points as unknown[]) {
     if (!isRecord(one)) continue;
     const start = typeof one.start === "string" ? Date.parse(one.start) : one.start;
-    const point = parsePoint([start, one.value, one.count, one.state, one.revision]);
+    const point = parsePoint([start, one.value, one.count, one.state, one.revision, one.error]);
     if (point === null || point.value === null) continue;
     points.push({ dimensions: textsOf(one.dimensions), point: { ...point, value: point.value } });
   }
   return { points, truncated: sent.truncated === true };
 }
 
-function parseMetric(sent: unknown): Metric | null {
-  if (!isRecord(sent) || typeof sent.name !== "string") return null;
+function parseFrame(sent: Record<string, unknown>): Frame | null {
+  const t = number(sent.t);
+  if (t === null) return null;
   return {
-    name: sent.name,
-    title: string(sent.title) ?? sent.name,
-    measure: string(sent.measure) ?? "count",
-    by: texts(sent.by),
-    windows: texts(sent.windows),
-    unit: string(sent.unit),
-    description: string(sent.description),
-    target: number(sent.target),
+    t,
+    seq: number(sent.seq),
+    series: parseSeriesMap(sent.series),
+    system: parseSystem(sent.system),
+    alerts: parseAlerts(sent.alerts),
   };
 }
 
@@ -178,14 +180,26 @@ function parseSeriesMap(sent: unknown): Map<string, SentSeries> {
   return found;
 }
 
-/** Points whose value is an object (quantiles, top lists) are left out: no panel of this board can show them yet. */
 function parsePoint(sent: unknown): SentPoint | null {
   if (!Array.isArray(sent)) return null;
-  const [start, value, count, state, revision] = sent as unknown[];
+  const [start, value, count, state, revision, error] = sent as unknown[];
   const startMs = number(start);
-  if (startMs === null || (value !== null && number(value) === null)) return null;
+  const parsed = number(value) ?? numbersOf(value);
+  if (startMs === null || (value !== null && parsed === null)) return null;
   if (state !== "open" && state !== "final" && state !== "corrected") return null;
-  return { start: startMs, value: number(value), count: number(count) ?? 0, state, revision: number(revision) ?? 0 };
+  return {
+    start: startMs,
+    value: parsed,
+    count: number(count) ?? 0,
+    state,
+    revision: number(revision) ?? 0,
+    error: number(error),
+  };
+}
+
+/** The one number of a value: itself, or of several the one under `key`. Null where there is no such. */
+export function numberIn(value: Value, key: string | null): number | null {
+  return typeof value === "number" ? value : key === null ? null : (value[key] ?? null);
 }
 
 function parseSystem(sent: unknown): System | null {
@@ -197,7 +211,11 @@ function parseSystem(sent: unknown): System | null {
       lag: number(one.lag),
       lagMs: number(one.lag_ms),
       caughtUp: one.caught_up === true,
+      seenMs: number(one.seen_ms),
       maxEventMs: number(one.max_event_ms),
+      gaps: number(one.gaps) ?? 0,
+      lost: number(one.lost) ?? 0,
+      lostExact: one.lost_exact !== false,
     };
   }
   const state = sent.state;
@@ -209,31 +227,4 @@ function parseSystem(sent: unknown): System | null {
     rejects: numbersOf(sent.rejects),
     rejectedTotal: number(sent.rejected_total),
   };
-}
-
-function isRecord(sent: unknown): sent is Record<string, unknown> {
-  return typeof sent === "object" && sent !== null && !Array.isArray(sent);
-}
-
-function number(sent: unknown): number | null {
-  return typeof sent === "number" && Number.isFinite(sent) ? sent : null;
-}
-
-function string(sent: unknown): string | null {
-  return typeof sent === "string" && sent !== "" ? sent : null;
-}
-
-function texts(sent: unknown): string[] {
-  return Array.isArray(sent) ? sent.filter((one) => typeof one === "string") : [];
-}
-
-function textsOf(sent: unknown): Record<string, string> {
-  if (!isRecord(sent)) return {};
-  return Object.fromEntries(Object.entries(sent).map(([name, value]) => [name, String(value)]));
-}
-
-function numbersOf(sent: unknown): Record<string, number> | null {
-  if (!isRecord(sent)) return null;
-  const found = Object.entries(sent).filter((pair): pair is [string, number] => number(pair[1]) !== null);
-  return Object.fromEntries(found);
 }

@@ -117,6 +117,15 @@ export class SeriesStore {
     return latest === -Infinity ? null : latest;
   }
 
+  /** Start of the latest window of one metric that has a point. */
+  latestOf(metric: string, window: string): number | null {
+    let latest = -Infinity;
+    for (const series of this.group(metric, window)?.series.values() ?? []) {
+      latest = Math.max(latest, series.latest?.start ?? -Infinity);
+    }
+    return latest === -Infinity ? null : latest;
+  }
+
   setCapacities(capacityOf: (metric: string, window: string) => number): void {
     this.#capacityOf = capacityOf;
     for (const [key, group] of this.#groups) {

@@ -1,95 +1,193 @@
-/** Everything the components draw from: the line, the store, the catalog, and one clock tick for all of them. */
+/** Everything the components draw from: the line, the store, the boards, and one clock tick for all of them. */
 
+import { AlertStore } from "./alerts";
+import { Announcer } from "./announcer";
+import { Backfill } from "./backfill";
+import type { Board, BoardName, Tile } from "./board";
 import { ServerClock } from "./clock";
+import { compareQuery, wantsYesterday, type Compared } from "./compare";
 import { browserSurroundings, Connection, type Line } from "./connection";
-import { windowStart } from "./durations";
 import { Zone } from "./format";
-import { boardOf, capacitiesOf, CHART_WINDOWS, isBuiltIn, SPARK_WINDOWS, type Board, type Panel } from "./panels";
-import type { Catalog, SentSeries, ServerMessage, System } from "./protocol";
-import { fetchCatalog, fetchHistory } from "./rest";
+import type { Freshness } from "./freshness";
+import { lastEventOf, Lateness } from "./lateness";
+import type { LineState, Moment } from "./moment";
+import { addressOf, optionsOf, type Options } from "./options";
+import { capacitiesOf, panelOf } from "./panels";
+import type { ServerMessage, System } from "./protocol";
+import { browserReload, Reload } from "./reload";
+import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, Refused } from "./rest";
+import { Rotation } from "./rotation";
 import { SeriesStore } from "./store";
-import type { LineState, Moment } from "./tile";
+import type { Theme } from "./theme";
+import type { Level } from "./threshold";
+import { currentOf } from "./tiles/number";
 
 /** Ages are shown in seconds; a quarter of one keeps them from skipping. */
 const TICK_MS = 250;
-/** Time for the first snapshot to arrive, so that history is asked for where the data is. */
-const HISTORY_DELAY_MS = 150;
-const HISTORY_RETRY_MS = 10_000;
-const CATALOG_RETRY_MS = 5_000;
-const CATALOG_AGAIN_MS = 15_000;
+const BOARDS_RETRY_MS = 5_000;
+const COMPARE_EVERY_MS = 60_000;
 const SWEEP_MS = 60_000;
-const RELOAD_SPREAD_MS = 3_000;
-/** A server that says "reload" again and again must not make the wall flicker. */
-const RELOAD_AT_MOST_EVERY_MS = 60_000;
+/** So many boards in turn are all kept up to date; of more, only the one that is shown. */
+const MOST_TOPICS = 32;
 
 export class Wall {
   line = $state.raw<Line>({ state: "connecting" });
-  catalog = $state.raw<Catalog | null>(null);
-  catalogProblem = $state.raw<string | null>(null);
-  board = $state.raw<Board>({ tiles: [], charts: [] });
+  boards = $state.raw<readonly BoardName[]>([]);
+  /** The one that is shown; null while it is on its way. */
+  board = $state.raw<Board | null>(null);
+  boardProblem = $state.raw<string | null>(null);
   system = $state.raw<System | null>(null);
   serverProblem = $state.raw<string | null>(null);
+  /** What was at the same time yesterday, by `compareQuery`. */
+  compared = $state.raw<ReadonlyMap<string, Compared>>(new Map());
+  theme = $state<Theme>("dark");
   /** Server time, epoch ms. Set with every frame drawn and every tick. */
   now = $state(Date.now());
-  /** Counts the frames in which the store had changed. */
+  /** Counts the frames in which the store or the alerts had changed. */
   frame = $state(0);
+  /** The last change of state, for a screen reader. */
+  announcement = $state("");
+  /** Boards would change, but wait for an alert or a reader. */
+  held = $state(false);
+  /** Which boards take turns, and can be chosen by number. */
+  turn = $state.raw<readonly string[]>([]);
 
+  readonly options: Options = optionsOf(location.href, document.baseURI);
   readonly store = new SeriesStore();
+  readonly alerts = new AlertStore();
   readonly startedAt = Date.now();
+  readonly #announcer = new Announcer();
   readonly #clock = new ServerClock();
+  readonly #lateness = new Lateness();
   readonly #connection: Connection;
+  readonly #reload: Reload;
+  readonly #backfill: Backfill;
+  /** Set once it is known which boards there are. */
+  #rotation: Rotation | null = null;
+  #held = new Map<string, Board>();
+  #isReading: () => boolean = () => false;
   #epoch: string | null = null;
-  #epochChanged = false;
   #frameAsked = false;
-  #catalogAskedAt = -Infinity;
-  #catalogUnderWay = false;
-  #historyUnderWay = false;
-  #historyTimer: ReturnType<typeof setTimeout> | undefined;
+  #boardsUnderWay = false;
+  #boardsTimer: ReturnType<typeof setTimeout> | undefined;
+  #compareTimer: ReturnType<typeof setTimeout> | undefined;
 
-  readonly zone = $derived(new Zone(this.catalog?.timezone ?? "UTC"));
+  readonly zone = $derived(new Zone(this.board?.platform.timezone ?? "UTC"));
   readonly sourceDown = $derived(this.system !== null && this.system.state !== "live");
   readonly lineState: LineState = $derived.by(() => {
     if (this.line.state === "connecting") return "connecting";
     if (this.line.state !== "live") return "lost";
     return this.sourceDown ? "source_down" : "live";
   });
-  readonly rejects = $derived(this.system?.rejects ?? this.catalog?.rejects ?? null);
-  readonly rejectedTotal = $derived(
-    this.system?.rejectedTotal ?? this.catalog?.rejectedTotal ?? (this.rejects && sum(Object.values(this.rejects))),
-  );
+  readonly rejects = $derived(this.system?.rejects ?? null);
+  readonly rejectedTotal = $derived(this.system?.rejectedTotal ?? (this.rejects && sum(Object.values(this.rejects))));
 
   constructor() {
-    const url = new URL("/v1/ws", location.href);
+    const url = new URL("v1/ws", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.#backfill = new Backfill(this.store, {
+      tiles: () => this.#tiles(),
+      fetch: fetchHistory,
+      now: () => this.#serverNow(),
+      latest: () => this.system?.watermarkMs ?? this.#serverNow(),
+      filled: () => this.#askForFrame(),
+    });
+    this.#reload = new Reload(browserReload(() => location.href));
     this.#connection = new Connection(browserSurroundings(url.href), {
       line: (line) => this.#onLine(line),
       message: (message) => this.#onMessage(message),
     });
   }
 
-  start(): void {
-    void this.#loadCatalog();
-    this.#connection.start();
-    setInterval(() => this.#tick(), TICK_MS);
-    setInterval(() => this.store.forgetOld(this.#serverNow()), SWEEP_MS);
-    document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.#connection.check();
-    });
-    addEventListener("online", () => this.#connection.check());
-    addEventListener("pageshow", (event) => {
-      if (event.persisted) this.#connection.check();
-    });
+  /** `isReading`: somebody looks at a tile with the keyboard, so the board is not to change under them. Returns what ends it all. */
+  start(isReading: () => boolean): () => void {
+    this.#isReading = isReading;
+    // Which topics to ask for is known with the list of boards. Without an answer the line says what is wrong.
+    void this.#loadBoards().finally(() => this.#connection.start());
+    const ticking = setInterval(() => this.#tick(), TICK_MS);
+    const sweeping = setInterval(() => {
+      this.store.forgetOld(this.#serverNow());
+      this.alerts.forgetOld(this.#serverNow());
+    }, SWEEP_MS);
+    const ended = new AbortController();
+    const { signal } = ended;
+    const check = (): void => this.#connection.check();
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && check(), { signal });
+    addEventListener("online", check, { signal });
+    addEventListener("pageshow", (event) => event.persisted && check(), { signal });
+    addEventListener("popstate", () => this.show(optionsOf(location.href, document.baseURI).board ?? this.boards[0]?.name ?? ""), { signal });
+    return () => {
+      ended.abort();
+      clearInterval(ticking);
+      clearInterval(sweeping);
+      this.#backfill.stop();
+      clearTimeout(this.#boardsTimer);
+      clearTimeout(this.#compareTimer);
+      this.#reload.stop();
+      this.#connection.stop();
+    };
   }
 
-  /** What the panels need besides the store. Reading it subscribes to the clock. */
+  /** What the tiles need besides the store. Reading it subscribes to the clock. */
   moment(): Moment {
     return {
       now: this.now,
       watermark: this.system?.watermarkMs ?? null,
-      lastEvent: this.#lastEvent(),
+      lastEvent: lastEventOf(this.system),
       line: this.lineState,
+      source: this.system?.state ?? "live",
+      lostForMs: "since" in this.line ? Math.max(0, Date.now() - this.line.since) : null,
+      behindMs: this.#lateness.behindMs,
       zone: this.zone,
     };
+  }
+
+  /** What a tile was compared with, so far as it is known. */
+  comparedOf(tile: Tile): Compared | undefined {
+    const panel = panelOf(tile);
+    return panel === null ? undefined : this.compared.get(compareQuery(tile, panel).toString());
+  }
+
+  /** Every tile says how it is; a screen reader hears of changes. */
+  tileState(tile: Tile, freshness: Freshness, level: Level): void {
+    this.#announcer.tile(tile.id, tile.title, { freshness, level });
+  }
+
+  show(name: string): void {
+    if (this.#rotation === null) return;
+    this.#rotation.show(name, performance.now());
+    this.#showCurrent();
+  }
+
+  step(by: 1 | -1): void {
+    if (this.#rotation === null) return;
+    this.#rotation.step(by, performance.now());
+    this.#showCurrent();
+  }
+
+  #showCurrent(): void {
+    const name = this.#rotation?.current;
+    if (name === undefined || this.board?.name === name) return;
+    // Replaced and not pushed: in weeks of turning boards, nobody wants to go back through all of them.
+    history.replaceState(null, "", addressOf(name, location.href, document.baseURI));
+    this.#announcer.clear();
+    this.announcement = "";
+    this.board = this.#held.get(name) ?? null;
+    this.boardProblem = null;
+    this.#subscribe();
+    if (this.board === null) void this.#loadBoards();
+    else this.#needsHaveChanged();
+  }
+
+  /** Boards whose numbers are kept up to date: all that take turns, so that each is current the moment it is shown. */
+  #wanted(): string[] {
+    if (this.#rotation === null) return [];
+    const { boards, current, turns } = this.#rotation;
+    return turns && boards.length <= MOST_TOPICS ? [...new Set([...boards, current])] : [current];
+  }
+
+  #subscribe(): void {
+    this.#connection.setTopics([...this.#wanted().map((name) => `board:${name}`), "alerts", "system"]);
   }
 
   #onLine(line: Line): void {
@@ -101,33 +199,48 @@ export class Wall {
     if ("t" in message) this.#clock.heard(message.t, Date.now());
     switch (message.op) {
       case "welcome":
-        this.#epochChanged = this.#epoch !== null && this.#epoch !== message.epoch;
-        this.#epoch = message.epoch;
+        this.#epochIs(message.epoch);
+        this.#reload.welcomed(message.wall);
         this.serverProblem = null;
         break;
       case "snapshot":
+        if (message.epoch !== null) this.#epochIs(message.epoch);
         this.store.snapshot(message.series, message.t);
-        this.system = message.system;
+        this.#takeSystem(message.system);
+        this.alerts.snapshot(message.alerts, message.t);
         this.#askForFrame();
-        if (this.store.era > 1) void this.#loadCatalog();
-        this.#askForHistory();
+        // The server may have begun again, with other boards.
+        if (this.store.era > 1) void this.#loadBoards();
+        this.#backfill.ask();
         break;
       case "update":
         this.store.update(message.series, message.t);
-        if (message.system !== null) this.system = message.system;
-        if (this.#speaksOfUnknown(message.series)) void this.#loadCatalog();
+        this.#takeSystem(message.system);
+        this.alerts.update(message.alerts, message.t);
         this.#askForFrame();
         break;
       case "error":
         this.serverProblem = message.message || message.code;
         break;
       case "reload":
-        reloadSoon();
+        this.#reload.ask(message.withinMs);
         break;
       case "heartbeat":
+      case "ok":
       case "bye":
         break;
     }
+  }
+
+  #epochIs(epoch: string): void {
+    if (this.#epoch !== null) this.#backfill.serverIsAnother = this.#epoch !== epoch;
+    this.#epoch = epoch;
+  }
+
+  #takeSystem(system: System | null): void {
+    if (system === null) return;
+    this.#lateness.heard(system);
+    this.system = system;
   }
 
   #askForFrame(): void {
@@ -141,113 +254,111 @@ export class Wall {
   }
 
   #tick(): void {
-    if (document.visibilityState === "visible") this.now = this.#serverNow();
+    if (document.visibilityState !== "visible") return;
+    this.now = this.#serverNow();
+    if (this.#rotation?.tick(performance.now(), this.alerts.firing > 0 || this.#isReading())) this.#showCurrent();
+    this.held = this.#rotation?.held ?? false;
+    const said = this.#announcer.take();
+    if (said !== null) this.announcement = said;
   }
 
   #serverNow(): number {
     return this.#clock.at(Date.now());
   }
 
-  #speaksOfUnknown(series: ReadonlyMap<string, SentSeries>): boolean {
-    if (this.catalog === null || Date.now() - this.#catalogAskedAt < CATALOG_AGAIN_MS) return false;
-    const known = new Set(this.catalog.metrics.map((metric) => metric.name));
-    for (const { metric } of series.values()) if (!known.has(metric) && !isBuiltIn(metric)) return true;
-    return false;
-  }
-
-  async #loadCatalog(): Promise<void> {
-    if (this.#catalogUnderWay) return;
-    this.#catalogUnderWay = true;
-    this.#catalogAskedAt = Date.now();
+  async #loadBoards(): Promise<void> {
+    if (this.#boardsUnderWay) return;
+    this.#boardsUnderWay = true;
+    clearTimeout(this.#boardsTimer);
     try {
-      const catalog = await fetchCatalog();
-      this.catalogProblem = null;
-      const changed = JSON.stringify(catalog.metrics) !== JSON.stringify(this.catalog?.metrics);
-      this.catalog = catalog;
-      if (changed) {
-        this.board = boardOf(catalog.metrics);
-        this.store.setCapacities(capacitiesOf(this.board));
-        this.#askForHistory();
+      const listed = await fetchBoards();
+      this.boards = listed.boards;
+      const names = listed.boards.map(({ name }) => name);
+      const asked = this.options.boards.filter((name) => names.includes(name));
+      const turn = asked.length > 0 ? asked : names;
+      if (this.#rotation === null) {
+        const periodMs = this.options.rotateS === null ? null : this.options.rotateS * 1_000;
+        const first = this.options.board ?? (asked.length > 0 ? asked[0]! : listed.default);
+        this.#rotation = new Rotation(turn, first, periodMs, performance.now());
+      } else {
+        this.#rotation.setBoards(turn);
       }
-      this.#askForFrame();
+      this.turn = turn;
+      this.#subscribe();
+      await this.#loadWanted();
     } catch (error) {
-      this.catalogProblem = error instanceof Error ? error.message : String(error);
-      // Without a catalog there is no board. With one, the next snapshot asks again.
-      if (this.catalog === null) setTimeout(() => void this.#loadCatalog(), CATALOG_RETRY_MS);
+      this.boardProblem = error instanceof Error ? error.message : String(error);
+      this.#boardsTimer = setTimeout(() => void this.#loadBoards(), BOARDS_RETRY_MS);
     } finally {
-      this.#catalogUnderWay = false;
+      this.#boardsUnderWay = false;
     }
+    if (this.#rotation !== null && this.board === null && this.boardProblem === null) void this.#loadBoards();
   }
 
-  #askForHistory(delayMs = HISTORY_DELAY_MS): void {
-    clearTimeout(this.#historyTimer);
-    this.#historyTimer = setTimeout(() => void this.#loadHistory(), delayMs);
-  }
-
-  async #loadHistory(): Promise<void> {
-    if (this.#historyUnderWay) {
-      this.#askForHistory();
-      return;
-    }
-    this.#historyUnderWay = true;
-    const era = this.store.era;
-    const wanted = this.board.tiles
-      .flatMap((panel) => windowsOf(panel, SPARK_WINDOWS))
-      .concat(this.board.charts.flatMap((panel) => windowsOf(panel, CHART_WINDOWS)));
-    let failed = false;
-    const next = async (): Promise<void> => {
-      for (let one = wanted.shift(); one !== undefined; one = wanted.shift()) {
-        const [metric, window, width, count] = one;
-        const last = windowStart(this.#latestStart(metric, window), width);
-        const from = last - (count - 1) * width;
-        const to = last + 2 * width;
-        try {
-          const history = await fetchHistory(metric, window, from, to);
-          // A snapshot that came meanwhile has asked again; an answer from before it would vouch for the wrong era.
-          if (this.store.era !== era) return;
-          this.store.history(metric, window, history, from, to, this.#serverNow());
-          this.#askForFrame();
-        } catch {
-          failed = true;
+  async #loadWanted(): Promise<void> {
+    const current = this.#rotation!.current;
+    const held = new Map<string, Board>();
+    // The one that is shown first: nobody waits for those that come later.
+    for (const name of [current, ...this.#wanted().filter((one) => one !== current)]) {
+      const board = await fetchBoard(name).catch((error: unknown) => {
+        if (name !== current) return this.#held.get(name) ?? null;
+        const names = this.boards.map((one) => one.name).join(", ");
+        throw error instanceof Refused && error.status === 404
+          ? new Error(`There is no board “${name}”. There are: ${names}.`)
+          : error;
+      });
+      if (board === null) continue;
+      held.set(name, board);
+      if (name === this.#rotation!.current) {
+        this.boardProblem = null;
+        if (JSON.stringify(board) !== JSON.stringify(this.board)) {
+          this.board = board;
+          this.#held.set(name, board);
+          this.#needsHaveChanged();
         }
       }
-    };
-    try {
-      await Promise.all([next(), next(), next()]);
-      if (failed && this.store.era === era) {
-        if (this.#epochChanged) this.store.forgetUnconfirmed();
-        this.#askForHistory(HISTORY_RETRY_MS);
-      }
-    } finally {
-      this.#historyUnderWay = false;
     }
+    const changed = JSON.stringify([...held.values()]) !== JSON.stringify([...this.#held.values()]);
+    this.#held = held;
+    if (changed) this.#needsHaveChanged();
   }
 
-  #lastEvent(): number | null {
-    const seen = Object.values(this.system?.streams ?? {}).flatMap(({ maxEventMs }) => maxEventMs ?? []);
-    return seen.length > 0 ? Math.max(...seen) : null;
+  /** Other tiles are shown, or will be: keep what they need, and ask for what was before. */
+  #needsHaveChanged(): void {
+    this.store.setCapacities(capacitiesOf(this.#tiles()));
+    this.#backfill.ask();
+    this.#compareSoon(0);
+    this.#askForFrame();
   }
 
-  #latestStart(metric: string, window: string): number {
-    let latest = -Infinity;
-    for (const series of this.store.group(metric, window)?.series.values() ?? []) {
-      latest = Math.max(latest, series.latest?.start ?? -Infinity);
+  #tiles(): Tile[] {
+    const names = new Set(this.#wanted());
+    const boards = new Set([...this.#held.values()].filter((board) => names.has(board.name)));
+    if (this.board !== null) boards.add(this.board);
+    return [...boards].flatMap((board) => board.tiles);
+  }
+
+  #compareSoon(delayMs: number): void {
+    clearTimeout(this.#compareTimer);
+    this.#compareTimer = setTimeout(() => void this.#compare(), delayMs);
+  }
+
+  async #compare(): Promise<void> {
+    const compared = new Map<string, Compared>();
+    for (const tile of this.board?.tiles ?? []) {
+      const panel = panelOf(tile);
+      if (panel === null || !wantsYesterday(tile)) continue;
+      const query = compareQuery(tile, panel);
+      const key = query.toString();
+      if (compared.has(key)) continue;
+      const yesterday = await fetchCompare(query).catch(() => null);
+      const now = currentOf(tile, panel, this.store, this.moment())?.value ?? null;
+      if (yesterday !== null && now !== null) compared.set(key, { now, yesterday, at: this.#serverNow() });
     }
-    return latest === -Infinity ? (this.system?.watermarkMs ?? this.#serverNow()) : latest;
+    this.compared = compared;
+    // Spread, as walls that were started together would all ask together.
+    this.#compareSoon(COMPARE_EVERY_MS * (0.8 + 0.4 * Math.random()));
   }
-}
-
-function windowsOf(panel: Panel, count: number): [metric: string, window: string, width: number, count: number][] {
-  const fine: [string, string, number, number] = [panel.metric.name, panel.fine, panel.fineMs, count];
-  return panel.main === panel.fine ? [fine] : [fine, [panel.metric.name, panel.main, panel.mainMs, 2]];
-}
-
-function reloadSoon(): void {
-  const remembered = "streamgauge.reloaded";
-  const last = Number(sessionStorage.getItem(remembered) ?? 0);
-  if (Date.now() - last < RELOAD_AT_MOST_EVERY_MS) return;
-  sessionStorage.setItem(remembered, String(Date.now()));
-  setTimeout(() => location.reload(), Math.random() * RELOAD_SPREAD_MS);
 }
 
 function sum(values: number[]): number {

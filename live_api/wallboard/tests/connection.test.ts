@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import {
   backoffMs,
   Connection,
+  LEAST_DELAY_MS,
   mayReconnect,
   OPEN_LIMIT_MS,
   type Line,
@@ -76,6 +77,7 @@ beforeEach(() => {
   lines = [];
   messages = [];
   connection = new Connection(world, { line: (line) => lines.push(line), message: (message) => messages.push(message) });
+  connection.setTopics(["board:ops", "system"]);
   connection.start();
 });
 
@@ -84,8 +86,8 @@ describe("back-off", () => {
     const most = Array.from({ length: 12 }, (_, attempt) => backoffMs(attempt, () => 1));
     expect(most.slice(0, 4)).toEqual([500, 750, 1125, 1687.5]);
     expect(most.slice(-2)).toEqual([20_000, 20_000]);
-    expect(backoffMs(3, () => 0)).toBe(0);
-    expect(backoffMs(10_000, () => 0.5)).toBe(10_000);
+    expect(backoffMs(3, () => 0)).toBe(LEAST_DELAY_MS);
+    expect(backoffMs(10_000, () => 0.5)).toBe(10_100);
   });
 
   it("grows while attempts fail, and starts again after a line that held", () => {
@@ -106,7 +108,7 @@ describe("back-off", () => {
     goLive();
     world.advance(6_000);
     lose();
-    expect(delays).toEqual([250, 375, 562.5, 843.75, 250]);
+    expect(delays).toEqual([350, 475, 662.5, 943.75, 350]);
   });
 
   it("gives way to the server's own delay, once", () => {
@@ -119,13 +121,13 @@ describe("back-off", () => {
     world.advance(1);
     expect(world.sockets).toHaveLength(2);
     world.socket.events.closed(1006, "");
-    expect(lines.at(-1)).toMatchObject({ state: "lost", retryAt: world.time + 375 });
+    expect(lines.at(-1)).toMatchObject({ state: "lost", retryAt: world.time + 475 });
   });
 
   it("also follows an attempt that cannot even begin", () => {
     world.refuseToOpen = true;
     world.socket.events.closed(1006, "");
-    world.advance(250);
+    world.advance(350);
     expect(lines.at(-1)).toMatchObject({ state: "lost", reason: "no such host" });
     world.refuseToOpen = false;
     world.advance(500);
@@ -154,7 +156,7 @@ describe("close codes", () => {
 describe("the line", () => {
   it("says hello and is live with the snapshot, not before", () => {
     world.socket.events.opened();
-    expect(JSON.parse(world.socket.sent[0]!)).toEqual({ op: "hello", topics: ["metric:*", "system"] });
+    expect(JSON.parse(world.socket.sent[0]!)).toEqual({ op: "hello", topics: ["board:ops", "system"] });
     world.socket.events.received(WELCOME);
     expect(connection.line.state).toBe("connecting");
     world.socket.events.received(SNAPSHOT);
@@ -208,11 +210,21 @@ describe("the line", () => {
     expect(connection.line.state).toBe("lost");
   });
 
+  it("does not wait for ever for a server that says much and never sends a snapshot", () => {
+    world.socket.events.opened();
+    world.socket.events.received(WELCOME);
+    for (let second = 0; second < 10; second += 1) {
+      world.advance(1_000);
+      world.socket.events.received(HEARTBEAT);
+    }
+    expect(connection.line.state).toBe("lost");
+  });
+
   it("does not listen to a socket it has left", () => {
     goLive();
     const left = world.socket;
     world.advance(15_000);
-    world.advance(250);
+    world.advance(350);
     goLive();
     const heard = messages.length;
     left.events.received(HEARTBEAT);
@@ -266,4 +278,124 @@ describe("a look at the line", () => {
     expect(connection.line.state).toBe("live");
     expect(world.sockets).toHaveLength(1);
   });
+});
+
+describe("going on where it was", () => {
+  const said = (index: number): unknown => JSON.parse(world.socket.sent[index]!);
+  const frame = (op: string, seq: number, over: object = {}) => JSON.stringify({ op, seq, t: seq, series: {}, ...over });
+  const comeBack = () => {
+    world.socket.events.closed(1006, "");
+    connection.check();
+    world.socket.events.opened();
+    return said(0);
+  };
+  const welcome = (over: object) => world.socket.events.received(JSON.stringify({ ...JSON.parse(WELCOME), ...over }));
+
+  it("names the last frame it had, and is live at once when nothing is missing", () => {
+    goLive();
+    world.socket.events.received(frame("update", 17));
+    expect(comeBack()).toEqual({ op: "hello", topics: ["board:ops", "system"], resume: "a1:17" });
+    expect(connection.line.state).toBe("lost");
+    welcome({ resumed: true });
+    expect(connection.line.state).toBe("live");
+    world.advance(14_999);
+    expect(connection.line.state).toBe("live");
+    world.advance(1);
+    expect(connection.line.state).toBe("lost");
+  });
+
+  it("waits for the snapshot when it is not resumed", () => {
+    goLive();
+    comeBack();
+    welcome({ resumed: false, epoch: "b2" });
+    expect(connection.line.state).toBe("lost");
+    world.socket.events.received(frame("snapshot", 3, { epoch: "b2" }));
+    expect(connection.line.state).toBe("live");
+    expect(connection.resumeFrom).toBe("b2:3");
+  });
+
+  it("takes an update as the first frame for a resume, as a server may not say it in the welcome", () => {
+    goLive();
+    comeBack();
+    world.socket.events.received(WELCOME);
+    world.socket.events.received(frame("update", 4));
+    expect(connection.line.state).toBe("live");
+  });
+
+  it("goes with the epoch of the newest snapshot", () => {
+    goLive();
+    world.socket.events.received(frame("snapshot", 2, { epoch: "c3" }));
+    world.socket.events.received(frame("update", 5));
+    expect(comeBack()).toMatchObject({ resume: "c3:5" });
+  });
+
+  it("has nothing to resume from before the first snapshot", () => {
+    world.socket.events.opened();
+    world.socket.events.received(WELCOME);
+    expect(comeBack()).toEqual({ op: "hello", topics: ["board:ops", "system"] });
+  });
+
+  it("is not live because of a second welcome's numbers of another epoch", () => {
+    goLive();
+    comeBack();
+    welcome({ epoch: "b2" });
+    world.socket.events.closed(1006, "");
+    connection.check();
+    world.socket.events.opened();
+    expect(said(0)).not.toHaveProperty("resume");
+  });
+});
+
+describe("topics", () => {
+  const said = () => world.socket.sent.map((text) => JSON.parse(text) as Record<string, unknown>);
+  const snapshot = (seq: number) => JSON.stringify({ op: "snapshot", seq, t: 1, series: {} });
+  const ok = (id: number) => world.socket.events.received(JSON.stringify({ op: "ok", id }));
+
+  it("that change are told to an open line: first what goes, then what comes", () => {
+    goLive();
+    connection.setTopics(["board:sales", "system"]);
+    expect(said().slice(1)).toEqual([
+      { op: "unsubscribe", id: 1, topics: ["board:ops"] },
+      { op: "subscribe", id: 2, topics: ["board:sales"] },
+    ]);
+    connection.setTopics(["board:sales", "system"]);
+    expect(said()).toHaveLength(3);
+  });
+
+  it("that came are known only after a snapshot that follows the answer", () => {
+    goLive();
+    connection.setTopics(["board:ops", "board:sales", "system"]);
+    expect(connection.resumeFrom).toBeNull();
+    world.socket.events.received(snapshot(5)); // was on its way before the server heard of it
+    expect(connection.resumeFrom).toBeNull();
+    ok(1);
+    expect(connection.resumeFrom).toBeNull();
+    world.socket.events.received(snapshot(6));
+    expect(connection.resumeFrom).toBe("a1:6");
+    expect(connection.line.state).toBe("live");
+  });
+
+  it("that went and come back while the line is lost are not taken for known", () => {
+    goLive();
+    connection.setTopics(["system"]);
+    expect(connection.resumeFrom).toBe("a1:1");
+    world.socket.events.closed(1006, "");
+    connection.setTopics(["board:ops", "system"]);
+    expect(connection.resumeFrom).toBeNull();
+    connection.setTopics(["system"]);
+    expect(connection.resumeFrom).toBe("a1:1");
+  });
+
+  it("are those of the hello when they are set before it", () => {
+    connection.setTopics(["board:x"]);
+    world.socket.events.opened();
+    expect(said()).toEqual([{ op: "hello", topics: ["board:x"] }]);
+  });
+});
+
+it("stops for good, and leaves no timer", () => {
+  goLive();
+  connection.stop();
+  expect(world.socket.closed).toBe(true);
+  expect(world.timers).toBe(0);
 });

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { fetchCatalog, fetchHistory } from "../src/rest";
+import { fetchBoard, fetchCompare, fetchHistory, Refused } from "../src/rest";
 
 const MINUTE = 60_000;
 
@@ -8,7 +8,7 @@ function serve(minutes: number, length: number): string[] {
   const asked: string[] = [];
   vi.stubGlobal("fetch", async (path: string) => {
     asked.push(path);
-    const query = new URL(path, "http://wall.test").searchParams;
+    const query = new URL(path, "http://wall.test/").searchParams;
     const from = Date.parse(query.get("from")!);
     const to = Date.parse(query.get("to")!);
     const found = Array.from({ length: minutes }, (_, index) => index * MINUTE).filter((start) => start >= from && start < to);
@@ -45,7 +45,14 @@ describe("history", () => {
   });
 });
 
-it("an answer that is none names what was asked", async () => {
-  vi.stubGlobal("fetch", async () => new Response("", { status: 503 }));
-  await expect(fetchCatalog()).rejects.toThrow("/v1/metrics: expected status 200, found 503");
+it("an answer that is none names what was asked, and the status it came with", async () => {
+  vi.stubGlobal("fetch", async () => new Response("", { status: 404 }));
+  const refused = await fetchBoard("a b").catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(Refused);
+  expect(refused).toMatchObject({ status: 404, message: "v1/boards/a%20b: expected status 200, found 404" });
+});
+
+it("yesterday may not be known", async () => {
+  vi.stubGlobal("fetch", async () => Response.json({ value: null }));
+  expect(await fetchCompare(new URLSearchParams({ metric: "a" }))).toBeNull();
 });

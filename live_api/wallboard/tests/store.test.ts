@@ -20,7 +20,7 @@ function history(points: SentPoint[], truncated = false, channel = "#en"): Histo
   };
 }
 
-function values(store: SeriesStore): [number, number][] {
+function values(store: SeriesStore): [number, unknown][] {
   const series = store.group("edits", "10s")?.series.values().next().value;
   return series?.points.map((one) => [one.start / S, one.value]) ?? [];
 }

@@ -1,10 +1,15 @@
 /** What a chart of many series shows: the few with the largest recent values, on one row of windows. */
 
-import { shortNumber } from "./format";
-import { CHART_WINDOWS, type Panel } from "./panels";
-import { lastStart, slotsOf, type Slots } from "./slots";
-import { closedText, isTellingZero, periodText, stateOf, type Moment, type TileState } from "./tile";
-import type { Series, SeriesStore } from "./store";
+import type { Tile } from "../board";
+import { shortNumber } from "../format";
+import { freshnessOf, type Freshness } from "../freshness";
+import type { Moment } from "../moment";
+import { ageOf, historyLength, panelOf, seriesOf, type Panel } from "../panels";
+import { closedText, isTellingZero, periodText } from "../periods";
+import { numberIn, type Point } from "../protocol";
+import { lastStart, slotsOf, unknownAtStart, type Slots } from "../slots";
+import type { Series, SeriesStore } from "../store";
+import { levelOf, worst, type Level } from "../threshold";
 
 export const MAX_LINES = 6;
 /** Windows that count as recent for who is on the chart. */
@@ -26,10 +31,13 @@ export interface ChartLine {
   total: string;
   /** Of the last closed small window. */
   last: string;
+  /** Of that last value. */
+  level: Level;
 }
 
 export interface Chart {
-  state: TileState;
+  freshness: Freshness;
+  level: Level;
   ageMs: number | null;
   /** Starts of the windows, epoch seconds, for uPlot. */
   times: number[];
@@ -56,16 +64,17 @@ export class Ranking {
   /** The series with the largest weight, in the order of their place, largest first. */
   choose(
     candidates: readonly Series[],
+    most: number,
     weight: (series: Series) => number,
     place: (series: Series) => number,
     now: number,
   ): Series[] {
     const byId = new Map(candidates.map((series) => [series.id, series]));
-    const shown = Math.min(MAX_LINES, candidates.length);
-    const complete = this.#ids.length >= shown && this.#ids.every((id) => byId.has(id));
+    const shown = Math.min(most, candidates.length);
+    const complete = this.#ids.length === shown && this.#ids.every((id) => byId.has(id));
     if (!complete || Math.abs(now - this.#rankedAt) >= RANK_EVERY_MS) {
       this.#rankedAt = now;
-      const largest = byLargest(candidates, weight).slice(0, MAX_LINES);
+      const largest = byLargest(candidates, weight).slice(0, most);
       this.#ids = byLargest(largest, place).map((series) => series.id);
       this.#paint(byId);
     }
@@ -96,44 +105,55 @@ function byLargest(all: readonly Series[], measure: (series: Series) => number):
   return measured.map(({ series }) => series);
 }
 
-export function chartOf(panel: Panel, store: SeriesStore, ranking: Ranking, moment: Moment): Chart {
-  const { metric, fineMs } = panel;
-  const fine = store.group(metric.name, panel.fine);
-  const main = store.group(metric.name, panel.main);
-  const all = fine ? [...fine.series.values()].filter((series) => series.latest !== undefined) : [];
-  const last = lastStart(all, fineMs, moment.watermark);
-  const asOf = Math.max(-Infinity, ...all.map((series) => Math.max(series.changedAt, series.vouchedAt)));
-  const ageMs = asOf === -Infinity ? null : Math.max(0, moment.now - asOf);
+export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment: Moment): Chart {
+  const panel = panelOf(tile);
   const chart: Chart = {
-    state: stateOf(panel, ageMs, moment),
-    ageMs,
+    freshness: freshnessOf({ ageMs: null, expectedMs: Infinity, countsEvents: false }, moment),
+    level: "none",
+    ageMs: null,
     times: [],
     lines: [],
     hidden: 0,
     totalLabel: "",
     lastLabel: "",
   };
+  if (panel === null) return chart;
+  const { metric, fineMs } = panel;
+  const windows = historyLength(fineMs);
+  const all = seriesOf(tile, store, panel.fine);
+  const mains = seriesOf(tile, store, panel.main);
+  chart.ageMs = ageOf(all, all, moment);
+  chart.freshness = freshnessOf(
+    { ageMs: chart.ageMs, expectedMs: panel.expectedMs, countsEvents: panel.zeroWhenEmpty },
+    moment,
+  );
+  const last = lastStart(all, fineMs, moment.watermark);
   if (last === null) return chart;
 
-  const first = last - (CHART_WINDOWS - 1) * fineMs;
+  const first = last - (windows - 1) * fineMs;
   const recentFrom = last - (RECENT_WINDOWS - 1) * fineMs;
   const candidates = all.filter((series) => series.latest!.start >= first);
-  const mainStart = main ? lastStart(main.series.values(), panel.mainMs, null) : null;
-  const totalOf = (series: Series): number | null =>
-    mainStart === null ? null : (main?.series.get(series.id)?.at(mainStart)?.value ?? null);
+  const mainStart = lastStart(mains, panel.mainMs, null);
+  const totals = new Map<string, number>();
+  for (const series of mains) {
+    const point = mainStart === null ? undefined : series.at(mainStart);
+    const total = point === undefined ? null : numberIn(point.value, panel.key);
+    if (total !== null) totals.set(series.id, total);
+  }
   const weight = (series: Series): number => recentWeight(panel, series, recentFrom);
-  const chosen = ranking.choose(candidates, weight, (series) => totalOf(series) ?? -Number.MAX_VALUE, moment.now);
-  const filling = { zeroWhenEmpty: panel.zeroWhenEmpty, completeUpTo: moment.watermark };
-  const lines = chosen.map((series) => {
-    const slots = slotsOf(series, last, CHART_WINDOWS, fineMs, filling);
-    const total = totalOf(series);
+  const place = (series: Series): number => totals.get(series.id) ?? -Number.MAX_VALUE;
+  const chosen = ranking.choose(candidates, Math.min(MAX_LINES, tile.limit), weight, place, moment.now);
+  const filling = { zeroWhenEmpty: panel.zeroWhenEmpty, completeUpTo: moment.watermark, key: panel.key };
+  const lines = chosen.map((series): ChartLine => {
+    const total = totals.get(series.id);
     return {
       id: series.id,
-      label: seriesLabel(series.dimensions, metric.by),
+      label: seriesLabel(series.dimensions, metric.by.filter((name) => !(name in tile.dimensions))) || tile.title,
       colour: ranking.colour(series.id),
-      slots,
-      total: total === null ? "–" : shortNumber(total),
+      slots: slotsOf(series, last, windows, fineMs, filling),
+      total: total === undefined ? "–" : shortNumber(total),
       last: "–",
+      level: "none",
     };
   });
   const startAt = (index: number): number => first + index * fineMs;
@@ -142,36 +162,32 @@ export function chartOf(panel: Panel, store: SeriesStore, ranking: Ranking, mome
   const closedAt = lastCommon(lines.map(({ slots }) => slots.closed), tells);
   for (const line of lines) {
     const value = line.slots.closed[closedAt] ?? null;
-    if (value !== null) line.last = shortNumber(value);
+    if (value === null) continue;
+    line.last = shortNumber(value);
+    line.level = levelOf(value, tile);
   }
-  const shown = shownFrom(lines.map(({ slots }) => slots));
+  const shown = unknownAtStart(lines.map(({ slots }) => slots), LEAST_WINDOWS);
   for (const { slots } of lines) {
     slots.closed.splice(0, shown);
     slots.open.splice(0, shown);
   }
   return {
     ...chart,
-    times: Array.from({ length: CHART_WINDOWS - shown }, (_, index) => (first + (shown + index) * fineMs) / 1000),
+    level: worst(lines.map(({ level }) => level)),
+    times: Array.from({ length: windows - shown }, (_, index) => (first + (shown + index) * fineMs) / 1000),
     lines,
     hidden: candidates.length - chosen.length,
-    totalLabel: mainStart === null ? "" : periodText(mainStart, panel.mainMs, panel.main, true, moment),
+    totalLabel:
+      mainStart === null || panel.main === panel.fine ? "" : periodText(mainStart, panel.mainMs, panel.main, true, moment),
     lastLabel: closedAt < 0 ? "" : closedText(panel, startAt(closedAt), moment),
   };
-}
-
-/** What is young starts at the left edge rather than in the last corner, once it is a few windows old. */
-function shownFrom(rows: readonly Slots[]): number {
-  const isKnown = (index: number): boolean =>
-    rows.some(({ closed, open }) => (closed[index] ?? null) !== null || (open[index] ?? null) !== null);
-  let index = 0;
-  while (index < CHART_WINDOWS - LEAST_WINDOWS && !isKnown(index)) index += 1;
-  return index;
 }
 
 /** One window for the whole column: the latest that all lines know closed, or if there is none, the latest that any does. */
 function lastCommon(columns: readonly (number | null)[][], tells: (index: number) => boolean): number {
   let any = -1;
-  for (let index = CHART_WINDOWS - 1; index >= CHART_WINDOWS - RECENT_WINDOWS; index -= 1) {
+  const count = columns[0]?.length ?? 0;
+  for (let index = count - 1; index >= Math.max(0, count - RECENT_WINDOWS); index -= 1) {
     const known = columns.filter((column) => (column[index] ?? null) !== null).length;
     if (known === 0 || !tells(index)) continue;
     if (known === columns.length) return index;
@@ -182,16 +198,19 @@ function lastCommon(columns: readonly (number | null)[][], tells: (index: number
 
 /** The sum of what came recently, or for what does not add up, the latest value. */
 function recentWeight(panel: Panel, series: Series, from: number): number {
-  if (!panel.accumulates) return Math.abs(series.latest?.value ?? 0);
+  const numberAt = (point: Point | undefined): number =>
+    point === undefined ? 0 : Math.abs(numberIn(point.value, panel.key) ?? 0);
+  if (!panel.accumulates) return numberAt(series.latest);
   let sum = 0;
   for (let index = series.points.length - 1; index >= 0; index -= 1) {
     const point = series.points[index]!;
     if (point.start < from) break;
-    sum += Math.abs(point.value);
+    sum += numberAt(point);
   }
   return sum;
 }
 
 function isOther(series: Series | undefined): boolean {
-  return series !== undefined && Object.values(series.dimensions).every((value) => value === OTHER);
+  const values = Object.values(series?.dimensions ?? {});
+  return values.length > 0 && values.every((value) => value === OTHER);
 }
