@@ -23,8 +23,10 @@ from benchmarks.hub.costs import raise_file_limit
 from benchmarks.hub.frames import CLOSE, PING, PONG, TEXT, masked, split, upgrade
 
 _BUFFER_BYTES = 1 << 18
-_IN_FLIGHT = 64
-"""Connections that are being made at once: less than any server lets wait."""
+_PER_S = 400
+"""Connections that are made each second: less than any server here refuses."""
+_PER_ADDRESS = 500
+"""Clients that come from one address of loopback, as a server may let in no more; the next come from another."""
 _EVENTS = 4_096
 _POINTS = b'"points":[['
 _SINGLE = 0x81
@@ -62,18 +64,19 @@ class Group:
 class Connection:
     __slots__ = ("group", "number", "receive", "rest", "seen", "socket", "steps", "upgraded")
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, address: str) -> None:
         self.group = group
         self.socket = socket.socket()
         self.socket.setblocking(False)
         if group.receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, group.receive_bytes)
+        self.socket.bind((address, 0))
         self.receive = self.socket.recv_into
         self.rest = b""
         """The beginning of a frame that has not come whole."""
         self.seen = 0
         self.upgraded = False
-        self.number = 0
+        self.number = self.socket.getsockname()[1]
         """The port on this side."""
 
 
@@ -85,7 +88,7 @@ class Crowd:
         self._of: dict[int, Connection] = {}
         self._groups: dict[str, Group] = {}
         self._waiting: deque[Connection] = deque()
-        self._in_flight = 0
+        self._connect_at_s = 0.0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._pending = b""
@@ -96,7 +99,7 @@ class Crowd:
         os.set_blocking(stdin, False)
         self._poll.register(stdin, select.EPOLLIN)
         while True:
-            for number, events in self._poll.poll(-1, _EVENTS):
+            for number, events in self._poll.poll(1 / _PER_S if self._waiting else -1, _EVENTS):
                 connection = self._of.get(number)
                 if connection is not None:
                     if events & select.EPOLLIN:
@@ -107,6 +110,8 @@ class Crowd:
                         self._lost(connection)
                 elif number == stdin and not self._listen(stdin):
                     return
+            if self._waiting:
+                self._connect_due()
 
     def _read(self, connection: Connection) -> None:
         buffer, group = self._buffer, connection.group
@@ -140,9 +145,7 @@ class Crowd:
             if b" 101 " not in data[:20]:
                 raise SystemExit(f"refused: {bytes(data[:300])!r}")
             connection.upgraded = True
-            self._in_flight -= 1
             self._say(connection)
-            self._connect_more()
             data = data[head + 4 :]
         end = 0
         for opcode, begin, end in split(data):
@@ -183,19 +186,19 @@ class Crowd:
         if connection.seen < len(connection.group.says):
             connection.socket.send(connection.group.says[connection.seen])
 
-    def _connect_more(self) -> None:
-        while self._waiting and self._in_flight < _IN_FLIGHT:
+    def _connect_due(self) -> None:
+        now_s = time.monotonic()
+        while self._waiting and self._connect_at_s <= now_s:
+            self._connect_at_s = self._connect_at_s + 1 / _PER_S
             connection = self._waiting.popleft()
             self._of[connection.socket.fileno()] = connection
             self._poll.register(connection.socket.fileno(), select.EPOLLOUT)
             connection.socket.connect_ex(("127.0.0.1", connection.group.port))
-            self._in_flight += 1
 
     def _connected(self, connection: Connection) -> None:
         failed = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failed:
             raise SystemExit(f"cannot connect: {os.strerror(failed)}")
-        connection.number = connection.socket.getsockname()[1]
         self._poll.modify(connection.socket.fileno(), select.EPOLLIN)
         connection.socket.send(upgrade(connection.group.port, connection.group.path))
 
@@ -220,9 +223,9 @@ class Crowd:
     def do_connect(self, name: str, count: int, says: list[str], **settings: Any) -> None:
         group = Group(name, says=[masked(TEXT, text.encode()) if text else b"" for text in says], **settings)
         self._groups[name] = group
-        group.connections = [Connection(group) for _ in range(count)]
+        group.connections = [Connection(group, f"127.0.0.{1 + at // _PER_ADDRESS}") for at in range(count)]
         self._waiting.extend(group.connections)
-        self._connect_more()
+        self._connect_at_s = time.monotonic()
 
     def do_counts(self, name: str) -> dict[str, Any]:
         group = self._groups[name]
