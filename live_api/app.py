@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import health, history
+from live_api import health, history, session, sse, ticker
+from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
 from live_api.feed import Feed
 from live_api.hub import Hub
 from live_api.latest import Latest
 from live_api.protocol import MAX_MESSAGE_BYTES
+from live_api.session import Door
+from live_api.topics import About, Topics
+from live_api.transport import HubProtocol, RequestProtocol
 from sinks.errors import SinkError
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
-from stream.plan import BUILTIN
+from stream.plan import BUILTIN, EVENTS, REJECTS
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
+DRAIN_WITHIN_S = 3.0
+"""How long saying goodbye to everybody may take."""
+HARD_LIMIT_S = 7.0
+"""How long an end may take in all."""
 _NO_WALL = (
     "The wallboard is not built: live_api/static is missing.\n"
     "In a checkout, run `uv sync --reinstall-package streamgauge`; a wheel from PyPI always has it.\n"
@@ -43,7 +54,15 @@ _NO_WALL = (
 
 
 def create_app(
-    catalog: Catalog, *, valkey_url: str, store_url: str, version: str, tick_ms: int = 100
+    catalog: Catalog,
+    *,
+    valkey_url: str,
+    store_url: str,
+    version: str,
+    tick_ms: int = 100,
+    heartbeat_s: float = 5.0,
+    limits: Limits | None = None,
+    origins: Origins | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain."""
     latest = Latest()
@@ -54,15 +73,27 @@ def create_app(
         """Whether a point is of the present catalog: a former one may have had the metric with other dimensions."""
         return dimensions.get(point.metric) == tuple(name for name, _ in point.dimensions)
 
-    async def recall() -> None:
-        latest.apply(filter(shows, await asyncio.to_thread(_recall, store)))
+    async def recall() -> Iterable[Point]:
+        return filter(shows, await asyncio.to_thread(_recall, store))
 
     feed = Feed(valkey_url, latest, recall, shows, platform=catalog.platform.name, clock=clock_ms)
-    hub = Hub(latest, feed, clock=clock_ms, version=version, tick_ms=tick_ms)
+    hub = Hub(
+        latest,
+        feed,
+        clock=clock_ms,
+        monotonic=time.monotonic,
+        version=version,
+        topics=_topics(catalog, dimensions),
+        wall=_build(),
+        tick_ms=tick_ms,
+        heartbeat_s=heartbeat_s,
+    )
+    admission = Admission(limits or Limits(), time.monotonic())
+    door = Door(hub, feed, admission, origins or Origins(), time.monotonic)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(feed.run()), asyncio.create_task(hub.run())]
+        tasks = [asyncio.create_task(feed.run()), asyncio.create_task(ticker.run(hub, feed, clock=clock_ms))]
         for task in tasks:
             task.add_done_callback(_report)
         try:
@@ -74,66 +105,105 @@ def create_app(
             store.close()
 
     async def live(websocket: WebSocket) -> None:
-        if not same_origin(websocket.headers):
-            await websocket.close()  # before accept: the upgrade is refused with 403
-            return
-        await hub.serve(websocket)
+        await session.serve(websocket, door)
+
+    async def events(request: Request) -> Response:
+        return await sse.stream(request, door)
 
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
+    app.router.routes.append(Route("/v1/live", events, methods=["GET"]))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
-
-
-def same_origin(headers: Headers) -> bool:
-    """Whether a browser opened this from our own page. Other programs send no Origin and are let in."""
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    try:
-        return urlsplit(origin).netloc == headers.get("host")
-    except ValueError:
-        return False
 
 
 class Server(uvicorn.Server):
     """uvicorn that says goodbye: the hub drains before connections are closed."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        hub: Hub,
+        accepts_per_s: float = Limits().accepts_per_s,
+        *,
+        hard_limit_s: float | None = None,
+    ) -> None:
+        """`hard_limit_s`: how long after it was told to end the whole process is gone, whatever it waits for."""
         super().__init__(config)
         self._hub = hub
+        self._accepts_per_s = accepts_per_s
+        self._hard_limit_s = hard_limit_s
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        try:
-            await asyncio.wait_for(self._hub.drain(), 3)
-        except TimeoutError:
-            logger.warning("some clients did not take their goodbye")
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._hard_limit_s is not None:
+            # Armed before anything that could hang. Nothing is lost by it: all that is held here is in Valkey.
+            hard = threading.Timer(self._hard_limit_s, os._exit, (1,))
+            hard.daemon = True
+            hard.start()
+        for server in self.servers:
+            server.close()  # whoever is sent away now must not be let in again here
+        await ticker.drain(self._hub, DRAIN_WITHIN_S, self._accepts_per_s)
+        await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, hub: Hub, *, host: str, port: int, log_level: str) -> None:
-    """Run until SIGTERM or SIGINT, then return."""
-    # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
-    # default would turn an orderly end into a death by signal.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    config = uvicorn.Config(
+def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warning") -> uvicorn.Config:
+    """uvicorn as the hub needs it."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
         log_config=None,
         log_level=log_level.lower(),
         access_log=False,
+        http=RequestProtocol,
+        ws=HubProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         # Compressing for each client costs five times what the frame itself does.
         ws_per_message_deflate=False,
+        # The hub asks for signs of life itself, and cuts who gives none; uvicorn would only say goodbye, and wait.
+        ws_ping_interval=None,
         # Without it, one client that never reads keeps the process for ever.
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=1,
     )
-    Server(config, hub).run()
+
+
+def serve(
+    app: FastAPI,
+    hub: Hub,
+    *,
+    host: str,
+    port: int,
+    log_level: str,
+    accepts_per_s: float = Limits().accepts_per_s,
+    shared: bool = False,
+) -> None:
+    """Run until SIGTERM or SIGINT, then return. `shared`: the port is one that other processes listen on as well, and
+    the kernel gives each connection to one of them. Raises OSError when nobody can listen there."""
+    # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
+    # default would turn an orderly end into a death by signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    config = server_config(app, host=host, port=port, log_level=log_level)
+    server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S)
+    server.run([listener(host, port, shared=shared)])
+
+
+def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens. Raises OSError."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((host, port))
+        made.set_inheritable(False)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 class _Files(StaticFiles):
@@ -150,6 +220,20 @@ def _wall() -> StaticFiles | PlainTextResponse:
     if (STATIC / "index.html").exists():
         return _Files(directory=STATIC, html=True)
     return PlainTextResponse(_NO_WALL, status_code=503)
+
+
+def _topics(catalog: Catalog, dimensions: Mapping[str, tuple[str, ...]]) -> Topics:
+    windows = {EVENTS: history.EVENTS_WINDOWS, REJECTS: history.REJECTS_WINDOWS}
+    windows |= {metric.name: metric.windows for metric in catalog.metric}
+    return Topics({name: About(tuple(windows[name]), by) for name, by in dimensions.items()}, {})
+
+
+def _build() -> str | None:
+    """Which build of the front end this is; None without any."""
+    try:
+        return (STATIC / "sources.sha256").read_text().strip()[:12]
+    except OSError:
+        return None
 
 
 def _recall(store: Store) -> list[Point]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import valkey.asyncio
 from valkey.exceptions import ValkeyError
 
-from live_api.latest import Latest
+from live_api.alerts import Alerts
+from live_api.latest import Latest, seq_of
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
 from sinks.records import Point
 from stream.durations import TOTAL
@@ -27,6 +29,9 @@ _BLOCK_MS = 1_000
 _LONGEST_BACKOFF_S = 2.0
 _BEGINNING = "0-0"
 _UNSETTLED_MS = 1 << 60
+_EPOCH_KEY = f"{LIVE_STREAM}:epoch"
+_GAP_AFTER_S = 5.0
+"""After so long between two reads, entries may have been trimmed away unread."""
 
 
 @dataclass(slots=True)
@@ -53,17 +58,21 @@ class Feed:
 
     Updates of other platforms are left out, and points that `shows` refuses, such as a former catalog's. `caught_up`
     becomes true once the live stream has been read to its end for the first time.
+
+    `epoch` names the run of the live stream that seqs count in. It is kept beside the stream, so all processes that
+    read it have the same, and a new one when the stream was made anew.
     """
 
     def __init__(
         self,
         url: str,
         latest: Latest,
-        recall: Callable[[], Awaitable[None]],
+        recall: Callable[[], Awaitable[Iterable[Point]]],
         shows: Callable[[Point], bool],
         *,
         platform: str,
         clock: Callable[[], int],
+        alerts: Alerts | None = None,
     ) -> None:
         self._url = url
         self._latest = latest
@@ -72,15 +81,41 @@ class Feed:
         self._platform = platform
         self._clock = clock
         self._offset = _BEGINNING
+        self._read_at_s = 0.0
         self.system = System()
         self.arrived = asyncio.Event()
         """Set when something has come in; the hub clears it."""
         self.caught_up = False
+        self.first_read = asyncio.Event()
+        """Set once the stream has been read to its end, or could not be."""
+        self.alerts = alerts or Alerts()
+        self.epoch = secrets.token_hex(4)
+        self._started_ms = clock()
+        self._oldest_ms: int | None = None
+        self._reload_ms: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is known is of the present, as far as anybody can know: not while the stream is being caught up
+        with for the first time."""
+        return self.caught_up or not self.system.connected
+
+    def take_oldest_ms(self) -> int | None:
+        """When the oldest update was sent that came in since this was last asked; None without any."""
+        oldest_ms, self._oldest_ms = self._oldest_ms, None
+        return oldest_ms
+
+    def take_reload_ms(self) -> int | None:
+        """Within how long every page is to load itself anew, if somebody said so since this was last asked."""
+        reload_ms, self._reload_ms = self._reload_ms, None
+        return reload_ms
 
     async def run(self) -> None:
         """Read until cancelled."""
         # What the store knows is shown even while Valkey is away.
-        await self._recall()
+        # The least seq that is more than nothing: whoever connected meanwhile is to be told too.
+        self._latest.apply(await self._recall(), 1)
+        self._latest.commit()
         backoff_s = 0.1
         while True:
             client = valkey.asyncio.Valkey.from_url(
@@ -88,11 +123,13 @@ class Feed:
             )
             try:
                 await self._check_offset(client)
+                self._read_at_s = asyncio.get_running_loop().time()
                 while True:
                     await self._read(client)
                     backoff_s = 0.1
             except (ValkeyError, OSError) as error:
                 self.system.connected = False
+                self.first_read.set()
                 wait_s = random.uniform(0.05, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
                 logger.warning("live stream: trying again in %.1f s: %s", wait_s, error)
@@ -104,30 +141,57 @@ class Feed:
         """Notice a stream that was made anew, which answers an old offset with nothing for ever, and a gap."""
         newest: Any = await client.xrevrange(LIVE_STREAM, count=1)
         oldest: Any = await client.xrange(LIVE_STREAM, count=1)
-        last, first = (order(found[0][0].decode()) if found else (0, 0) for found in (newest, oldest))
-        if last < order(self._offset):
+        last, first = (found[0][0].decode() if found else _BEGINNING for found in (newest, oldest))
+        if order(last) < order(self._offset):
+            logger.warning("the live stream was made anew: it ends at %s and was read to %s", last, self._offset)
             self._offset = _BEGINNING
-        if self._offset != _BEGINNING and first > order(self._offset):
-            await self._recall()
+            await self._find_epoch(client, instead_of=self.epoch)
+            self._latest.restart()
+            self.alerts.restart()
+        else:
+            await self._find_epoch(client)
+        if order(first) > order(self._offset):
+            # What was there before the first entry nobody has seen, or it has been trimmed away since.
+            self._latest.missed(seq_of(first) - 1)
+            if self._offset != _BEGINNING:
+                self._latest.apply(await self._recall(), seq_of(first) - 1)
+
+    async def _find_epoch(self, client: valkey.asyncio.Valkey, instead_of: str | None = None) -> None:
+        found: Any = await client.get(_EPOCH_KEY)
+        if found is None or found.decode() == instead_of:
+            await client.set(_EPOCH_KEY, secrets.token_hex(4), nx=found is None)
+            found = await client.get(_EPOCH_KEY)
+        if found is not None:
+            self.epoch = found.decode()
 
     async def _read(self, client: valkey.asyncio.Valkey) -> None:
+        if asyncio.get_running_loop().time() - self._read_at_s > _GAP_AFTER_S:
+            # This process stood still, and the stream did not.
+            await self._check_offset(client)
         reply: Any = await client.xread({LIVE_STREAM: self._offset}, count=200, block=_BLOCK_MS)
         self.system.connected = True
         entries = reply[0][1] if reply else []
         for entry_id, fields in entries:
             self._offset = entry_id.decode()
             try:
-                self._take(decode_update(fields[FIELD]))
+                self._take(decode_update(fields[FIELD]), seq_of(self._offset))
             except (ValueError, KeyError) as error:
                 logger.error("live stream entry %s is not ours: %s", self._offset, error)
         if len(entries) < 200:
             self.caught_up = True
+            self.first_read.set()
+        self._read_at_s = asyncio.get_running_loop().time()
 
-    def _take(self, update: Update) -> None:
+    def _take(self, update: Update, seq: int) -> None:
         if update.platform != self._platform:
             return
         self.arrived.set()
-        self._latest.apply(filter(self._shows, update.points))
+        self._latest.apply(filter(self._shows, update.points), seq)
+        self.alerts.apply(update.alerts, seq)
+        if self.caught_up:
+            self._oldest_ms = min(update.at_ms, self._oldest_ms or update.at_ms)
+        if update.reload_ms is not None and update.at_ms >= self._started_ms:
+            self._reload_ms = update.reload_ms
         self.system.processor_seen_ms = max(self.system.processor_seen_ms, min(update.at_ms, self._clock()))
         for point in update.points:
             if point.watermark_ms < _UNSETTLED_MS:

@@ -14,6 +14,8 @@ from stream.durations import TOTAL
 from stream.plan import EVENTS, REJECTS
 
 MAX_POINTS = 10_000
+EVENTS_WINDOWS = ["10s", "1m", "1h", "1d", TOTAL]
+REJECTS_WINDOWS = ["1m", "1d", TOTAL]
 _OWN_PARAMETERS = {"metric", "window", "from", "to"}
 
 
@@ -21,8 +23,8 @@ def router(context: Context) -> APIRouter:
     """Routes over the catalog and the store."""
     api = APIRouter(prefix="/v1")
     described = [_describe(metric) for metric in context.catalog.metric] + [
-        _builtin(EVENTS, "Events", [], ["10s", "1m", "1h", "1d", TOTAL]),
-        _builtin(REJECTS, "Refused events", ["reason"], ["1m", "1d", TOTAL]),
+        _builtin(EVENTS, "Events", [], EVENTS_WINDOWS),
+        _builtin(REJECTS, "Refused events", ["reason"], REJECTS_WINDOWS),
     ]
     by_name = {metric["name"]: metric for metric in described}
 

@@ -1,58 +1,75 @@
 """The hub: one tick, every client at most one frame, with all that changed in its topics.
 
-A client has a slot and not a queue: its task remembers the seq it has heard, and whenever it can send, it sends what
-changed since. A client that stalls delays nobody and, when it comes back, gets one frame that makes it whole.
+A client has a slot and not a queue: while its line is full it is only remembered what it was told last, and when the
+line has drained it gets one frame that makes it whole. Nothing here waits and nothing here is a socket: lines are told
+(`live_api.transport`), sessions tell (`live_api.session`), and `live_api.ticker` says when.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import itertools
 import logging
 import random
-import secrets
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+import orjson
 
 from live_api import protocol
+from live_api.conflate import NOTHING, Audience, Frames, Wanted
 from live_api.feed import Feed
-from live_api.latest import Latest, Series
-from live_api.protocol import Close, Hello, ProtocolError, Subscribe, Topic
+from live_api.frame import Frame
+from live_api.latest import Latest
+from live_api.meters import HubMeters
+from live_api.protocol import MAX_TOPICS, Close, Hello, ProtocolError, Subscribe, Unsubscribe
+from live_api.topics import Topics
+from live_api.transport import Line
 
 logger = logging.getLogger(__name__)
 
-HELLO_WITHIN_S = 10.0
 SYSTEM_EVERY_MS = 1_000
-STATE_WITHIN_S = 0.25
-"""How soon a change of state behind the hub is noticed when nothing comes in."""
-_GATHER_S = 0.005
-"""What comes in together goes out together."""
+STALLED_AFTER_S = 10.0
+"""A line that took nothing for so long is cut."""
+PING_EVERY_S = 5.0
+"""How often a client has to give a sign of life, and how long it may take for that."""
+MOST_ANSWERS = 128
+"""Answers that may wait for a client to read."""
 
 
-class _Client:
+class Client:
     """What the hub knows of one connection."""
 
-    def __init__(self, topics: Iterable[str]) -> None:
-        self.topics = frozenset(topics)
-        self.since = 0
-        """The seq up to which this client has been told everything."""
-        self.whole = False
-        """Whether it has had a snapshot of its present topics."""
-        self.told_system = 0
-        """The number of the latest system that this client has been told."""
-        self.spoken_to = asyncio.Event()
-        """Set when there is an answer or a change of topics to be sent before the next tick."""
-        self.answers: list[bytes] = []
-        """Answers to its requests, sent before the next frame."""
+    __slots__ = ("_hub", "answers", "audience", "checked_at_s", "line", "seq", "stalled_at_s", "system")
+
+    def __init__(self, hub: Hub, line: Line, audience: Audience, now_s: float) -> None:
+        self._hub = hub
+        self.line = line
+        self.audience = audience
+        self.seq = NOTHING
+        """While it is behind: the seq up to which it has been told everything."""
+        self.system = 0
+        """While it is behind: the number of the latest system it has been told."""
+        self.stalled_at_s: float | None = None
+        """Since when its line takes nothing; None while it does."""
+        self.checked_at_s = now_s
+        """When it was last asked for a sign of life, or came."""
+        self.answers: list[Frame] = []
+        """Answers to its requests that wait until its line takes them."""
+
+    def stalled(self) -> None:
+        self._hub.stalled(self)
+
+    def drained(self) -> None:
+        self._hub.drained(self)
 
 
 class Hub:
     """All clients of this process.
 
-    *Guarantee*: what a client holds after a frame is what the hub held at that frame's seq. *Cost*: one encoding for
-    each distinct set of topics and age, whatever the number of clients.
+    *Guarantee*: what a client holds after a frame is what the hub held at that frame's seq. *Failure*: a line that
+    takes nothing, or does not answer, is cut and counted; nobody else notices. *Cost*: one encoding for each distinct
+    set of topics and age, and one system call for each client and tick in which something of its own changed.
     """
 
     def __init__(
@@ -61,215 +78,296 @@ class Hub:
         feed: Feed,
         *,
         clock: Callable[[], int],
+        monotonic: Callable[[], float],
         version: str,
+        topics: Topics,
+        wall: str | None = None,
         tick_ms: int = 100,
         heartbeat_s: float = 5.0,
+        meters: HubMeters | None = None,
     ) -> None:
-        self.epoch = secrets.token_hex(4)
-        self._latest = latest
-        self._feed = feed
+        self.latest = latest
+        self.feed = feed
+        self.tick_ms = tick_ms
+        self.heartbeat_s = heartbeat_s
+        self.meters = meters or HubMeters()
+        self.epoch = feed.epoch
+        self.draining = False
         self._clock = clock
+        self._monotonic = monotonic
         self._version = version
-        self._tick_ms = tick_ms
-        self._heartbeat_s = heartbeat_s
-        self._ticked = asyncio.Event()
-        self._frames: dict[tuple[frozenset[str], int, bool], str] = {}
-        self._matchers: dict[frozenset[str], Callable[[Series], bool]] = {}
+        self._wall = wall
+        self._topics = topics
+        self._frames = Frames(latest, feed.alerts, monotonic)
+        self._audiences: dict[frozenset[str], Audience] = {}
+        self._clients: set[Client] = set()
+        self._strangers: set[Line] = set()
+        """Lines on which nobody has said hello yet."""
+        self._to_check: deque[Client] = deque()
+        """All clients, in the order in which they are asked for a sign of life."""
+        self._stalled: set[Client] = set()
         self._system: dict[str, Any] = {}
-        self._system_seq = 0
-        self._sockets: set[WebSocket] = set()
-        self._draining = False
+        self._system_number = 0
+        self._system_at_ms = 0
+        self._refresh_system(clock())
+        self._frames.begin(self.epoch, clock(), orjson.dumps(self._system))
 
-    async def run(self) -> None:
-        """Tick until cancelled: soon after something has come in, and at most every `tick_ms`."""
-        loop = asyncio.get_running_loop()
-        system_at_ms, ticked_at = 0, 0.0
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._feed.arrived.wait(), STATE_WITHIN_S)
-            # The processor ticks as often as this does. Waiting the whole time after the last tick would miss every
-            # other of its by a hair; a little less, and each is passed on as it comes.
-            await asyncio.sleep(max(_GATHER_S, ticked_at + 0.8 * self._tick_ms / 1_000 - loop.time()))
-            self._feed.arrived.clear()
-            ticked_at = loop.time()
-            now_ms = self._clock()
-            changed = self._latest.commit()
-            state_changed = self._feed.system.state(now_ms) != self._system.get("state")
-            if state_changed or now_ms - system_at_ms >= SYSTEM_EVERY_MS:
-                system_at_ms = now_ms
-                self._system = self._feed.describe()
-                self._system_seq += 1
-                changed = True
-            if changed:
-                self._frames.clear()
-                self._ticked.set()
-                self._ticked = asyncio.Event()
+    def __len__(self) -> int:
+        return len(self._clients)
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Talk to one client until either side ends it."""
-        await websocket.accept()
-        if self._draining:
-            await self._dismiss(websocket)
-            return
-        self._sockets.add(websocket)
-        try:
-            hello = await self._hello(websocket)
-            if hello is None:
-                return
-            client = _Client(hello.topics)
-            await _send(websocket, protocol.welcome(self.epoch, self._tick_ms, self._heartbeat_s, self._version))
-            if hello.resume is not None and hello.resume[0] == self.epoch:
-                client.since, client.whole = hello.resume[1], True
-            async with asyncio.TaskGroup() as tasks:
-                writer = tasks.create_task(self._write(websocket, client))
-                tasks.create_task(self._listen(websocket, client, writer))
-        except* (WebSocketDisconnect, RuntimeError, OSError) as group:
-            # A send on a connection that has just gone raises any of these; there is nobody left to tell.
-            logger.debug("client gone: %s", group.exceptions[0])
-        finally:
-            self._sockets.discard(websocket)
+    # What sessions say
 
-    async def drain(self) -> None:
-        """Tell every client to come back at a time of its own, and close."""
-        self._draining = True
-        # All at once: those that do not read must not use up the time of those that do.
-        await asyncio.gather(*(self._dismiss(websocket) for websocket in list(self._sockets)))
+    def expect(self, line: Line) -> None:
+        """Somebody is there, and will say hello."""
+        self._strangers.add(line)
 
-    async def _dismiss(self, websocket: WebSocket) -> None:
-        try:
-            async with asyncio.timeout(1):
-                await _send(websocket, protocol.bye(random.randint(100, 3_000)))
-                await websocket.close(Close.RESTARTING)
-        except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
-            return
+    def join(self, line: Line, hello: Hello) -> Client:
+        """Welcome a client, and tell it all it has asked for. Raises ProtocolError for topics that are not there."""
+        topics = self._topics.checked(hello.topics)
+        epoch, seq = hello.resume or ("", NOTHING)
+        resumed = epoch == self.epoch and self.latest.knows_since(seq)
+        welcome = protocol.welcome(
+            self.epoch, self.tick_ms, self.heartbeat_s, self._version, wall=self._wall, resumed=resumed
+        )
+        client = Client(self, line, self._audience(topics), self._monotonic())
+        client.seq = seq if resumed else NOTHING
+        self._strangers.discard(line)
+        self._clients.add(client)
+        self._to_check.append(client)
+        client.audience.behind.add(client)
+        line.listener = client
+        line.write(Frame(welcome))
+        self.meters.joined(line.kind, resumed=resumed)
+        if not line.paused:
+            self._catch_up(client)
+        return client
 
-    async def _hello(self, websocket: WebSocket) -> Hello | None:
-        try:
-            async with asyncio.timeout(HELLO_WITHIN_S):
-                while True:
-                    try:
-                        message = protocol.parse(await _receive(websocket))
-                        if isinstance(message, Hello):
-                            return message
-                        raise ProtocolError("hello_first", "expected hello as the first message", message.request)
-                    except ProtocolError as error:
-                        await _send(websocket, error.frame())
-        except TimeoutError:
-            await websocket.close(Close.HELLO_TIMEOUT, "no hello")
-        except WebSocketDisconnect:
-            pass
-        return None
-
-    async def _listen(self, websocket: WebSocket, client: _Client, writer: asyncio.Task[None]) -> None:
-        try:
-            while True:
-                try:
-                    message = protocol.parse(await _receive(websocket))
-                    topics = set(client.topics)
-                    if isinstance(message, Subscribe | Hello):
-                        topics.update(message.topics)
-                    else:
-                        topics.difference_update(message.topics)
-                    if len(topics) > protocol.MAX_TOPICS:
-                        raise ProtocolError(
-                            "too_many_topics", f"expected at most {protocol.MAX_TOPICS} topics", _request(message)
-                        )
-                    client.whole = client.whole and topics <= client.topics
-                    client.topics = frozenset(topics)
-                    if not isinstance(message, Hello) and message.request is not None:
-                        client.answers.append(protocol.ok(message.request))
-                except ProtocolError as error:
-                    client.answers.append(error.frame())
-                client.spoken_to.set()
-                # A client that reads has its answers taken away here.
-                await asyncio.sleep(0)
-                if len(client.answers) > protocol.MAX_TOPICS:
-                    await websocket.close(Close.BAD_MESSAGE, "asks faster than it reads")
-                    return
-        finally:
-            writer.cancel()
-
-    async def _write(self, websocket: WebSocket, client: _Client) -> None:
-        spoke_at = asyncio.get_running_loop().time()
-        while True:
-            ticked = self._ticked
-            client.spoken_to.clear()
-            while client.answers:
-                await _send(websocket, client.answers.pop(0))
-            # Taken together with the frame: what changes while it is being sent belongs to the next one.
-            seq, text = self._latest.seq, self._frame(client)
-            client.since, client.whole, client.told_system = seq, True, self._system_seq
-            if text is not None:
-                await websocket.send_text(text)
-                spoke_at = asyncio.get_running_loop().time()
-            try:
-                wait_s = max(0.0, spoke_at + self._heartbeat_s - asyncio.get_running_loop().time())
-                async with asyncio.timeout(wait_s):
-                    await _either(ticked, client.spoken_to)
-            except TimeoutError:
-                await _send(websocket, protocol.heartbeat(self._latest.seq, self._clock()))
-                spoke_at = asyncio.get_running_loop().time()
-
-    def _frame(self, client: _Client) -> str | None:
-        """What brings this client up to date, or None when nothing it asked for has changed."""
-        since = client.since if client.whole else -1
-        system = "system" in client.topics and client.told_system != self._system_seq
-        key = (client.topics, since, system)
-        text = self._frames.get(key)
-        if text is None:
-            text = self._encode(client.topics, since, with_system=system)
-            self._frames[key] = text
-        return text or None
-
-    def _encode(self, topics: frozenset[str], since: int, *, with_system: bool) -> str:
-        matches = self._matcher(topics)
-        changes = self._latest.changes(since, matches) if since >= 0 else None
-        system = self._system or self._feed.describe() if with_system else None
-        seq, now_ms = self._latest.seq, self._clock()
-        if changes is None:
-            body = protocol.frame("snapshot", seq, now_ms, self._latest.snapshot(matches), system)
-        elif changes or system is not None:
-            body = protocol.frame("update", seq, now_ms, changes or None, system)
+    def obey(self, client: Client, message: Hello | Subscribe | Unsubscribe) -> None:
+        """Change what a client wants. Raises ProtocolError."""
+        topics = set(client.audience.topics)
+        if isinstance(message, Unsubscribe):
+            topics.difference_update(message.topics)
         else:
-            return ""
-        return body.decode()
+            topics.update(self._topics.checked(message.topics, getattr(message, "request", None)))
+        request = None if isinstance(message, Hello) else message.request
+        if len(topics) > MAX_TOPICS:
+            raise ProtocolError("too_many_topics", f"expected at most {MAX_TOPICS} topics", request)
+        if request is not None:
+            self.answer(client, protocol.ok(request))
+        self._move(client, frozenset(topics))
 
-    def _matcher(self, topics: frozenset[str]) -> Callable[[Series], bool]:
-        matcher = self._matchers.get(topics)
-        if matcher is None:
-            if len(self._matchers) > 1_000:
-                self._matchers.clear()
-            wanted = [topic for text in topics if (topic := Topic.parse(text)) is not None]
+    def answer(self, client: Client, body: bytes) -> None:
+        """Tell one client something, now or as soon as it can be told."""
+        if not client.line.paused:
+            client.line.write(Frame(body))
+        elif len(client.answers) < MOST_ANSWERS:
+            client.answers.append(Frame(body))
+        else:
+            self.dismiss(client, Close.TOO_MANY_MESSAGES, "asks faster than it reads")
 
-            def matcher(series: Series) -> bool:
-                return any(topic.matches(series.metric, series.window, series.dimensions) for topic in wanted)
+    def forget(self, line: Line) -> None:
+        """Whoever was expected is gone, or has said hello."""
+        self._strangers.discard(line)
 
-            self._matchers[topics] = matcher
-        return matcher
+    def leave(self, client: Client) -> None:
+        """Forget a client whose connection has ended."""
+        if client not in self._clients:
+            return
+        client.line.listener = None
+        self._clients.discard(client)
+        self._stalled.discard(client)
+        self._leave_audience(client)
+        self.meters.left(client.line.kind)
+
+    def dismiss(self, client: Client, code: Close, reason: str) -> None:
+        """End a connection that did something wrong."""
+        self.meters.evicted(code.name.lower())
+        client.line.close(code, reason)
+        self.leave(client)
+
+    # What lines say
+
+    def stalled(self, client: Client) -> None:
+        """Its line is full."""
+        client.stalled_at_s = self._monotonic()
+        self._stalled.add(client)
+
+    def drained(self, client: Client) -> None:
+        """Its line takes more: bring it up to date with one frame."""
+        client.stalled_at_s = None
+        client.line.heard = True
+        self._stalled.discard(client)
+        while client.answers and not client.line.paused:
+            client.line.write(client.answers.pop(0))
+        if not client.line.paused and client in client.audience.behind:
+            self._catch_up(client)
+
+    # What the clock says
+
+    def tick(self, now_ms: int) -> int:
+        """End a tick: tell everybody who can be told what changed for them. Returns how many frames were written."""
+        if self.feed.epoch != self.epoch:
+            self._begin_epoch()
+        oldest_ms = self.feed.take_oldest_ms()
+        self.latest.commit()
+        self._refresh_system(now_ms)
+        self._frames.begin(self.epoch, now_ms, orjson.dumps(self._system))
+        now_s = self._monotonic()
+        written = sum(self._tell(audience, now_s) for audience in self._audiences.values())
+        self.meters.behind(sum(len(audience.behind) for audience in self._audiences.values()))
+        self.meters.encoded(self._frames.encoded, self._frames.encoding_s)
+        if written and oldest_ms is not None:
+            self.meters.aged(max(0, self._clock() - oldest_ms) / 1_000)
+        within_ms = self.feed.take_reload_ms()
+        if within_ms is not None:
+            self.reload(within_ms)
+        return written
+
+    def sweep(self) -> None:
+        """Cut lines that are dead, and ask the others, a few at a time, for a sign of life."""
+        now_s = self._monotonic()
+        for client in [one for one in self._stalled if now_s - (one.stalled_at_s or now_s) >= STALLED_AFTER_S]:
+            self._cut(client, "stalled")
+        # Those that came together are spread over the sweeps: their answers come together too.
+        for _ in range(len(self._to_check) // 20 + 1):
+            if not self._to_check or now_s - self._to_check[0].checked_at_s < PING_EVERY_S:
+                return
+            client = self._to_check.popleft()
+            if client in self._clients and self._still_there(client):
+                client.checked_at_s = now_s
+                self._to_check.append(client)
+
+    def reload(self, within_ms: int) -> None:
+        """Have every page load itself anew, each at a moment of its own."""
+        frame = Frame(protocol.reload(within_ms))
+        for client in list(self._clients):
+            if not client.line.paused:
+                client.line.write(frame)
+
+    def dismiss_some(self, most: int, spread_ms: int) -> int:
+        """Tell up to `most` clients to come back within `spread_ms`, and close; how many are left."""
+        for client in list(itertools.islice(self._clients, most)):
+            if client.line.paused:
+                self._cut(client, "restart")
+                continue
+            _say_bye(client.line, spread_ms)
+            self.leave(client)
+        for line in list(itertools.islice(self._strangers, most)):
+            _say_bye(line, spread_ms)
+            self.forget(line)
+        return len(self._clients) + len(self._strangers)
+
+    def cut_all(self) -> None:
+        """End what is left, at once."""
+        for client in list(self._clients):
+            self._cut(client, "restart")
+        for line in self._strangers:
+            line.abort()
+
+    # The rest
+
+    def _tell(self, audience: Audience, now_s: float) -> int:
+        with_system = audience.system != self._system_number
+        frame = self._frames.since(audience.wanted, audience.seq, with_system=with_system)
+        told, told_system = audience.seq, audience.system
+        audience.seq, audience.system = self.latest.seq, self._system_number
+        if frame is None:
+            if now_s - audience.spoken_at_s < self.heartbeat_s:
+                return 0
+            frame = self._frames.heartbeat()
+        else:
+            self.meters.conflated(len(audience.behind))
+        audience.spoken_at_s = now_s
+        late = []
+        for client in audience.in_step:
+            if client.line.paused:
+                late.append(client)
+            else:
+                client.line.write(frame)
+        written = len(audience.in_step) - len(late)
+        for client in late:
+            del audience.in_step[client]
+            audience.behind.add(client)
+            client.seq, client.system = told, told_system
+        if late:
+            self.meters.conflated(len(late))
+        self.meters.wrote(written, len(frame.body))
+        return written
+
+    def _catch_up(self, client: Client) -> None:
+        """Bring a client that is behind into step."""
+        audience = client.audience
+        with_system = client.system != self._system_number
+        frame = self._frames.since(audience.wanted, client.seq, with_system=with_system)
+        audience.behind.discard(client)
+        audience.in_step[client] = None
+        if frame is not None:
+            client.line.write(frame)
+            self.meters.wrote(1, len(frame.body))
+
+    def _audience(self, topics: frozenset[str]) -> Audience:
+        found = self._audiences.get(topics)
+        if found is None:
+            wanted = Wanted(topics, self._topics.boards)
+            found = Audience(topics, wanted, self.latest.seq, self._system_number, self._monotonic())
+            self._audiences[topics] = found
+        return found
+
+    def _move(self, client: Client, topics: frozenset[str]) -> None:
+        """Into another audience. With new topics it needs everything; with fewer it has all it needs."""
+        audience = client.audience
+        if topics == audience.topics:
+            return
+        seq, system = (client.seq, client.system) if client in audience.behind else (audience.seq, audience.system)
+        grown = not topics <= audience.topics
+        self._leave_audience(client)
+        client.audience = self._audience(topics)
+        client.seq, client.system = (NOTHING, 0) if grown else (seq, system)
+        client.audience.behind.add(client)
+        if not client.line.paused:
+            self._catch_up(client)
+
+    def _leave_audience(self, client: Client) -> None:
+        audience = client.audience
+        audience.in_step.pop(client, None)
+        audience.behind.discard(client)
+        if not len(audience):
+            self._audiences.pop(audience.topics, None)
+
+    def _begin_epoch(self) -> None:
+        """The live stream was made anew, so seqs are: everybody gets everything."""
+        self.epoch = self.feed.epoch
+        for audience in self._audiences.values():
+            audience.seq = NOTHING
+            for client in audience.behind:
+                client.seq = NOTHING
+
+    def _still_there(self, client: Client) -> bool:
+        """Whether a client is to be asked again later."""
+        line = client.line
+        if not line.pings or line.paused:
+            return True
+        if not line.heard:
+            self._cut(client, "silent")
+            return False
+        line.heard = False
+        line.ping()
+        return True
+
+    def _cut(self, client: Client, reason: str) -> None:
+        self.meters.evicted(reason)
+        self.leave(client)
+        client.line.abort()
+
+    def _refresh_system(self, now_ms: int) -> None:
+        changed = self.feed.system.state(now_ms) != self._system.get("state")
+        if changed or now_ms - self._system_at_ms >= SYSTEM_EVERY_MS:
+            self._system_at_ms = now_ms
+            self._system = self.feed.describe()
+            self._system_number += 1
 
 
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    """Until one of them is set."""
-    waits = [asyncio.ensure_future(one.wait()), asyncio.ensure_future(other.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-def _request(message: protocol.ClientMessage) -> object:
-    return None if isinstance(message, Hello) else message.request
-
-
-async def _send(websocket: WebSocket, body: bytes) -> None:
-    await websocket.send_text(body.decode())
-
-
-async def _receive(websocket: WebSocket) -> str | bytes:
-    """The next message. Raises WebSocketDisconnect when the client is gone."""
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect" or websocket.client_state is WebSocketState.DISCONNECTED:
-        raise WebSocketDisconnect(message.get("code", 1006))
-    text = message.get("text")
-    return text if text is not None else message.get("bytes") or b""
+def _say_bye(line: Line, spread_ms: int) -> None:
+    retry_ms = random.randint(100, max(101, spread_ms))
+    line.write(Frame(protocol.bye(retry_ms), retry_ms=retry_ms))
+    line.close(Close.RESTARTING)

@@ -1,4 +1,4 @@
-"""The words of the WebSocket: what clients may say, what the hub answers, and why a connection ends.
+"""The words of the live line: what clients may say, what the hub answers, and why a connection ends.
 
 Pure functions over text and bytes; `live_api.hub` does the talking.
 """
@@ -6,6 +6,7 @@ Pure functions over text and bytes; `live_api.hub` does the talking.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import orjson
 
 MAX_MESSAGE_BYTES = 16_384
+"""Of one message of a client; a longer one ends the connection with 1009."""
 MAX_TOPICS = 128
+"""Of one client."""
+MESSAGES_PER_S, MESSAGE_BURST = 20, 200
+"""What a client may say: so many a second for long, and so many at once. Past it the connection ends."""
 
 
 class Close(IntEnum):
@@ -22,7 +27,11 @@ class Close(IntEnum):
 
     RESTARTING = 1012
     HELLO_TIMEOUT = 4000
-    BAD_MESSAGE = 4500
+    """No `hello` within 10 s."""
+    FULL = 4001
+    """As many clients as there may be, in all or from this address."""
+    TOO_MANY_MESSAGES = 4500
+    """Says more than a client may, or asks faster than it reads its answers."""
 
 
 class ProtocolError(ValueError):
@@ -83,6 +92,11 @@ def parse(text: str | bytes) -> ClientMessage:
     raise ProtocolError("unknown_op", f"expected op hello, subscribe or unsubscribe; found {op!r}"[:200], request)
 
 
+def hello(topics: Sequence[str], resume: str | None) -> Hello:
+    """The hello of a client that says it otherwise than in JSON. Raises ProtocolError."""
+    return Hello(_topics({"topics": list(topics)}, None), _resume(resume))
+
+
 def _topics(body: dict[str, Any], request: object) -> tuple[str, ...]:
     topics = body.get("topics")
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
@@ -97,11 +111,12 @@ def _topics(body: dict[str, Any], request: object) -> tuple[str, ...]:
 def _resume(value: object) -> tuple[str, int] | None:
     # A resume that cannot be read is no error: the client gets a snapshot, as it would for one that is too old.
     epoch, sep, seq = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return (epoch, int(seq)) if sep and seq.isascii() and seq.isdecimal() and len(seq) < 16 else None
+    return (epoch, int(seq)) if sep and seq.isascii() and seq.isdecimal() and len(seq) < 17 else None
 
 
+SYSTEM, ALERTS, BOARD = "system", "alerts", "board:"
 _TOPIC = re.compile(
-    r"^metric:(?P<name>[a-z0-9_]*)(?P<star>\*)?(?:@(?P<window>[0-9a-z]+))?(?:\{(?P<dims>.*)\})?\Z", re.DOTALL
+    r"^metric:(?P<name>[a-z0-9_]*)(?P<star>\*)?(?:@(?P<window>[0-9a-z/]+))?(?:\{(?P<dims>.*)\})?\Z", re.DOTALL
 )
 _PAIR = re.compile(r"((?:[^\\,={}]|\\.)+)=((?:[^\\,={}]|\\.)*)(?:,|\Z)", re.DOTALL)
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -109,7 +124,7 @@ _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a client wants: `metric:orders@1m{country=US}`, `metric:orders*`, `metric:*`, or `system`.
+    """Series a client wants: `metric:orders@1m{country=US}`, `metric:orders*` or `metric:*`.
 
     A metric's topic without a window means all its windows; dimensions in braces keep the series that have them.
     """
@@ -122,13 +137,16 @@ class Topic:
 
     @classmethod
     def parse(cls, text: str, request: object = None) -> Topic | None:
-        """None for `system`, which is not about series. Raises ProtocolError for what is no topic."""
-        if text == "system":
+        """None for `system`, `alerts` and `board:NAME`, which name no series. Raises ProtocolError for no topic."""
+        if text in (SYSTEM, ALERTS) or (text.startswith(BOARD) and len(text) > len(BOARD)):
             return None
         found = _TOPIC.match(text)
         if found is None or not (found["name"] or found["star"]):
             raise ProtocolError(
-                "unknown_topic", f"expected metric:NAME[@WINDOW] or system; found {text[:100]!r}", request
+                "unknown_topic",
+                "expected metric:NAME[@WINDOW][{dimension=value,…}], board:NAME, alerts or system; "
+                f"found {text[:100]!r}",
+                request,
             )
         pairs: list[tuple[str, str]] = []
         if found["dims"] is not None:
@@ -149,20 +167,28 @@ class Topic:
         return all(dimensions.get(name) == value for name, value in self.dimensions)
 
 
-def welcome(epoch: str, tick_ms: int, heartbeat_s: float, version: str) -> bytes:
-    return orjson.dumps(
-        {"op": "welcome", "epoch": epoch, "tick_ms": tick_ms, "heartbeat_s": heartbeat_s, "version": version}
-    )
+def welcome(
+    epoch: str, tick_ms: int, heartbeat_s: float, version: str, *, wall: str | None = None, resumed: bool = False
+) -> bytes:
+    body: dict[str, Any] = {"op": "welcome", "epoch": epoch, "tick_ms": tick_ms, "heartbeat_s": heartbeat_s}
+    return orjson.dumps(body | {"version": version, "wall": wall, "resumed": resumed})
 
 
-def frame(op: str, seq: int, now_ms: int, series: dict[str, Any] | None, system: dict[str, Any] | None) -> bytes:
-    """A `snapshot` or an `update`."""
-    body: dict[str, Any] = {"op": op, "seq": seq, "t": now_ms}
-    if series is not None:
-        body["series"] = series
-    if system is not None:
-        body["system"] = system
-    return orjson.dumps(body)
+def snapshot(epoch: str, seq: int, now_ms: int, series: Iterable[bytes], alerts: bytes | None, system: bytes) -> bytes:
+    """Everything. `series` are JSON members, `alerts` and `system` JSON objects; empty or None where not asked for."""
+    head = f'{{"op":"snapshot","epoch":"{epoch}","seq":{seq},"t":{now_ms},"series":{{'.encode()
+    return b"".join((head, b",".join(series), b"}", *_rest(alerts, system), b"}"))
+
+
+def update(seq: int, now_ms: int, series: Sequence[bytes], alerts: bytes | None, system: bytes) -> bytes:
+    """What changed; parts as in `snapshot`, each left out where nothing did."""
+    head = f'{{"op":"update","seq":{seq},"t":{now_ms}'.encode()
+    told = (b',"series":{', b",".join(series), b"}") if series else ()
+    return b"".join((head, *told, *_rest(alerts, system), b"}"))
+
+
+def _rest(alerts: bytes | None, system: bytes) -> tuple[bytes, ...]:
+    return (b',"alerts":' + alerts if alerts is not None else b"", b',"system":' + system if system else b"")
 
 
 def heartbeat(seq: int, now_ms: int) -> bytes:
@@ -175,3 +201,7 @@ def ok(request: object) -> bytes:
 
 def bye(retry_in_ms: int) -> bytes:
     return orjson.dumps({"op": "bye", "retry_in_ms": retry_in_ms})
+
+
+def reload(within_ms: int) -> bytes:
+    return orjson.dumps({"op": "reload", "within_ms": within_ms})

@@ -1,8 +1,8 @@
 """The live sink: what changed each tick, on a bounded Valkey stream that every API process reads.
 
 Entry format: one field `u`, JSON: `{"t": epoch ms, "platform": name, "points": [[metric, window, start_ms,
-[[name, value], …], value, count, state, revision, watermark_ms, error], …], "status": {stream: {…}}}`; either of the
-last two may be missing.
+[[name, value], …], value, count, state, revision, watermark_ms, error], …], "status": {stream: {…}},
+"alerts": {id: {…}}, "reload_ms": …}`; any of the last four may be missing.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Update:
     """How far each stream has been read, by stream."""
     platform: str = ""
     """Whose numbers these are: several platforms may share a server."""
+    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Alerts that changed, by id; each as a whole."""
+    reload_ms: int | None = None
+    """A word to every page that is open: load yourself anew, at some moment within so many milliseconds."""
 
 
 class LiveSink:
@@ -130,7 +134,14 @@ def decode_update(raw: bytes) -> Update:
                 "points", ()
             )
         ]
-        update = Update(body["t"], points, body.get("status", {}), body.get("platform", ""))
+        update = Update(
+            body["t"],
+            points,
+            body.get("status", {}),
+            body.get("platform", ""),
+            body.get("alerts", {}),
+            body.get("reload_ms"),
+        )
         if not _sound(update):
             raise ValueError("not an update of the live stream: a field is of another type")
         return update
@@ -144,6 +155,9 @@ def _sound(update: Update) -> bool:
         and type(update.platform) is str
         and isinstance(update.status, dict)
         and all(isinstance(status, dict) for status in update.status.values())
+        and isinstance(update.alerts, dict)
+        and all(isinstance(alert, dict) for alert in update.alerts.values())
+        and (update.reload_ms is None or type(update.reload_ms) is int)
         and all(
             type(point.metric) is str
             and type(point.window) is str

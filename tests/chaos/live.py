@@ -66,10 +66,13 @@ class LiveWatch(threading.Thread):
 
     def _take_round(self, points: list[Point]) -> None:
         keys = set(map(_key, points))
-        self._latest.apply(points)
+        self._latest.apply(points, self.updates)
         self._latest.commit()
-        for key, series in self._latest.snapshot(lambda series: _name(series) in keys).items():
-            held = {start: (value, count, state) for start, value, count, state, *_ in series["points"]}
+        for series in self._latest.all():
+            key = _name(series)
+            if key not in keys:
+                continue
+            held = {start: (point.value, point.count, point.state) for start, (_, point) in series.points.items()}
             before = self._seen.get(key, {})
             for start in before.keys() & held.keys():
                 old_value, old_count, old_state = before[start]

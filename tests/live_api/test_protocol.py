@@ -110,7 +110,7 @@ def test_an_error_names_what_was_asked_for_and_by_which_request() -> None:
         "op": "error",
         "id": 7,
         "code": "unknown_topic",
-        "message": "expected metric:NAME[@WINDOW] or system; found 'nonsense'",
+        "message": "expected metric:NAME[@WINDOW][{dimension=value,…}], board:NAME, alerts or system; found 'nonsense'",
     }
     assert "'shout'" in str(refused({"op": "shout"}))
 
@@ -182,7 +182,8 @@ def test_topic_patterns(
 
 
 def test_system_is_a_topic_about_no_series() -> None:
-    assert Topic.parse("system") is None
+    assert [Topic.parse(text) for text in ("system", "alerts", "board:ops")] == [None] * 3
+    assert Topic.parse("metric:a@5m/10s") == Topic("a", False, "5m/10s", ())
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,8 @@ def test_system_is_a_topic_about_no_series() -> None:
         "metric:a@1m{c=x}\n",
         "system ",
         "system\n",
-        "alerts",
+        "alert",
+        "board:",
         "Metric:a",
     ],
 )
@@ -247,19 +249,30 @@ def test_what_the_hub_says() -> None:
         "tick_ms": 100,
         "heartbeat_s": 5.0,
         "version": "1.0",
+        "wall": None,
+        "resumed": False,
     }
-    assert orjson.loads(protocol.frame("update", 3, 17, None, {"state": "live"})) == {
+    assert orjson.loads(protocol.update(3, 17, [], None, b'{"state":"live"}')) == {
         "op": "update",
         "seq": 3,
         "t": 17,
         "system": {"state": "live"},
     }
-    assert orjson.loads(protocol.frame("snapshot", 3, 17, {}, None)) == {
+    assert orjson.loads(protocol.update(3, 17, [b'"a":1', b'"b":2'], b'{"x":{}}', b"")) == {
+        "op": "update",
+        "seq": 3,
+        "t": 17,
+        "series": {"a": 1, "b": 2},
+        "alerts": {"x": {}},
+    }
+    assert orjson.loads(protocol.snapshot("a1", 3, 17, [], None, b"")) == {
         "op": "snapshot",
+        "epoch": "a1",
         "seq": 3,
         "t": 17,
         "series": {},
     }
+    assert orjson.loads(protocol.reload(500)) == {"op": "reload", "within_ms": 500}
     assert orjson.loads(protocol.heartbeat(3, 17)) == {"op": "heartbeat", "seq": 3, "t": 17}
     assert orjson.loads(protocol.ok("x")) == {"op": "ok", "id": "x"}
     assert orjson.loads(protocol.bye(7_300)) == {"op": "bye", "retry_in_ms": 7_300}
@@ -269,4 +282,4 @@ def test_close_codes_say_whether_to_come_back() -> None:
     def comes_back(code: int) -> bool:
         return 3000 <= code <= 3499 or 4000 <= code <= 4499 or code == 1012
 
-    assert {code.name for code in protocol.Close if comes_back(code)} == {"RESTARTING", "HELLO_TIMEOUT"}
+    assert {code.name for code in protocol.Close if comes_back(code)} == {"RESTARTING", "HELLO_TIMEOUT", "FULL"}

@@ -1,0 +1,52 @@
+"""The alerts that are known: what the hub tells those who asked for them. Values, no socket and no clock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+MAX_ALERTS = 1_000
+FORGET_MS = 24 * 3_600_000
+"""How long a resolved alert is told of."""
+FIRING = ("firing", "acknowledged")
+
+
+class Alerts:
+    """Alerts by id, in order of change; the oldest resolved ones make room, then the oldest."""
+
+    def __init__(self) -> None:
+        self._alerts: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
+
+    def apply(self, alerts: Mapping[str, dict[str, Any]], seq: int) -> None:
+        """Take in alerts as they are now."""
+        for name, alert in alerts.items():
+            self._alerts[name] = (seq, alert)
+            self._alerts.move_to_end(name)
+        while len(self._alerts) > MAX_ALERTS:
+            done = (name for name, (_, alert) in self._alerts.items() if alert.get("status") not in FIRING)
+            del self._alerts[next(done, next(iter(self._alerts)))]
+
+    def restart(self) -> None:
+        """Count from the beginning again."""
+        self._alerts = OrderedDict((name, (0, alert)) for name, (_, alert) in self._alerts.items())
+
+    def changes(self, since: int) -> bytes | None:
+        """JSON of those that changed after `since`; None when none did."""
+        changed = {}
+        for name, (seq, alert) in reversed(self._alerts.items()):
+            if seq <= since:
+                break
+            changed[name] = alert
+        return orjson.dumps(changed) if changed else None
+
+    def snapshot(self, now_ms: int) -> bytes:
+        """JSON of all but those that were resolved long ago."""
+        return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items() if not _is_old(alert, now_ms)})
+
+
+def _is_old(alert: Mapping[str, Any], now_ms: int) -> bool:
+    resolved = alert.get("resolved")
+    return isinstance(resolved, int | float) and now_ms - resolved > FORGET_MS

@@ -1,0 +1,169 @@
+"""One WebSocket connection: from the handshake to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from live_api import protocol
+from live_api.admission import Admission, Bucket, Origins
+from live_api.feed import Feed
+from live_api.frame import Frame
+from live_api.hub import Client, Hub
+from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError
+from live_api.transport import EXTENSION, Line, TaskLine
+
+logger = logging.getLogger(__name__)
+
+HELLO_WITHIN_S = 10.0
+READY_WITHIN_S = 2.0
+"""How long a client may wait for the live stream to be read for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every connection passes, whichever kind it is."""
+
+    hub: Hub
+    feed: Feed
+    admission: Admission
+    origins: Origins
+    monotonic: Callable[[], float]
+
+    def origin_allowed(self, connection: Any) -> bool:
+        """Whether the page that opens this may. Counts those that may not."""
+        allowed = self.origins.allow(connection.headers.get("origin"), connection.headers.get("host"))
+        if not allowed:
+            self.hub.meters.refused("origin")
+        return allowed
+
+    def arrive(self) -> bool:
+        """Whether there is time for one more just now."""
+        if self.hub.draining or not self.admission.arrive(self.monotonic()):
+            self.hub.meters.refused("draining" if self.hub.draining else "rate")
+            return False
+        return True
+
+    def enter(self, address: str) -> str | None:
+        why = self.admission.enter(address)
+        if why is not None:
+            self.hub.meters.refused("full")
+        return why
+
+    async def ready(self) -> None:
+        """Wait until what there is to tell has been read, but not for long."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self.feed.first_read.wait()
+        except TimeoutError:
+            pass
+
+
+def address_of(connection: Any) -> str:
+    return connection.client.host if connection.client is not None else ""
+
+
+async def serve(websocket: WebSocket, door: Door) -> None:
+    """Talk to one client until either side ends it.
+
+    A page of a strange origin and a connection too many for this second are refused before there is one, with 403 and
+    503, as that costs least; where the client should know why, the connection is accepted and closed with a code.
+    """
+    if not door.origin_allowed(websocket):
+        await websocket.close()
+        return
+    if not door.arrive():
+        await websocket.send_denial_response(
+            PlainTextResponse("busy; come back in a moment\n", 503, headers={"Retry-After": "1"})
+        )
+        return
+    await websocket.accept()
+    address = address_of(websocket)
+    full = door.enter(address)
+    if full is not None:
+        await websocket.close(Close.FULL, full)
+        return
+    try:
+        await _converse(websocket, door)
+    except (WebSocketDisconnect, RuntimeError, OSError) as error:
+        # A send on a connection that has just gone raises any of these; there is nobody left to tell.
+        logger.debug("client gone: %s", error)
+    finally:
+        door.admission.leave(address)
+
+
+async def _converse(websocket: WebSocket, door: Door) -> None:
+    direct = websocket.scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(direct, Line):
+        await _talk(websocket, direct, door)
+        return
+    line = TaskLine("ws")
+
+    async def send(frames: list[Frame]) -> None:
+        for frame in frames:
+            await websocket.send_text(frame.body.decode())
+
+    tasks = [asyncio.create_task(line.run(send, websocket.close)), asyncio.create_task(_talk(websocket, line, door))]
+    try:
+        # When the writer ends first, the line was closed or cut.
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
+    hub = door.hub
+    hub.expect(line)
+    client: Client | None = None
+    budget = Bucket(MESSAGES_PER_S, MESSAGE_BURST, door.monotonic())
+    try:
+        async with asyncio.timeout(HELLO_WITHIN_S) as patience:
+            while True:
+                said = await _receive(websocket)
+                line.heard = True
+                if not budget.take(door.monotonic()):
+                    hub.meters.evicted(Close.TOO_MANY_MESSAGES.name.lower())
+                    line.close(Close.TOO_MANY_MESSAGES, f"more than {MESSAGES_PER_S} messages a second")
+                    return
+                try:
+                    message = protocol.parse(said)
+                    if client is not None:
+                        hub.obey(client, message)
+                    elif isinstance(message, Hello):
+                        await door.ready()
+                        client = hub.join(line, message)
+                        patience.reschedule(None)
+                    else:
+                        raise ProtocolError("hello_first", "expected hello as the first message", message.request)
+                except ProtocolError as error:
+                    if client is not None:
+                        hub.answer(client, error.frame())
+                    elif not line.paused:
+                        line.write(Frame(error.frame()))
+    except TimeoutError:
+        hub.meters.evicted(Close.HELLO_TIMEOUT.name.lower())
+        line.close(Close.HELLO_TIMEOUT, "no hello")
+    finally:
+        hub.forget(line)
+        if client is not None:
+            hub.leave(client)
+
+
+async def _receive(websocket: WebSocket) -> str | bytes:
+    """The next message. Raises WebSocketDisconnect when the client is gone."""
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect" or websocket.client_state is WebSocketState.DISCONNECTED:
+        raise WebSocketDisconnect(message.get("code", 1006))
+    text = message.get("text")
+    return text if text is not None else message.get("bytes") or b""
