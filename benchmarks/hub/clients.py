@@ -89,6 +89,7 @@ class Crowd:
         self._groups: dict[str, Group] = {}
         self._waiting: deque[Connection] = deque()
         self._connect_at_s = 0.0
+        self._nap_s = 0.0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._pending = b""
@@ -112,6 +113,8 @@ class Crowd:
                     return
             if self._waiting:
                 self._connect_due()
+            if self._nap_s:
+                time.sleep(self._nap_s)
 
     def _read(self, connection: Connection) -> None:
         buffer, group = self._buffer, connection.group
@@ -243,6 +246,9 @@ class Crowd:
         group = self._groups[name]
         taken, group.late_us = group.late_us, array("q")
         return taken.tolist()
+
+    def do_nap(self, seconds: float) -> None:
+        self._nap_s = seconds
 
     def do_close(self, name: str) -> None:
         for connection in self._groups.pop(name).connections:

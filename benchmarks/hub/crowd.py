@@ -104,6 +104,10 @@ class Crowd:
         """Close the connections of a group."""
         self._ask("close", name=name)
 
+    def nap(self, seconds: float) -> None:
+        """Have it sleep so long before it looks again what has come, so that no frame wakes it."""
+        self._ask("nap", seconds=seconds)
+
     def _ask(self, what: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
