@@ -22,12 +22,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import health, history, session, sse, ticker
+from live_api import board_routes, boards, health, history, session, sse, ticker
 from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
+from live_api.described import described
 from live_api.feed import Feed
 from live_api.hub import Hub
 from live_api.latest import Latest
+from live_api.pages import page_routes
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
@@ -36,7 +38,7 @@ from sinks.errors import SinkError
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
-from stream.plan import BUILTIN, EVENTS, REJECTS
+from stream.plan import BUILTIN
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ def create_app(
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain."""
     latest = Latest()
+    declared = boards.boards_of(catalog)
     store = Store(store_url)
     dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
 
@@ -83,7 +86,7 @@ def create_app(
         clock=clock_ms,
         monotonic=time.monotonic,
         version=version,
-        topics=_topics(catalog, dimensions),
+        topics=_topics(catalog, declared),
         wall=_build(),
         tick_ms=tick_ms,
         heartbeat_s=heartbeat_s,
@@ -113,9 +116,12 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
+    app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", events, methods=["GET"]))
+    if (STATIC / "index.html").exists():
+        app.router.routes.extend(page_routes(STATIC / "index.html", declared))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
 
@@ -222,10 +228,9 @@ def _wall() -> StaticFiles | PlainTextResponse:
     return PlainTextResponse(_NO_WALL, status_code=503)
 
 
-def _topics(catalog: Catalog, dimensions: Mapping[str, tuple[str, ...]]) -> Topics:
-    windows = {EVENTS: history.EVENTS_WINDOWS, REJECTS: history.REJECTS_WINDOWS}
-    windows |= {metric.name: metric.windows for metric in catalog.metric}
-    return Topics({name: About(tuple(windows[name]), by) for name, by in dimensions.items()}, {})
+def _topics(catalog: Catalog, declared: Mapping[str, boards.Board]) -> Topics:
+    metrics = {name: About(tuple(one["windows"]), tuple(one["by"])) for name, one in described(catalog).items()}
+    return Topics(metrics, {name: boards.topics(board) for name, board in declared.items()})
 
 
 def _build() -> str | None:

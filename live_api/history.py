@@ -7,26 +7,19 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
+from live_api.asked import asked_for, dimensions_asked
 from live_api.context import Context
+from live_api.described import described
 from sinks.errors import SinkError
-from stream.catalog import Metric
-from stream.durations import TOTAL
-from stream.plan import EVENTS, REJECTS
 
 MAX_POINTS = 10_000
-EVENTS_WINDOWS = ["10s", "1m", "1h", "1d", TOTAL]
-REJECTS_WINDOWS = ["1m", "1d", TOTAL]
 _OWN_PARAMETERS = {"metric", "window", "from", "to"}
 
 
 def router(context: Context) -> APIRouter:
     """Routes over the catalog and the store."""
     api = APIRouter(prefix="/v1")
-    described = [_describe(metric) for metric in context.catalog.metric] + [
-        _builtin(EVENTS, "Events", [], EVENTS_WINDOWS),
-        _builtin(REJECTS, "Refused events", ["reason"], REJECTS_WINDOWS),
-    ]
-    by_name = {metric["name"]: metric for metric in described}
+    known = described(context.catalog)
 
     @api.get("/metrics", summary="Every metric of the catalog, and how many events were refused")
     async def metrics() -> dict[str, Any]:
@@ -34,7 +27,7 @@ def router(context: Context) -> APIRouter:
         platform = context.catalog.platform
         return {
             "platform": {"name": platform.name, "timezone": platform.timezone},
-            "metrics": described,
+            "metrics": list(known.values()),
             "rejects": rejects,
             "rejected_total": sum(rejects.values()),
             "version": context.version,
@@ -48,16 +41,8 @@ def router(context: Context) -> APIRouter:
         from_: str | None = Query(None, alias="from", description="ISO 8601 or epoch ms; starts at or after"),
         to: str | None = Query(None, description="ISO 8601 or epoch ms; starts before"),
     ) -> dict[str, Any]:
-        found = by_name.get(metric)
-        if found is None:
-            raise HTTPException(404, f"metric: expected one of {', '.join(by_name)}; found {metric!r}")
-        if window not in found["windows"]:
-            raise HTTPException(400, f"window: expected one of {', '.join(found['windows'])}; found {window!r}")
-        dimensions = {name: value for name, value in request.query_params.items() if name not in _OWN_PARAMETERS}
-        for name in dimensions:
-            if name not in found["by"]:
-                by = ", ".join(found["by"]) or "none"
-                raise HTTPException(400, f"{name}: {metric} has no such dimension; its dimensions: {by}")
+        found = asked_for(known, metric, window)
+        dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
         try:
             rows = context.store.points(
                 metric,
@@ -80,23 +65,6 @@ def router(context: Context) -> APIRouter:
         }
 
     return api
-
-
-def _describe(metric: Metric) -> dict[str, Any]:
-    return {
-        "name": metric.name,
-        "title": metric.title or metric.name.replace("_", " ").capitalize(),
-        "measure": metric.measure,
-        "by": metric.by,
-        "windows": metric.windows,
-        "unit": metric.unit,
-        "description": metric.description,
-        "target": metric.target,
-    }
-
-
-def _builtin(name: str, title: str, by: list[str], windows: list[str]) -> dict[str, Any]:
-    return _describe(Metric.model_construct(name=name, title=title, measure="count", by=by, windows=windows))
 
 
 def _time_ms(name: str, text: str | None) -> int | None:

@@ -77,6 +77,14 @@ class LiveSink:
                 trim_half(self._client, self._stream)
             raise Retryable(f"live stream {self._stream}: {answer}")
 
+    def reload(self, within_ms: int, *, now_ms: int) -> None:
+        """Tell every page to load itself anew within so long. Raises Retryable."""
+        entry = orjson.dumps({"t": now_ms, "platform": self._platform, "reload_ms": within_ms})
+        try:
+            self._client.xadd(self._stream, {FIELD: entry}, maxlen=self._maxlen, approximate=True)
+        except exceptions.ValkeyError as error:
+            raise Retryable(f"live stream {self._stream}: {error}") from error
+
 
 def trim_half(client: valkey.Valkey, stream: str) -> int:
     """Drop the older half of a stream, which a server that is out of memory still does. Returns how many entries."""

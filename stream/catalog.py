@@ -12,20 +12,22 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from stream.board_check import check_boards
+from stream.boards import Board, Tile
 from stream.derived import DERIVED, SCALAR, derive
 from stream.durations import TOTAL, duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.problems import CatalogError, Problem, key_of, problem_of
+from stream.tables import FieldName, MetricName, Table, each_once
 from stream.windows import window_of
 
-T = TypeVar("T")
 _UTC = ZoneInfo("UTC")
 RESERVED_PREFIX = "streamgauge_"
 """Names that start so belong to the metrics every processor has."""
@@ -64,22 +66,10 @@ def _day(text: str) -> str:
     return text
 
 
-def _each_once(values: list[T]) -> list[T]:
-    if len(set(values)) != len(values):
-        raise ValueError(f"expected each once, found {values!r}")
-    return values
-
-
 def _timezone(name: str) -> str:
     if name not in available_timezones():
         near = difflib.get_close_matches(name, available_timezones(), 1)
         raise ValueError(f"expected an IANA time zone{f' such as {near[0]}' if near else ''}, found {name!r}")
-    return name
-
-
-def _field(name: str) -> str:
-    if any(ord(letter) < 32 or letter in '"\\' for letter in name) or "" in name.split("."):
-        raise ValueError(f"expected a field's name, with a dot only between two names, found {name!r}")
     return name
 
 
@@ -94,21 +84,15 @@ def _measure(name: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window), BeforeValidator(_sliding)]
-FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
-MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Platform(_Table):
+class Platform(Table):
     """`[platform]`: whose events these are and where they come from."""
 
     name: str = Field("streamgauge", min_length=1, max_length=100)
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     """Calendar days and reports are in this zone."""
-    streams: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(_each_once)] = Field(
+    streams: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(each_once)] = Field(
         ["events:{0}"], min_length=1, max_length=256
     )
     """Valkey streams, read in parallel."""
@@ -118,7 +102,7 @@ class Platform(_Table):
         return ZoneInfo(self.timezone)
 
 
-class Event(_Table):
+class Event(Table):
     """`[event]`: where the envelope's parts are in a producer's event."""
 
     time: FieldName = "time"
@@ -131,7 +115,7 @@ class Event(_Table):
     """Which kind of event."""
     default_name: str | None = None
     """The kind of an event that does not say."""
-    required: list[FieldName] = []
+    required: list[FieldName] = Field([])
     """Fields without which an event is refused."""
     allowed_lateness: Duration = "1h"
     """How far behind the watermark an event still corrects its windows."""
@@ -154,7 +138,7 @@ class Event(_Table):
 _OPTIONS = frozenset({"quantiles", "k", "exact_up_to"})
 
 
-class Metric(_Table):
+class Metric(Table):
     """`[[metric]]`: one number, or one number per series when `by` is given."""
 
     name: MetricName
@@ -167,14 +151,14 @@ class Metric(_Table):
     """
     where: str | None = None
     """SQL condition on the events that count."""
-    by: Annotated[list[FieldName], AfterValidator(_each_once)] = Field([], max_length=4)
+    by: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=4)
     """Dimensions: one series for each combination of these fields' values."""
-    windows: Annotated[list[Window], AfterValidator(_each_once)] = Field(
+    windows: Annotated[list[Window], AfterValidator(each_once)] = Field(
         ["10s", "1m", "1h", "1d"], min_length=1, max_length=16
     )
     max_series: int = Field(10_000, ge=1, le=1_000_000)
     """Series past this many are counted together as `__other__`."""
-    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], AfterValidator(_each_once)] = Field(
+    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], AfterValidator(each_once)] = Field(
         [0.5, 0.9, 0.99], min_length=1, max_length=20
     )
     """Which quantiles a `quantile` gives."""
@@ -222,14 +206,37 @@ class Metric(_Table):
         return Options(tuple(self.quantiles), self.k, self.exact_up_to)
 
 
-class Catalog(_Table):
+BUILTIN_METRICS = (
+    # model_construct: their names are reserved, and refusing those is what validation is for.
+    Metric.model_construct(
+        name=f"{RESERVED_PREFIX}events",
+        title="Events",
+        measure="count",
+        by=[],
+        windows=["10s", "1m", "1h", "1d", TOTAL],
+    ),
+    Metric.model_construct(
+        name=f"{RESERVED_PREFIX}rejects",
+        title="Refused events",
+        measure="count",
+        by=["reason"],
+        windows=["1m", "1d", TOTAL],
+        max_series=100,
+    ),
+)
+"""Metrics that every processor has: the events that were counted, and those that were refused, by reason."""
+
+
+class Catalog(Table):
     """A whole catalog."""
 
     platform: Platform = Field(default_factory=lambda: Platform.model_validate({}))
     event: Event = Field(default_factory=lambda: Event.model_validate({}))
-    fields: dict[FieldName, Literal["string", "number", "boolean"]] = {}
+    fields: dict[FieldName, Literal["string", "number", "boolean"]] = Field({})
     """Types of fields whose use does not tell, or tells wrongly."""
     metric: list[Metric] = Field(min_length=1)
+    board: list[Board] = Field([], max_length=60)
+    """The first is the one at `/`."""
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -263,6 +270,8 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     _check_names(raw, problems)
     _field_types(catalog, problems)
     catalog = _with_derived(catalog, problems)
+    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    check_boards(raw, metrics, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
@@ -313,6 +322,12 @@ def _check_names(raw: Mapping[str, Any], problems: list[Problem]) -> None:
         names.add(name if isinstance(name, str) else None)
 
 
+def _names_in(raw: Mapping[str, Any]) -> list[str]:
+    tables = raw.get("metric")
+    names = [table.get("name") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    return [name for name in names if isinstance(name, str)]
+
+
 def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> None:
     """Look at the expressions too where a table is wrong, so that nobody is told of their mistakes in two rounds."""
     tables = raw.get("metric")
@@ -329,6 +344,10 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
                     except ExpressionError as error:
                         where = key_of(("metric", number, key), raw)
                         problems.append(Problem(where, "an SQL expression", f"{text!r}: {error}"))
+    # Without the others nothing can be said about metrics that are worked out of them.
+    metrics = dict.fromkeys(_names_in(raw), None) | {metric.name: metric for metric in BUILTIN_METRICS}
+    metrics |= {metric.name: metric for metric in sound.values() if metric.measure not in DERIVED}
+    check_boards(raw, metrics, problems)
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
         event = Event.model_validate(raw.get("event", {}))
@@ -420,6 +439,8 @@ def _names(text: str) -> list[str]:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    tables: dict[Any, type[_Table]] = {"platform": Platform, "event": Event, "metric": Metric}
+    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
+    if location[0] == "board" and len(location) > 1:
+        table = Tile if "tile" in location[:-1] else Board
     return list(table.model_fields)

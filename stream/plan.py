@@ -14,20 +14,18 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from stream.catalog import RESERVED_PREFIX, Catalog, Metric
+from stream.catalog import BUILTIN_METRICS, Catalog, Metric
 from stream.derived import DERIVED, Derived, derive
-from stream.durations import TOTAL, duration_ms
+from stream.durations import duration_ms
 from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
 from stream.windows import Calendar, Panes, Window, window_of
 
 _ORDERED = frozenset({"first", "last"})
-EVENTS = f"{RESERVED_PREFIX}events"
-"""Built-in metric: events that were counted."""
-REJECTS = f"{RESERVED_PREFIX}rejects"
-"""Built-in metric: events that were refused, by reason."""
-BUILTIN: Mapping[str, tuple[str, ...]] = {EVENTS: (), REJECTS: ("reason",)}
+EVENTS, REJECTS = (metric.name for metric in BUILTIN_METRICS)
+"""Names of the built-in metrics: events that were counted, and those that were refused, by reason."""
+BUILTIN: Mapping[str, tuple[str, ...]] = {metric.name: tuple(metric.by) for metric in BUILTIN_METRICS}
 """Their dimensions."""
 
 
@@ -137,13 +135,9 @@ class Plan:
 
 def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     """Compile a validated catalog. `builtin` adds the metrics about the events themselves."""
-    metrics = list(catalog.metric)
+    events, rejects = BUILTIN_METRICS
+    metrics = [*catalog.metric, events] if builtin else list(catalog.metric)
     event = catalog.event
-    if builtin:
-        # model_construct: the name is reserved, and refusing it is what validation is for.
-        metrics.append(
-            Metric.model_construct(name=EVENTS, measure="count", by=[], windows=["10s", "1m", "1h", "1d", TOTAL])
-        )
     types = catalog.field_types
     zone = catalog.platform.zone
     conditions: dict[str, int] = {}
@@ -159,9 +153,6 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         several = len({m.max_series for m in metrics if tuple(m.by) == by and m.measure not in DERIVED}) > 1
         key = f"{','.join(by)}|{metric.max_series}" if several else ",".join(by)
         cubes.setdefault(key, (by, metric.max_series, []))[2].append(planned)
-    rejects = Metric.model_construct(
-        name=REJECTS, measure="count", by=["reason"], windows=["1m", "1d", TOTAL], max_series=100
-    )
     return Plan(
         streams=tuple(catalog.platform.streams),
         event=EventPlan(
@@ -186,7 +177,9 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
             CubePlan(key, by, max_series, tuple(planned), _derived(metrics, planned))
             for key, (by, max_series, planned) in cubes.items()
         ),
-        rejects=CubePlan("streamgauge|rejects", ("reason",), 100, (_metric(rejects, {}, {}, {}, {}, zone),))
+        rejects=CubePlan(
+            "streamgauge|rejects", tuple(rejects.by), rejects.max_series, (_metric(rejects, {}, {}, {}, {}, zone),)
+        )
         if builtin
         else None,
     )

@@ -152,36 +152,38 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
     state: StateOption = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-n", min=1, max=64, help="Processes of the API, on this machine.")
+    ] = 1,
+    own_ports: Annotated[
+        bool, typer.Option("--own-ports", help="Process i on port + i, instead of all on one port.")
+    ] = False,
+    number: Annotated[int | None, typer.Option("--number", hidden=True)] = None,
 ) -> None:
-    """Run the API: wallboard at /, live numbers at /v1/ws, history at /v1/points, /docs for the rest.
+    """Run the API: wallboard at /, live numbers at /v1/ws and /v1/live, history at /v1/points, /docs for the rest.
 
     Reads the live stream from VALKEY_URL and history from the store (DATABASE_URL, else SQLite in the state directory).
-    Any number of these may run beside one processor.
+    Any number of these may run beside one processor. `--processes N` runs N of them on one port, among which the kernel
+    shares out the connections; with `--own-ports` on N ports in a row, for a load balancer that knows better.
     """
-    from live_api.app import create_app
-    from live_api.app import serve as serve_app
-    from streamgauge.embedded import PortTaken, check_port_free
+    from streamgauge.embedded import PortTaken
+    from streamgauge.serving import serve_many, serve_one
 
-    _, loaded = load_catalog(catalog)
+    path, loaded = load_catalog(catalog)
     settings = load_settings(port=port, host=host, state=state)
     own_state = state_directory(settings, loaded)
     try:
-        check_port_free(settings.host, settings.port, "--port")
-    except PortTaken as error:
-        fail(str(error))
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
-        logging.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
-    try:
-        api, hub = create_app(
-            loaded,
-            valkey_url=valkey_address(settings),
-            store_url=settings.store_url(own_state),
-            version=__version__,
-            tick_ms=settings.tick_ms,
-        )
+        if number is not None:
+            serve_one(loaded, settings, own_state, number=number, shared=not own_ports)
+            return
+        if processes > 1:
+            status = serve_many(path, settings, processes, own_ports=own_ports)
+            raise typer.Exit(status)
+        serve_one(loaded, settings, own_state)
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
-    serve_app(api, hub, host=settings.host, port=settings.port, log_level="warning")
+    except PortTaken as error:
+        fail(str(error))
 
 
 @app.command()
@@ -190,7 +192,7 @@ def check(
 ) -> None:
     """Validate catalogs. Says for each error the file, the key, what was expected and what was found.
 
-    For a valid catalog it lists the metrics and the types of the fields they read. Exit status 1 when any is invalid.
+    For a valid catalog it lists fields with their types, metrics and boards. Exit status 1 when any is invalid.
     """
     from stream.bounds import notes
     from stream.plan import compile_plan
@@ -209,6 +211,8 @@ def check(
         for metric in loaded.metric:
             by = f" by {', '.join(metric.by)}" if metric.by else ""
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
+        for board in loaded.board:
+            typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
         for note in notes(compile_plan(loaded)):
             typer.echo(f"  note: {note}")
     raise typer.Exit(0 if valid else 1)
@@ -316,6 +320,30 @@ def tail(
         sys.stdout = None
     except ValkeyError as error:
         fail(f"VALKEY_URL: {error}")
+
+
+@app.command()
+def reload(
+    catalog: CatalogOption,
+    within: Annotated[float, typer.Option("--within", min=0, max=3600, help="Seconds over which they do.")] = 30.0,
+) -> None:
+    """Have every wallboard that is open load itself anew, each at a random moment: after new boards, say.
+
+    A new version of the front end needs no such word: pages notice it when they reconnect.
+    """
+    import valkey
+
+    from sinks.errors import SinkError
+    from sinks.live import LiveSink
+    from stream.walltime import clock_ms
+
+    _, loaded = load_catalog(catalog)
+    client = valkey.Valkey.from_url(valkey_address(load_settings()), socket_timeout=10)
+    try:
+        LiveSink(client, platform=loaded.platform.name).reload(int(within * 1_000), now_ms=clock_ms())
+    except SinkError as error:
+        fail(str(error))
+    typer.echo(f"told all pages of {loaded.platform.name} to load themselves anew within {within:g} s")
 
 
 @app.command()

@@ -20,30 +20,31 @@ _PATIENCE_S = 5.0
 """A client that says nothing, or takes nothing, for so long is left."""
 
 
-def expose(registry: CollectorRegistry, settings: Settings, member: int) -> None:
-    """Serve `registry` from daemon threads until the process ends, as `settings` say.
+def expose(registry: CollectorRegistry, settings: Settings, member: int, of: str = "processor") -> None:
+    """Serve `registry` from daemon threads until the process ends, as `settings` say. `of`: `processor` or `api`.
 
     Raises Misconfigured when that cannot be where somebody set it to be. At the default address it is only logged: a
     second processor on a machine is no mistake, and counting matters more.
     """
-    if settings.metrics_port is None:
+    place = settings.metrics_of(of)
+    if place.port is None:
         return
-    host, port = settings.metrics_host, settings.metrics_port + member
+    host, port = place.host, place.port + member
     try:
         serve(registry, host, port)
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        of = f"member {member}'s " if member else ""
+        whose = f"member {member}'s " if member else ""
         message = (
-            f"{of}own metrics cannot be served on {host}:{port}: {why}; choose another place with "
-            "STREAMGAUGE_METRICS_PORT or STREAMGAUGE_METRICS_HOST, or set STREAMGAUGE_METRICS_PORT=off"
+            f"{whose}own metrics cannot be served on {host}:{port}: {why}; choose another place with "
+            f"{place.variable} or STREAMGAUGE_METRICS_HOST, or set {place.variable}=off"
         )
-        if settings.metrics_wanted:
+        if place.wanted:
             raise Misconfigured(message) from None
         logger.warning("%s. Going on without", message)
         return
     if host not in ("127.0.0.1", "::1", "localhost"):
-        logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ THE PROCESSOR'S METRICS", host, port)
+        logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ THE %s'S METRICS", host, port, of.upper())
     logger.info("own metrics: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +19,21 @@ EXIT_CUT_OFF = 75
 """Exit status of an end that took too long to save all; nothing is lost, and more is read again."""
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used. Names the variable, what was expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPlace:
+    host: str
+    port: int | None
+    wanted: bool
+    """Whether somebody has said where they are to be, and so relies on it."""
+    variable: str
+    """What sets the port."""
 
 
 class Settings(BaseSettings):
@@ -55,9 +69,21 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(9464, ge=1, le=65535)
     """Where the processor serves its own metrics; None (`off`) for nowhere. Member i of a cluster takes port + i."""
+    api_metrics_port: int | None = Field(9564, ge=1, le=65535)
+    """Where the API serves its own metrics, on the same host; None (`off`) for nowhere. Process i takes port + i."""
+    origins: str = ""
+    """Origins, separated by commas, whose pages may open a live line besides our own; `*` for all."""
+    max_clients: int = Field(10_000, ge=1, le=1_000_000)
+    """Live lines that one API process holds."""
+    max_clients_per_address: int = Field(1_000, ge=1, le=1_000_000)
+    """Those from one address."""
+    accepts_per_s: float = Field(500.0, gt=0, le=100_000)
+    """New live lines a second that one API process takes for long; twice as many at once."""
+    heartbeat_s: float = Field(5.0, ge=0.25, le=60)
+    """How often a client is told something when there is nothing to tell."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
-    @field_validator("metrics_port", mode="before")
+    @field_validator("metrics_port", "api_metrics_port", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         if value == "off":
@@ -66,10 +92,29 @@ class Settings(BaseSettings):
             return value
         raise ValueError("expected a port, or `off`")
 
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, (one.strip() for one in value.split(","))):
+            scheme, sep, rest = origin.partition("://")
+            if origin != "*" and (scheme not in ("http", "https") or not sep or not rest or "/" in rest):
+                raise ValueError("expected origins such as https://wall.example, separated by commas")
+        return value
+
     @property
-    def metrics_wanted(self) -> bool:
-        """Whether somebody has said where the metrics are to be, and so relies on it."""
-        return not self.model_fields_set.isdisjoint({"metrics_host", "metrics_port"})
+    def allowed_origins(self) -> tuple[str, ...]:
+        return tuple(filter(None, (one.strip() for one in self.origins.split(","))))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the API listens where only this machine reaches it."""
+        return self.host in LOOPBACK
+
+    def metrics_of(self, part: str) -> MetricsPlace:
+        """Where the own metrics of the `processor` or the `api` are."""
+        name = "metrics_port" if part == "processor" else "api_metrics_port"
+        wanted = not self.model_fields_set.isdisjoint({"metrics_host", name})
+        return MetricsPlace(self.metrics_host, getattr(self, name), wanted, f"STREAMGAUGE_{name.upper()}")
 
     def store_url(self, state: Path) -> str:
         return self.database_url or f"sqlite:///{(state / 'points.db').resolve()}"

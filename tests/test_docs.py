@@ -12,6 +12,7 @@ from typer.core import TyperCommand as Command
 from typer.main import get_group
 
 from live_api.app import create_app
+from live_api.meters import HubMeters
 from live_api.protocol import Close
 from sinks.records import Reason, Shape
 from stream.catalog import Catalog, Event, Metric, Platform, parse
@@ -98,15 +99,18 @@ def test_every_field_of_a_dead_letter_is_documented() -> None:
         assert f"`{shape}`" in text, shape
 
 
-def test_every_metric_of_the_processor_is_documented() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .+ \|$", _text("docs/operations.md"), re.MULTILINE)
+@pytest.mark.parametrize("part", ["processor", "hub"])
+def test_every_metric_of_a_part_is_documented(part: str) -> None:
+    of_processor, of_api = _text("docs/operations.md").split("## `/metrics` of the API")
+    text = of_processor if part == "processor" else of_api
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .+ \|$", text, re.MULTILINE)
     documented = {(name, kind, labels) for name, kind, labels in rows}
-    meters = Meters()
+    meters = Meters() if part == "processor" else HubMeters()
     instruments = [it for it in vars(meters).values() if isinstance(it, MetricWrapperBase)]
     made = set()
     for instrument in instruments:
         (family,) = instrument.describe()
-        name = family.name.removeprefix("streamgauge_processor_") + ("_total" if family.type == "counter" else "")
+        name = family.name.removeprefix(f"streamgauge_{part}_") + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in instrument._labelnames) or "none"
         made.add((name, family.type, labels))
     assert documented == made

@@ -155,7 +155,14 @@ def test_the_api_describes_itself(start: Start) -> None:
     api = start()
     described = api.get("/openapi.json")
     assert described["info"] == {"title": "streamgauge", "version": "1.2.3"}
-    assert set(described["paths"]) == {"/v1/metrics", "/v1/points", "/healthz", "/readyz"}
+    assert set(described["paths"]) == {
+        "/v1/metrics",
+        "/v1/points",
+        "/v1/boards",
+        "/v1/boards/{name}",
+        "/healthz",
+        "/readyz",
+    }
     assert api.request("/docs").status == 200
 
 

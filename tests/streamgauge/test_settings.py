@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamgauge.settings import Settings, SettingsError, as_environment, person_key, read_settings
+from streamgauge.settings import MetricsPlace, Settings, SettingsError, as_environment, person_key, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,12 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "STREAMGAUGE_SHARDS": "4",
         "STREAMGAUGE_METRICS_HOST": "0.0.0.0",
         "STREAMGAUGE_METRICS_PORT": "9500",
+        "STREAMGAUGE_API_METRICS_PORT": "9600",
+        "STREAMGAUGE_ORIGINS": "https://wall.example, http://tv:8080",
+        "STREAMGAUGE_MAX_CLIENTS": "5",
+        "STREAMGAUGE_MAX_CLIENTS_PER_ADDRESS": "4",
+        "STREAMGAUGE_ACCEPTS_PER_S": "2.5",
+        "STREAMGAUGE_HEARTBEAT_S": "1",
         "STREAMGAUGE_LOG_LEVEL": "DEBUG",
     }
     for name, value in values.items():
@@ -56,13 +62,22 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.tick_ms, settings.snapshot_s, settings.log_level) == (250, 0.5, "DEBUG")
     assert settings.on_gap == "error"
     assert settings.shards == 4
-    assert (settings.metrics_host, settings.metrics_port, settings.metrics_wanted) == ("0.0.0.0", 9500, True)
+    assert settings.metrics_of("processor") == MetricsPlace("0.0.0.0", 9500, True, "STREAMGAUGE_METRICS_PORT")
+    assert settings.metrics_of("api") == MetricsPlace("0.0.0.0", 9600, True, "STREAMGAUGE_API_METRICS_PORT")
+    assert settings.allowed_origins == ("https://wall.example", "http://tv:8080")
+    assert (settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s) == (5, 4, 2.5)
+    assert settings.heartbeat_s == 1
+    assert not settings.loopback
     assert len(values) == len(Settings.model_fields)
 
 
 def test_metrics_are_off_when_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings()
-    assert (settings.metrics_host, settings.metrics_port, settings.metrics_wanted) == ("127.0.0.1", 9464, False)
+    assert settings.metrics_of("processor") == MetricsPlace("127.0.0.1", 9464, False, "STREAMGAUGE_METRICS_PORT")
+    assert settings.metrics_of("api") == MetricsPlace("127.0.0.1", 9564, False, "STREAMGAUGE_API_METRICS_PORT")
+    monkeypatch.setenv("STREAMGAUGE_API_METRICS_PORT", "9700")
+    assert read_settings().metrics_of("api").wanted
+    assert not read_settings().metrics_of("processor").wanted
     monkeypatch.setenv("STREAMGAUGE_METRICS_PORT", "off")
     assert read_settings().metrics_port is None
     for wrong in ("0", "none", "-1", "70000"):
@@ -175,3 +190,12 @@ def test_a_spoiled_key_is_never_replaced(tmp_path: Path) -> None:
 
 def test_an_environment_leaves_out_what_is_none() -> None:
     assert as_environment({"A": 1, "B": None, "C": Path("/x"), "D": ""}) == {"A": "1", "C": "/x", "D": ""}
+
+
+@pytest.mark.parametrize(
+    "origins", ["wall.example", "ftp://wall.example", "https://", "https://wall.example/path", "x,*"]
+)
+def test_origins_are_origins(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    monkeypatch.setenv("STREAMGAUGE_ORIGINS", origins)
+    with pytest.raises(SettingsError, match="STREAMGAUGE_ORIGINS: .*expected origins such as"):
+        read_settings()

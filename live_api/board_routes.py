@@ -1,0 +1,40 @@
+"""REST: which boards there are, and what stands on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+
+from live_api.boards import Board
+from stream.catalog import Platform
+
+
+def router(boards: Mapping[str, Board], platform: Platform) -> APIRouter:
+    """Routes over the boards by name, of which the first is the default one."""
+    api = APIRouter(prefix="/v1")
+
+    @api.get("/boards", summary="Which boards there are")
+    async def all_boards() -> dict[str, Any]:
+        return {
+            "boards": [
+                {"name": board.name, "title": board.title, "derived": board.derived} for board in boards.values()
+            ],
+            "default": next(iter(boards)),
+        }
+
+    @api.get("/boards/{name}", summary="One board with its tiles")
+    async def one_board(name: str) -> dict[str, Any]:
+        board = boards.get(name)
+        if board is None:
+            raise HTTPException(404, f"board: expected one of {', '.join(boards)}; found {name!r}")
+        return {
+            "name": board.name,
+            "title": board.title,
+            "derived": board.derived,
+            "platform": {"name": platform.name, "timezone": platform.timezone},
+            "tiles": [tile.to_json() for tile in board.tiles],
+        }
+
+    return api

@@ -1,0 +1,168 @@
+"""Boards as the wall gets them: the catalog's own with every default filled in, or one that is made for it.
+
+Pure functions over a catalog; `live_api.board_routes` serves what they give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from live_api.derived_board import derived_tiles
+from live_api.described import Described, describe, title_of
+from live_api.showing import fine_window, main_window
+from sinks.records import series_key
+from stream import boards as declared
+from stream.boards import TAKES, value_key
+from stream.catalog import BUILTIN_METRICS, Catalog, Metric
+from stream.measures.quantile import quantile_name
+
+DERIVED = "default"
+"""Name of the board that is made for a catalog without any."""
+_SIZES = {
+    "number": (3, 2),
+    "sparkline": (3, 2),
+    "line": (6, 3),
+    "bar": (4, 3),
+    "table": (4, 3),
+    "top_k": (4, 3),
+    "gauge": (3, 2),
+    "heatmap": (6, 3),
+    "status": (3, 2),
+    "alerts": (6, 3),
+}
+"""Width and height of each type, in cells."""
+_LIMITS = {"line": 8}
+_LIMIT = 10
+_TITLES = {"status": "Status", "alerts": "Alerts"}
+_HEADROOM = 1.25
+"""How far a gauge without an end of its own goes beyond what is marked on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile with every default filled in. What a type does not know is None; `compare` is then `none`."""
+
+    id: str
+    """`t0`, `t1`, …: its place on the board."""
+    type: str
+    title: str
+    unit: str | None
+    metric: Described | None
+    window: str | None
+    """Whose value is shown."""
+    fine: str | None
+    """What history, sparkline and lines are drawn from."""
+    dimensions: Mapping[str, str]
+    """Only series that have these."""
+    width: int
+    height: int
+    compare: str
+    target: float | None
+    warning: float | None
+    critical: float | None
+    limit: int
+    min: float | None
+    max: float | None
+    key: str | None
+    """Which of the values that a quantile's points have."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One page of the wall."""
+
+    name: str
+    title: str
+    derived: bool
+    """Made from the metrics, as the catalog declares no board."""
+    tiles: tuple[Tile, ...]
+
+
+def boards_of(catalog: Catalog) -> dict[str, Board]:
+    """The boards of a catalog by name, never none; the first is the default one."""
+    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+
+    def board(name: str, title: str, tiles: Sequence[declared.Tile], *, derived: bool = False) -> Board:
+        return Board(name, title, derived, tuple(_tile(place, tile, metrics) for place, tile in enumerate(tiles)))
+
+    if not catalog.board:
+        return {DERIVED: board(DERIVED, "Overview", derived_tiles(catalog.metric), derived=True)}
+    return {one.name: board(one.name, one.title or title_of(one.name), one.tile) for one in catalog.board}
+
+
+def topics(board: Board) -> tuple[str, ...]:
+    """The topics a board is made of, each once: window and fine of each tile's metric, `alerts` and `system`."""
+    found: dict[str, None] = {}
+    for tile in board.tiles:
+        if tile.metric is None:
+            continue
+        for window in (tile.window, tile.fine):
+            if window is not None:
+                key = series_key(tile.metric["name"], window, tuple(tile.dimensions.items()))
+                found[f"metric:{key}"] = None
+    return (*found, "alerts", "system")
+
+
+def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Tile:
+    metric = None if tile.metric is None else metrics[tile.metric]
+    takes = TAKES[tile.type]
+    width, height = _SIZES[tile.type]
+    key = None if metric is None or "key" not in takes else _key(tile, metric)
+    target = tile.target
+    if target is None and metric is not None and "target" in takes:
+        target = metric.target
+    least, most = _ends(tile, target) if tile.type == "gauge" else (None, None)
+    return Tile(
+        id=f"t{place}",
+        type=tile.type,
+        title=tile.title or _title(tile, metric, key),
+        unit=tile.unit if metric is None or tile.unit is not None else metric.unit,
+        metric=None if metric is None else describe(metric),
+        window=None if metric is None else tile.window or main_window(metric),
+        fine=None if metric is None else fine_window(metric),
+        dimensions=tile.dimensions,
+        width=tile.width or width,
+        height=tile.height or height,
+        compare=_compare(tile, target),
+        target=target,
+        warning=tile.warning,
+        critical=tile.critical,
+        limit=tile.limit or _LIMITS.get(tile.type, _LIMIT),
+        min=least,
+        max=most,
+        key=key,
+    )
+
+
+def _key(tile: declared.Tile, metric: Metric) -> str | None:
+    """The value asked for, or the highest quantile, which is the first to tell of trouble."""
+    if metric.measure != "quantile":
+        return None
+    return quantile_name(max(metric.quantiles)) if tile.key is None else value_key(metric, tile.key)
+
+
+def _title(tile: declared.Tile, metric: Metric | None, key: str | None) -> str:
+    if metric is None:
+        return _TITLES[tile.type]
+    title = describe(metric)["title"]
+    told = [*tile.dimensions.values(), *([] if key is None else [key])]
+    return ", ".join([title, *told])
+
+
+def _compare(tile: declared.Tile, target: float | None) -> str:
+    if "compare" not in TAKES[tile.type]:
+        return "none"
+    return tile.compare or ("yesterday" if target is None else "target")
+
+
+def _ends(tile: declared.Tile, target: float | None) -> tuple[float, float]:
+    least = 0.0 if tile.min is None else tile.min
+    if tile.max is not None:
+        return least, tile.max
+    marked = max(one for one in (target, tile.warning, tile.critical) if one is not None)
+    return least, least + _HEADROOM * (marked - least)

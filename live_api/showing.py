@@ -1,0 +1,43 @@
+"""Which of a metric's windows is shown, and which one its history is drawn from, where nobody says."""
+
+from __future__ import annotations
+
+import math
+from zoneinfo import ZoneInfo
+
+from stream.catalog import Metric
+from stream.durations import DAY_MS, MINUTE_MS, TOTAL
+from stream.windows import Fixed, Window, window_of
+
+_GROWING = frozenset({"count", "sum", "distinct", "top_k"})
+"""Measures whose value of an open window only grows towards its total."""
+_UTC = ZoneInfo("UTC")
+
+
+def main_window(metric: Metric) -> str:
+    """The window whose value is shown.
+
+    A total reads best over the longest window up to a day, which grows with every event and starts again once a day.
+    Anything else over a day would hide the moment, and over ten seconds would jump: the shortest from a minute up.
+    """
+    windows = _plainest(metric)
+    if metric.measure in _GROWING:
+        return max((one for one in windows if one.about_ms <= DAY_MS), key=_width, default=windows[0]).name
+    return min((one for one in windows if one.about_ms >= MINUTE_MS), key=_width, default=windows[-1]).name
+
+
+def fine_window(metric: Metric) -> str:
+    """The window that an hour of history is drawn from: of a minute, or the nearest to it, of two the shorter."""
+    return min(_plainest(metric), key=lambda one: abs(math.log(one.about_ms / MINUTE_MS))).name
+
+
+def _plainest(metric: Metric) -> list[Window]:
+    """Its windows of a fixed width, shortest first; where there are none those of the calendar, and then any."""
+    # The zone decides when a day begins, not how long it is.
+    windows = sorted((window_of(name, _UTC) for name in metric.windows if name != TOTAL), key=_width)
+    whole = [one for one in windows if one.span == 1]
+    return [one for one in whole if isinstance(one.panes, Fixed)] or whole or windows
+
+
+def _width(window: Window) -> int:
+    return window.about_ms

@@ -1,0 +1,94 @@
+"""`[[board]]` and `[[board.tile]]`: what stands on a wall. `stream.board_check` holds them against the metrics."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from stream.measures.quantile import quantile_name
+from stream.tables import FieldName, MetricName, Table
+
+if TYPE_CHECKING:
+    from stream.catalog import Metric
+
+COLUMNS = 12
+"""Cells in a row of a board."""
+EVERY = frozenset({"type", "title", "width", "height"})
+"""Keys of every tile."""
+_SERIES = frozenset({"metric", "window", "dimensions", "unit"})
+_LIMITS = frozenset({"warning", "critical"})
+TAKES: Mapping[str, frozenset[str]] = {
+    "number": EVERY | _SERIES | _LIMITS | {"compare", "target", "key"},
+    "sparkline": EVERY | _SERIES | _LIMITS | {"compare", "target", "key"},
+    "line": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
+    "bar": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
+    "table": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
+    "top_k": EVERY | _SERIES | {"limit"},
+    "gauge": EVERY | _SERIES | _LIMITS | {"compare", "target", "min", "max", "key"},
+    "heatmap": EVERY | _SERIES | {"limit", "key"},
+    "status": EVERY | _SERIES | _LIMITS | {"key"},
+    "alerts": EVERY | {"limit"},
+}
+"""Every type of tile, with the keys it takes."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Title = Annotated[str, Field(min_length=1, max_length=100)]
+BoardName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
+def _type(name: str) -> str:
+    if name not in TAKES:
+        near = difflib.get_close_matches(name, TAKES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"expected one of {', '.join(TAKES)}; found {name!r}{hint}")
+    return name
+
+
+class Tile(Table):
+    """`[[board.tile]]`: one thing on a board. Which keys a type takes is in `TAKES`."""
+
+    type: Annotated[str, AfterValidator(_type)]
+    metric: MetricName | None = None
+    """What it is about; a `status` without one is about the streams and the processor."""
+    window: str | None = None
+    """Which of the metric's windows is shown."""
+    dimensions: dict[FieldName, str] = Field({})
+    """Only series that have these."""
+    title: Title | None = None
+    unit: str | None = None
+    width: int | None = Field(None, ge=1, le=COLUMNS)
+    """Cells of a row of twelve."""
+    height: int | None = Field(None, ge=1, le=COLUMNS)
+    compare: Literal["yesterday", "target", "none"] | None = None
+    """What the number is set against."""
+    target: Finite | None = None
+    warning: Finite | None = None
+    """From here on it is a warning: upwards where `critical` is above it or absent, downwards where it is below."""
+    critical: Finite | None = None
+    limit: int | None = Field(None, ge=1, le=100)
+    """How many rows, bars or lines."""
+    min: Finite | None = None
+    max: Finite | None = None
+    """Ends of a gauge."""
+    key: str | None = None
+    """Which value of a quantile, such as `p99`."""
+
+
+class Board(Table):
+    """`[[board]]`: one page of the wall."""
+
+    name: BoardName
+    """Where it is: `/board/<name>`."""
+    title: Title | None = None
+    tile: list[Tile] = Field(min_length=1, max_length=60)
+
+
+def value_key(metric: Metric, key: str) -> str | None:
+    """The name that points of a quantile metric have for `p99` or `0.99`; None where it has no such value."""
+    named = {quantile_name(quantile): quantile for quantile in metric.quantiles}
+    if metric.measure != "quantile":
+        return None
+    return key if key in named else next((name for name, value in named.items() if key == f"{value:.10g}"), None)

@@ -1,0 +1,32 @@
+"""What all tables of a catalog have in common, and the names in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Table(BaseModel):
+    """A table of the catalog: only keys it knows, values of just their types, and no change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def each_once(values: list[T]) -> list[T]:
+    """The values, which must differ. Raises ValueError."""
+    if len(set(values)) != len(values):
+        raise ValueError(f"expected each once, found {values!r}")
+    return values
+
+
+def _field(name: str) -> str:
+    if any(ord(letter) < 32 or letter in '"\\' for letter in name) or "" in name.split("."):
+        raise ValueError(f"expected a field's name, with a dot only between two names, found {name!r}")
+    return name
+
+
+FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

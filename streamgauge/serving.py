@@ -1,0 +1,109 @@
+"""The API as processes: one, or several that share a port or have one each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from live_api.admission import Limits, Origins
+from live_api.app import create_app, serve
+from stream.catalog import Catalog
+from streamgauge import __version__
+from streamgauge.children import Child, stop_all
+from streamgauge.embedded import check_port_free
+from streamgauge.exposition import expose
+from streamgauge.preconditions import stop_event, valkey_address
+from streamgauge.settings import EXIT_CONFIGURATION, Settings
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+_STOP_S = 8.0
+_FILES_BESIDES_CLIENTS = 200
+
+
+def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int = 0, shared: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, in this process. `number` is its place among several, `shared` whether they listen
+    on one port. Raises Misconfigured, PortTaken."""
+    port = settings.port if shared else settings.port + number
+    if not shared:
+        check_port_free(settings.host, port, "--port")
+    if number == 0:
+        _warn(settings)
+    _raise_file_limit(settings.max_clients)
+    app, hub = create_app(
+        catalog,
+        valkey_url=valkey_address(settings),
+        store_url=settings.store_url(state),
+        version=__version__,
+        tick_ms=settings.tick_ms,
+        heartbeat_s=settings.heartbeat_s,
+        limits=Limits(settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s),
+        origins=Origins(settings.allowed_origins, settings.loopback),
+    )
+    expose(hub.meters.registry, settings, number, "api")
+    serve(
+        app,
+        hub,
+        host=settings.host,
+        port=port,
+        log_level="warning",
+        accepts_per_s=settings.accepts_per_s,
+        shared=shared,
+    )
+
+
+def serve_many(catalog_path: Path, settings: Settings, processes: int, *, own_ports: bool) -> int:
+    """Run several until SIGTERM or SIGINT; one that fails is started again. Returns the exit status.
+
+    Raises PortTaken.
+    """
+    for number in range(processes if own_ports else 1):
+        check_port_free(settings.host, settings.port + number, "--port")
+    stopping = stop_event()
+    me = [sys.executable, "-m", "streamgauge", "serve", "--catalog", str(catalog_path)]
+    me += ["--host", settings.host, "--port", str(settings.port), "--state", str(settings.state)]
+    me += ["--own-ports"] if own_ports else []
+    children = [Child(f"api {number}", [*me, "--number", str(number)], dict(os.environ)) for number in range(processes)]
+    try:
+        for child in children:
+            child.start(time.monotonic())
+        while not stopping.wait(_POLL_S):
+            for child in children:
+                status = child.poll(time.monotonic())
+                if status is None or stopping.is_set():
+                    continue
+                if status == EXIT_CONFIGURATION:
+                    logger.critical("%s cannot run as it is set up; see its message above", child.name)
+                    return EXIT_CONFIGURATION
+                logger.error("%s ended with status %d; starting it again", child.name, status)
+        return 0
+    finally:
+        stop_all(children, _STOP_S)
+
+
+def _warn(settings: Settings) -> None:
+    if not settings.loopback:
+        logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
+    if "*" in settings.allowed_origins:
+        logger.warning("INSECURE: STREAMGAUGE_ORIGINS=* LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS")
+
+
+def _raise_file_limit(clients: int) -> None:
+    """Each client is an open file, and most systems allow 1,024 unless asked."""
+    wanted = clients + _FILES_BESIDES_CLIENTS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        logger.warning(
+            "STREAMGAUGE_MAX_CLIENTS is %d, but this process may open %d files at most; raise its limit (ulimit -n)",
+            clients,
+            most,
+        )
