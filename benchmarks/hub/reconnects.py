@@ -33,13 +33,14 @@ _AGREE_WITHIN_S = 10.0
 class Client:
     """One that keeps its view while it is away."""
 
-    def __init__(self, port: int, topics: tuple[str, ...], chance: random.Random) -> None:
+    def __init__(self, port: int, topics: tuple[str, ...]) -> None:
         self._url = f"ws://127.0.0.1:{port}/v1/ws"
-        self._chance = chance
         self._line: ClientConnection | None = None
         self._reading: asyncio.Task[None] | None = None
         self.topics = topics
         self.view = View()
+        self.told = asyncio.Event()
+        """Set with the first snapshot or update."""
         self.resumed = 0
         self.snapshots = 0
 
@@ -77,13 +78,14 @@ class Client:
     async def _read(self, line: ClientConnection) -> None:
         async for text in line:
             self.view.take(orjson.loads(text))
+            self.told.set()
 
 
 class Reconnects:
     def __init__(self, port: int, clients: int) -> None:
         self._port = port
         self._chance = random.Random(4)
-        self._clients = [Client(port, TOPICS[number % len(TOPICS)], self._chance) for number in range(clients)]
+        self._clients = [Client(port, TOPICS[number % len(TOPICS)]) for number in range(clients)]
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -131,11 +133,10 @@ class Reconnects:
         return told
 
     async def _fresh(self, topics: tuple[str, ...]) -> State:
-        client = Client(self._port, topics, self._chance)
+        client = Client(self._port, topics)
         await client.come()
-        deadline = asyncio.get_running_loop().time() + _AGREE_WITHIN_S
-        while not client.view.state() and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(_AGREE_WITHIN_S):
+            await client.told.wait()
         await client.leave()
         return client.view.state()
 
