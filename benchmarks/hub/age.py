@@ -38,7 +38,35 @@ value = "probe_ms"
 where = "event = 'probe'"
 windows = ["1m", "1d"]
 """
-_PAGE = "/"
+_BOARD = """
+[[board]]
+name = "probed"
+
+[[board.tile]]
+type = "number"
+metric = "probe"
+
+[[board.tile]]
+type = "number"
+metric = "events"
+
+[[board.tile]]
+type = "sparkline"
+metric = "claims"
+
+[[board.tile]]
+type = "line"
+metric = "page_views"
+
+[[board.tile]]
+type = "bar"
+metric = "api_calls"
+
+[[board.tile]]
+type = "status"
+"""
+"""The probe, and some of what a board usually has beside it."""
+_PAGE = "/board/probed"
 _WARM_UP_S = 10.0
 _LINGER_S = 2.0
 _READY_WITHIN_S = 60.0
@@ -123,7 +151,7 @@ def _up(directory: Path) -> Iterator[tuple[str, str]]:
     """The addresses of the server and of the page, of everything with the demo at its usual rate, once it is ready."""
     catalog = directory / "probed.toml"
     head, table, rest = find_catalog("food_sharing").read_text().partition("[[metric]]")
-    catalog.write_text(head + _METRIC + table + rest)
+    catalog.write_text(head + _METRIC + table + rest + _BOARD)
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "streamgauge", "up", "--demo", "--catalog", str(catalog), "--port", str(port)],

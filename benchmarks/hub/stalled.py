@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.engine.place import Place
-from benchmarks.hub.crowd import Counts, Crowd
+from benchmarks.hub.crowd import Crowd
+from benchmarks.hub.kernel import Connections
 from benchmarks.hub.served import Served, served, stamped
 
 KEYS = ("stalled_effect", "stalled_evicted_s")
@@ -25,8 +26,8 @@ HELLO = '{"op":"hello","topics":["metric:load@1m"]}'
 _RECEIVE_BYTES = 4_096
 _WARM_UP_S = 3.0
 _EVICTED_WITHIN_S = 60.0
-_LOOK_S = 0.2
-_ESTABLISHED = "01"
+_LOOK_S = 0.05
+_ADDRESS = "127.0.0.1"
 
 
 @dataclass
@@ -74,53 +75,38 @@ def measure(where: Place, rounds: int, seconds: float, say: Callable[[str], None
 
 
 def _turn(api: Served, crowd: Crowd, found: Stalls, seconds: float, *, stalled: bool) -> float:
+    stalled_at: dict[int, float] = {}
     if stalled:
         # A slow reader in a small window, as a phone in a lift is.
         crowd.connect("stalled", STALLED, api.port, [HELLO], ready_after=2, stalls=True, receive_bytes=_RECEIVE_BYTES)
+        stalled_at = crowd.counts("stalled").stalled_at
     crowd.latencies_us("healthy")
     begun_s = time.monotonic()
     gone_at: dict[int, float] = {}
-    # Looked at in turns without as well: looking takes its time too.
-    while time.monotonic() < begun_s + seconds:
-        _look(api.port, crowd.counts("stalled") if stalled else None, gone_at)
-        time.sleep(_LOOK_S)
-    late_us = crowd.latencies_us("healthy")
+    with closing(Connections()) as connections:
+        _watch(connections, api.port, stalled_at, gone_at, begun_s + seconds)
+        time.sleep(max(0.0, begun_s + seconds - time.monotonic()))
+        late_us = crowd.latencies_us("healthy")
+        _watch(connections, api.port, stalled_at, gone_at, begun_s + _EVICTED_WITHIN_S)
+    if stalled_at.keys() != gone_at.keys():
+        raise RuntimeError(f"of {STALLED} stalled clients, {len(gone_at)} were evicted in {_EVICTED_WITHIN_S:.0f} s")
     if stalled:
-        while len(gone_at) < STALLED:
-            if time.monotonic() > begun_s + _EVICTED_WITHIN_S:
-                raise RuntimeError(f"{STALLED - len(gone_at)} stalled clients were never evicted")
-            _look(api.port, crowd.counts("stalled"), gone_at)
-            time.sleep(_LOOK_S)
-        seen = crowd.counts("stalled")
-        found.evicted_s += [at_s - seen.stalled_at[number] for number, at_s in gone_at.items()]
-        found.reset += len(seen.lost)
+        found.evicted_s += [at_s - stalled_at[number] for number, at_s in gone_at.items()]
+        found.reset += len(crowd.counts("stalled").lost)
         crowd.close("stalled")
     return float(np.percentile(late_us, 99)) / 1_000
 
 
-def _look(port: int, seen: Counts | None, gone_at: dict[int, float]) -> None:
-    """Note which stalled clients the server has let go of.
+def _watch(
+    connections: Connections, port: int, stalled_at: Mapping[int, float], gone_at: dict[int, float], until_s: float
+) -> None:
+    """Note when the server lets go of each stalled client, until it has let go of all.
 
-    A connection with bytes in its buffers that nobody takes does not end for the client when the server closes it:
-    the end waits behind the bytes. So it is the server's socket that is looked at.
+    A connection with bytes in its buffers that nobody takes does not end for the client when the server closes it: the
+    end waits behind the bytes. So it is the server's socket that is looked at.
     """
-    alive = _established(port)
-    now_s = time.monotonic()
-    if seen is None:
-        return
-    for number, at_s in seen.lost:
-        gone_at.setdefault(number, at_s)
-    for number in seen.stalled_at:
-        if number not in alive:
-            gone_at.setdefault(number, now_s)
-
-
-def _established(port: int) -> set[int]:
-    """The clients' ports of the connections that the server at `port` has open."""
-    mine = f":{port:04X}"
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, state, *_ = line.split(maxsplit=4)
-        if state == _ESTABLISHED and local.endswith(mine):
-            found.add(int(remote.rpartition(":")[2], 16))
-    return found
+    while (left := stalled_at.keys() - gone_at.keys()) and time.monotonic() < until_s:
+        for number in left:
+            if not connections.is_open((_ADDRESS, port), (_ADDRESS, number)):
+                gone_at[number] = time.monotonic()
+        time.sleep(_LOOK_S)
