@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _saturation(keys: Collection[str], options: argparse.Namespace, where: Place, values: Values) -> None:
+def _saturation(keys: set[str], options: argparse.Namespace, where: Place, values: Values) -> None:
     found = saturation.measure(where, keys, options.rounds, options.saturated_s, _console.print)
     values.update((key, found.value(key)) for key in keys)
     table = Table("contender", "frames/s of a core, median", "least", "most", "bytes", "its core", "the clients' core")
@@ -75,7 +75,7 @@ def _saturation(keys: Collection[str], options: argparse.Namespace, where: Place
     _console.print(table)
 
 
-def _others(keys: Collection[str], options: argparse.Namespace, where: Place, values: Values) -> None:
+def _others(keys: set[str], options: argparse.Namespace, where: Place, values: Values) -> None:
     table = Table("figure", "measured")
     if keys.intersection(latency.KEYS):
         _console.print(f"latency of {options.clients:,} clients at {latency.PER_S:.0f} Hz")

@@ -40,7 +40,7 @@ windows = ["1m"]
 """
 
 
-async def drive(hub: Hub, _feed: Feed, *, clock: Callable[[], int]) -> None:
+async def drive(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
     """In place of `ticker.run`: the same, without waiting for anything to come in."""
     for number in count(1):
         now_ms = clock()

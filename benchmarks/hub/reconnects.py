@@ -19,7 +19,7 @@ from websockets.exceptions import WebSocketException
 
 from benchmarks.hub.view import State, View
 
-TOPICS = (
+TOPICS: tuple[tuple[str, ...], ...] = (
     ("metric:*",),
     ("metric:load@10s",),
     ("metric:load", "metric:total@1m"),
