@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import board_routes, boards, health, history, session, sse, ticker
+from live_api import board_routes, boards, compare, health, history, session, sse, ticker
 from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
 from live_api.described import described
@@ -116,6 +116,7 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.include_router(history.router(context))
+    app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))

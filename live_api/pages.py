@@ -10,7 +10,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 _HEADERS = {"Cache-Control": "no-cache"}
@@ -30,7 +30,11 @@ def page_routes(index: Path, boards: Mapping[str, _Named]) -> list[BaseRoute]:
 
     def page(request: Request) -> Response:
         root = root_of(request)
-        html = with_base(index.read_text(encoding="utf-8"), f"{root}/")
+        try:
+            html = with_base(index.read_text(encoding="utf-8"), f"{root}/")
+        except FileNotFoundError:
+            # It is being built anew.
+            return PlainTextResponse("The wallboard is being built.\n", 503, headers={**_HEADERS, "Retry-After": "5"})
         etag = f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"'
         headers = {**_HEADERS, "ETag": etag}
         if etag in (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")):

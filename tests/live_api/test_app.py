@@ -158,6 +158,7 @@ def test_the_api_describes_itself(start: Start) -> None:
     assert set(described["paths"]) == {
         "/v1/metrics",
         "/v1/points",
+        "/v1/compare",
         "/v1/boards",
         "/v1/boards/{name}",
         "/healthz",

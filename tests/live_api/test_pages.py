@@ -121,6 +121,12 @@ def test_a_page_that_was_not_changed_is_not_sent_again(api: Api, built: Path) ->
     assert b"new wall" in changed.data
 
 
+def test_while_the_page_is_built_anew_it_is_to_be_asked_for_again(api: Api, built: Path) -> None:
+    (built / "index.html").unlink()
+    answer = api.request("/board/ops")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
 def test_the_page_under_a_proxys_path(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(PAGE)
     client = client_of(tmp_path / "index.html", "/metrics/wall")

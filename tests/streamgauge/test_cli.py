@@ -64,6 +64,14 @@ def test_check_lists_what_a_valid_catalog_measures(catalog_path: Path) -> None:
     assert "events: valid; 3 metrics over 1 streams" in lines
 
 
+def test_check_lists_the_boards() -> None:
+    done = CliRunner().invoke(app, ["check", "food_sharing"])
+    assert done.exit_code == 0
+    boards = [line for line in done.stdout.splitlines() if line.startswith("  board ")]
+    assert boards[0].startswith("  board ops: 9 tiles, status, sparkline, ")
+    assert boards[1].startswith("  board sharing: 10 tiles, number, ")
+
+
 def test_check_says_what_is_wrong_and_where(tmp_path: Path, catalog_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text('[[metric]]\nname = "a"\nmeasure = "cuont"\n\n[[metric]]\nname = "B"\nmeasure = "count"\n')

@@ -197,5 +197,5 @@ def test_an_environment_leaves_out_what_is_none() -> None:
 )
 def test_origins_are_origins(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     monkeypatch.setenv("STREAMGAUGE_ORIGINS", origins)
-    with pytest.raises(SettingsError, match="STREAMGAUGE_ORIGINS: .*expected origins such as"):
+    with pytest.raises(SettingsError, match=r"STREAMGAUGE_ORIGINS: .*expected origins such as"):
         read_settings()

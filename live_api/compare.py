@@ -1,0 +1,82 @@
+"""REST: what a number was at the same time yesterday."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+
+from live_api.asked import asked_for, dimensions_asked
+from live_api.described import Described, described
+from live_api.yesterday import Then, at_same_time_yesterday
+from sinks.errors import SinkError
+from sinks.records import Point, iso
+from sinks.store import Store
+from stream.catalog import Catalog
+from stream.measures.quantile import quantile_name
+from stream.walltime import clock_ms
+
+_OWN_PARAMETERS = {"metric", "window", "key"}
+_STEP_MS = 10_000
+"""Every screen asks the same, so an answer is worked out once in so long."""
+_MOST_ANSWERS = 10_000
+
+
+def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
+    """The route over the catalog and the store."""
+    api = APIRouter(prefix="/v1")
+    known = described(catalog)
+    quantiles = {
+        metric.name: [quantile_name(quantile) for quantile in metric.quantiles]
+        for metric in catalog.metric
+        if metric.measure == "quantile"
+    }
+    answers: dict[tuple[Any, ...], Then] = {}
+    lock = threading.Lock()
+
+    def worked_out(found: Described, window: str, key: str | None, dimensions: dict[str, str], now_ms: int) -> Then:
+        def read(name: str, from_ms: int, to_ms: int) -> Sequence[Point]:
+            points = store.points(found["name"], name, from_ms=from_ms, to_ms=to_ms, dimensions=dimensions)
+            # A former catalog may have had the metric with more dimensions.
+            return [point for point in points if [name for name, _ in point.dimensions] == found["by"]]
+
+        zone = catalog.platform.zone
+        return at_same_time_yesterday(read, found["measure"], found["windows"], window, zone, now_ms=now_ms, key=key)
+
+    @api.get("/compare", summary="What a number was at the same time yesterday; null where that is not known")
+    def compare(
+        request: Request,
+        metric: str = Query(description="Name of a metric of the catalog"),
+        window: str = Query(description="One of its windows, such as 1d"),
+        key: str | None = Query(None, description="Which value of a quantile or top_k, such as p99"),
+    ) -> dict[str, Any]:
+        found = asked_for(known, metric, window)
+        _check_key(found, key, quantiles.get(metric, []))
+        dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
+        if missing := [name for name in found["by"] if name not in dimensions]:
+            raise HTTPException(400, f"{missing[0]}: expected a value, as one series is compared; found none")
+        now_ms = clock() // _STEP_MS * _STEP_MS
+        question = (metric, window, key, tuple(sorted(dimensions.items())), now_ms)
+        try:
+            with lock:
+                if question not in answers:
+                    if len(answers) >= _MOST_ANSWERS or (answers and next(iter(answers))[-1] != now_ms):
+                        answers.clear()
+                    answers[question] = worked_out(found, window, key, dimensions, now_ms)
+                then = answers[question]
+        except SinkError as error:
+            raise HTTPException(503, str(error)) from error
+        return {"metric": metric, "window": window, "at": iso(then.at_ms), "value": then.value}
+
+    return api
+
+
+def _check_key(metric: Described, key: str | None, quantiles: Sequence[str]) -> None:
+    if quantiles and key not in quantiles:
+        raise HTTPException(400, f"key: expected one of {', '.join(quantiles)}; found {key!r}")
+    if metric["measure"] == "top_k" and key is None:
+        raise HTTPException(400, f"key: expected one of the texts of {metric['name']}; found none")
+    if metric["measure"] not in ("quantile", "top_k") and key is not None:
+        raise HTTPException(400, f"key: expected none, as {metric['name']} has one value; found {key!r}")
