@@ -44,7 +44,7 @@ bench-first-light: setup  # latency, and what an idle installation costs
 bench-engine: setup  # rates beside those of others, latency, memory, pauses, recovery: some ten minutes, alone
 	$(RUN)/python -m benchmarks.engine
 
-bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, painted age: some ten minutes, alone
+bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, painted age: a quarter of an hour, alone
 	$(RUN)/python -m benchmarks.hub
 
 clean:

@@ -47,10 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hub", description="With any option, only prints.")
     parser.add_argument("--only", action="append", choices=KEYS, metavar="KEY", help="a key to measure, any number")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender, and with and without stalled")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
     parser.add_argument("--saturated-s", type=float, default=5, help="that each turn of a contender is measured for")
     parser.add_argument("--clients", type=int, default=2_000, help="while latency is measured")
     parser.add_argument("--latency-s", type=float, default=20, help="that latency is measured for")
+    parser.add_argument("--stalled-rounds", type=int, default=5, help="turns with and without stalled clients")
     parser.add_argument("--stalled-s", type=float, default=12, help="of each turn with and without stalled clients")
     parser.add_argument("--reconnects", type=int, default=1_000)
     parser.add_argument("--age-s", type=float, default=60, help="that the age of painted numbers is measured for")
@@ -86,7 +87,7 @@ def _others(keys: set[str], options: argparse.Namespace, where: Place, values: V
         table.add_row("the clients' share of a core meanwhile", f"{late.clients_core_share:.2f}")
     if keys.intersection(stalled.KEYS):
         _console.print(f"{stalled.HEALTHY} healthy clients with and without {stalled.STALLED} stalled ones")
-        stalls = stalled.measure(where, options.rounds, options.stalled_s, _console.print)
+        stalls = stalled.measure(where, options.stalled_rounds, options.stalled_s, _console.print)
         values |= {"stalled_effect": stalls.effect, "stalled_evicted_s": max(stalls.evicted_s)}
         table.add_row("evicted after: median, s", f"{statistics.median(stalls.evicted_s):.2f}")
         table.add_row("evicted, and told so by a reset", f"{len(stalls.evicted_s)}, {stalls.reset}")

@@ -29,7 +29,7 @@ def masked(opcode: int, payload: bytes) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
-def split(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+def split(data: bytes | bytearray | memoryview) -> Iterator[tuple[int, int, int]]:
     """The whole frames of what a server sent: (opcode, where the payload begins, where it ends)."""
     at, size = 0, len(data)
     while size - at >= 2:

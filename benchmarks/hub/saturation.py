@@ -24,7 +24,7 @@ from benchmarks.hub.crowd import Crowd
 from tests.engines import free_port
 
 OURS, SEND_TEXT, SOCKETIO, CHANNELS = "ours", "Starlette, send_text in a loop", "python-socketio", "Django Channels"
-BARE = "bare writes, the ceiling"
+BARE, GATHERED = "bare writes, the ceiling", "bare writes, gathered by the kernel"
 RATIOS = {"vs_send_text": SEND_TEXT, "vs_socketio": SOCKETIO, "vs_channels": CHANNELS}
 """Each key, and the contender that ours is compared with."""
 KEYS = ("frames_per_s_core", *RATIOS)
@@ -37,7 +37,11 @@ _NAP_S = 0.005
 _WARM_UP_S = 2.0
 _HERE = Path(__file__).parent
 _SCRIPTS = {SOCKETIO: _HERE / "peer_socketio.py", CHANNELS: _HERE / "peer_channels.py"}
-_MODULES = {BARE: "benchmarks.hub.peer_bare", SEND_TEXT: "benchmarks.hub.peer_send_text"}
+_MODULES = {
+    BARE: "benchmarks.hub.peer_bare",
+    GATHERED: "benchmarks.hub.peer_bare",
+    SEND_TEXT: "benchmarks.hub.peer_send_text",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def measure(where: Place, keys: Collection[str], rounds: int, seconds: float, sa
     """All contenders that `keys` need, one after the other, so many times, each measured for so long."""
     found = Saturation()
     programs: dict[str, list[str]] = {OURS: [sys.executable, "-m", "benchmarks.hub.ours", where.url]}
-    for name in (BARE, *(RATIOS[key] for key in keys if key in RATIOS)):
+    for name in (BARE, GATHERED, *(RATIOS[key] for key in keys if key in RATIOS)):
         try:
             start = [_python(_SCRIPTS[name]), str(_SCRIPTS[name])] if name in _SCRIPTS else _module(_MODULES[name])
         except (OSError, subprocess.SubprocessError) as error:
@@ -111,7 +115,8 @@ def _turn(name: str, program: Sequence[str], seconds: float) -> Turn:
     port = free_port()
     speaks = _SPEAKS.get(name, _Speaks())
     size = () if name == OURS else (str(FRAME_BYTES),)
-    server = subprocess.Popen([*program, str(port), *size], cwd=ROOT, env=clean_environment())
+    gather = ("gather",) if name == GATHERED else ()
+    server = subprocess.Popen([*program, str(port), *size, *gather], cwd=ROOT, env=clean_environment())
     try:
         _await_port(port, server)
         with Crowd() as crowd:
