@@ -22,7 +22,7 @@ from live_api.frame import Frame
 
 EXTENSION = "streamgauge.line"
 """Under this name the ASGI scope has the `HubProtocol` of a WebSocket, or what `abort`s the connection of a request."""
-SEND_BUFFER_BYTES = 32_768
+SEND_BUFFER_BYTES = 16_384
 """What the kernel may hold for a client; by default it takes 4 MB, an hour of numbers, before a stall shows."""
 _PING = b"\x89\x00"
 _AT_ONCE = struct.pack("ii", 1, 0)
@@ -100,11 +100,14 @@ class HubProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def write(self, frame: Frame) -> None:
-        self.transport.write(frame.websocket)
+        # Between the end of a connection and the end of its session there is a turn of the loop, or several.
+        if not self.transport.is_closing():
+            self.transport.write(frame.websocket)
 
     def ping(self) -> None:
         # Not by `conn.send_ping`, which would remember each one until it is answered.
-        self.transport.write(_PING)
+        if not self.transport.is_closing():
+            self.transport.write(_PING)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye and end; what uvicorn's `send` does for `websocket.close`, without waiting for the client."""

@@ -176,6 +176,25 @@ def test_a_client_that_does_not_read_pauses_its_line_and_nobody_else(endpoint: E
         assert not stalled.paused
 
 
+def test_writing_to_a_line_whose_client_has_gone_harms_nobody(endpoint: Endpoint) -> None:
+    with endpoint.client() as (websocket, line):
+        websocket.socket.shutdown(socket.SHUT_RDWR)
+        eventually(lambda: line.transport.is_closing())
+        endpoint.do(lambda: [(line.write(Frame(b"x" * 10_000)), line.ping()) for _ in range(20)])
+        endpoint.do(line.abort)
+        endpoint.do(lambda: (line.write(Frame(b"x")), line.ping(), line.close(1000)))
+    # And before anybody has noticed that it has gone.
+    with endpoint.client() as (websocket, line):
+
+        def cut_and_write() -> None:
+            line.transport.abort()
+            for _ in range(20):
+                line.write(Frame(b"x" * 10_000))
+                line.ping()
+
+        endpoint.do(cut_and_write)
+
+
 def test_abort_ends_a_line_that_nothing_else_would(endpoint: Endpoint) -> None:
     with _Raw(endpoint.port) as silent:
         eventually(lambda: endpoint.lines)
