@@ -1,4 +1,4 @@
-/** Which windows of its metric a tile needs, and how they are to be read. Everything else is not kept. */
+/** Which windows of its metric a tile needs, and how they are to be read. */
 
 import type { MetricInfo, Tile } from "./board";
 import { HOUR_MS, windowMs } from "./durations";
@@ -27,6 +27,8 @@ export interface Panel {
 const LEAST_HISTORY = 24;
 const MOST_HISTORY = 360;
 const MAIN_WINDOWS = 4;
+/** Of what no tile is known to need: a snapshot may come before the board that it is for. */
+const SPARE_WINDOWS = 4;
 
 const ACCUMULATING = new Set(["count", "sum", "distinct"]);
 const ZERO_WHEN_EMPTY = new Set(["count", "sum"]);
@@ -70,7 +72,7 @@ export function capacitiesOf(tiles: Iterable<Tile>): (metric: string, window: st
     const fineMs = windowMs(fine ?? window);
     if (fineMs !== null) need(metric.name, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
   }
-  return (metric, window) => needed.get(JSON.stringify([metric, window])) ?? 0;
+  return (metric, window) => needed.get(JSON.stringify([metric, window])) ?? SPARE_WINDOWS;
 }
 
 /** The series of a window that a tile is about. */

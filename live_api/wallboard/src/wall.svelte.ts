@@ -5,14 +5,15 @@ import { Announcer } from "./announcer";
 import { Backfill } from "./backfill";
 import type { Board, BoardName, Tile } from "./board";
 import { ServerClock } from "./clock";
-import { compareQuery, wantsYesterday, type Compared } from "./compare";
+import type { Compared } from "./compare";
+import { Comparisons } from "./comparisons";
 import { browserSurroundings, Connection, type Line } from "./connection";
 import { Zone } from "./format";
 import type { Freshness } from "./freshness";
 import { lastEventOf, Lateness } from "./lateness";
 import type { LineState, Moment } from "./moment";
 import { addressOf, optionsOf, type Options } from "./options";
-import { capacitiesOf, panelOf } from "./panels";
+import { capacitiesOf } from "./panels";
 import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
 import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, Refused } from "./rest";
@@ -25,7 +26,6 @@ import { currentOf } from "./tiles/number";
 /** Ages are shown in seconds; a quarter of one keeps them from skipping. */
 const TICK_MS = 250;
 const BOARDS_RETRY_MS = 5_000;
-const COMPARE_EVERY_MS = 60_000;
 const SWEEP_MS = 60_000;
 /** So many boards in turn are all kept up to date; of more, only the one that is shown. */
 const MOST_TOPICS = 32;
@@ -38,8 +38,6 @@ export class Wall {
   boardProblem = $state.raw<string | null>(null);
   system = $state.raw<System | null>(null);
   serverProblem = $state.raw<string | null>(null);
-  /** What was at the same time yesterday, by `compareQuery`. */
-  compared = $state.raw<ReadonlyMap<string, Compared>>(new Map());
   theme = $state<Theme>("dark");
   /** Server time, epoch ms. Set with every frame drawn and every tick. */
   now = $state(Date.now());
@@ -62,6 +60,7 @@ export class Wall {
   readonly #connection: Connection;
   readonly #reload: Reload;
   readonly #backfill: Backfill;
+  readonly #comparisons: Comparisons;
   /** Set once it is known which boards there are. */
   #rotation: Rotation | null = null;
   #held = new Map<string, Board>();
@@ -70,7 +69,6 @@ export class Wall {
   #frameAsked = false;
   #boardsUnderWay = false;
   #boardsTimer: ReturnType<typeof setTimeout> | undefined;
-  #compareTimer: ReturnType<typeof setTimeout> | undefined;
 
   readonly zone = $derived(new Zone(this.board?.platform.timezone ?? "UTC"));
   readonly sourceDown = $derived(this.system !== null && this.system.state !== "live");
@@ -91,6 +89,14 @@ export class Wall {
       now: () => this.#serverNow(),
       latest: () => this.system?.watermarkMs ?? this.#serverNow(),
       filled: () => this.#askForFrame(),
+    });
+    this.#comparisons = new Comparisons({
+      tiles: () => this.board?.tiles ?? [],
+      fetch: fetchCompare,
+      current: (tile, panel) => currentOf(tile, panel, this.store, this.moment())?.value ?? null,
+      now: () => this.#serverNow(),
+      random: Math.random,
+      changed: () => this.#askForFrame(),
     });
     this.#reload = new Reload(browserReload(() => location.href));
     this.#connection = new Connection(browserSurroundings(url.href), {
@@ -122,7 +128,7 @@ export class Wall {
       clearInterval(sweeping);
       this.#backfill.stop();
       clearTimeout(this.#boardsTimer);
-      clearTimeout(this.#compareTimer);
+      this.#comparisons.stop();
       this.#reload.stop();
       this.#connection.stop();
     };
@@ -144,8 +150,7 @@ export class Wall {
 
   /** What a tile was compared with, so far as it is known. */
   comparedOf(tile: Tile): Compared | undefined {
-    const panel = panelOf(tile);
-    return panel === null ? undefined : this.compared.get(compareQuery(tile, panel).toString());
+    return this.#comparisons.of(tile);
   }
 
   /** Every tile says how it is; a screen reader hears of changes. */
@@ -287,7 +292,7 @@ export class Wall {
       this.#subscribe();
       await this.#loadWanted();
     } catch (error) {
-      this.boardProblem = error instanceof Error ? error.message : String(error);
+      this.boardProblem = error instanceof NoBoard ? error.message : `The boards could not be read (${said(error)}). Trying again.`;
       this.#boardsTimer = setTimeout(() => void this.#loadBoards(), BOARDS_RETRY_MS);
     } finally {
       this.#boardsUnderWay = false;
@@ -304,7 +309,7 @@ export class Wall {
         if (name !== current) return this.#held.get(name) ?? null;
         const names = this.boards.map((one) => one.name).join(", ");
         throw error instanceof Refused && error.status === 404
-          ? new Error(`There is no board “${name}”. There are: ${names}.`)
+          ? new NoBoard(`There is no board “${name}”. There are: ${names}.`)
           : error;
       });
       if (board === null) continue;
@@ -327,7 +332,7 @@ export class Wall {
   #needsHaveChanged(): void {
     this.store.setCapacities(capacitiesOf(this.#tiles()));
     this.#backfill.ask();
-    this.#compareSoon(0);
+    this.#comparisons.ask();
     this.#askForFrame();
   }
 
@@ -337,28 +342,12 @@ export class Wall {
     if (this.board !== null) boards.add(this.board);
     return [...boards].flatMap((board) => board.tiles);
   }
+}
 
-  #compareSoon(delayMs: number): void {
-    clearTimeout(this.#compareTimer);
-    this.#compareTimer = setTimeout(() => void this.#compare(), delayMs);
-  }
+class NoBoard extends Error {}
 
-  async #compare(): Promise<void> {
-    const compared = new Map<string, Compared>();
-    for (const tile of this.board?.tiles ?? []) {
-      const panel = panelOf(tile);
-      if (panel === null || !wantsYesterday(tile)) continue;
-      const query = compareQuery(tile, panel);
-      const key = query.toString();
-      if (compared.has(key)) continue;
-      const yesterday = await fetchCompare(query).catch(() => null);
-      const now = currentOf(tile, panel, this.store, this.moment())?.value ?? null;
-      if (yesterday !== null && now !== null) compared.set(key, { now, yesterday, at: this.#serverNow() });
-    }
-    this.compared = compared;
-    // Spread, as walls that were started together would all ask together.
-    this.#compareSoon(COMPARE_EVERY_MS * (0.8 + 0.4 * Math.random()));
-  }
+function said(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function sum(values: number[]): number {

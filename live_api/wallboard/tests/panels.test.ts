@@ -1,16 +1,46 @@
 import { describe, expect, it } from "vitest";
-import { capacitiesOf } from "../src/panels";
-import { tile } from "./tile-world";
+import { capacitiesOf, historyLength, panelOf } from "../src/panels";
+import { tile } from "./sample";
 
-describe("what the store keeps", () => {
-  it("is the present window of each tile and the last hour of its small one", () => {
-    const capacity = capacitiesOf([tile(), tile({ window: "1h" })]);
-    expect([capacity("claims", "1d"), capacity("claims", "1h"), capacity("claims", "1m"), capacity("claims", "10s")]).toEqual([4, 4, 64, 0]);
-    expect(capacitiesOf([tile({ metric: null })])("claims", "1d")).toBe(0);
+describe("a panel", () => {
+  it("is of two windows of a metric, and expects something new as often as its smallest one ends", () => {
+    expect(panelOf(tile({ fine: "1m" }))).toMatchObject({ main: "1d", fine: "1m", fineMs: 60_000, expectedMs: 10_000 });
+    expect(panelOf(tile({ window: "1h", fine: null }))).toMatchObject({ main: "1h", fine: "1h" });
   });
 
-  it("is also windows that have no width", () => {
-    const capacity = capacitiesOf([tile({ window: "day" }), tile({ window: "5m/10s", fine: null })]);
-    expect([capacity("claims", "day"), capacity("claims", "1m"), capacity("claims", "5m/10s")]).toEqual([4, 64, 4]);
+  it("is none for a tile about nothing, or about a window without a width", () => {
+    expect(panelOf(tile({ metric: null }))).toBeNull();
+    expect(panelOf(tile({ window: "total", fine: "total" }))).toBeNull();
+  });
+
+  it("knows what adds up", () => {
+    const of = (measure: string) => {
+      const panel = panelOf(tile({}, { measure }))!;
+      return [panel.accumulates, panel.zeroWhenEmpty];
+    };
+    expect([of("count"), of("sum"), of("distinct"), of("mean")]).toEqual([
+      [true, true],
+      [true, true],
+      [true, false],
+      [false, false],
+    ]);
+  });
+});
+
+describe("memory", () => {
+  it("is for an hour, within bounds", () => {
+    expect([1_000, 10_000, 60_000, 3_600_000].map(historyLength)).toEqual([360, 360, 60, 24]);
+  });
+
+  it("is what the tiles need, and little for what they do not", () => {
+    const capacity = capacitiesOf([tile({ fine: "1m" }), tile({ fine: "10s" }), tile({ metric: null })]);
+    expect(capacity("edits", "1m")).toBe(64);
+    expect(capacity("edits", "10s")).toBe(364);
+    expect([capacity("edits", "1d"), capacity("other", "1m")]).toEqual([4, 4]);
+  });
+
+  it("is also for windows that have no width", () => {
+    const capacity = capacitiesOf([tile({ window: "day", fine: "1m" }), tile({ window: "5m/10s", fine: null })]);
+    expect([capacity("edits", "day"), capacity("edits", "1m"), capacity("edits", "5m/10s")]).toEqual([4, 64, 4]);
   });
 });
