@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos check format setup bench-first-light bench-engine clean
+.PHONY: demo test chaos check format setup bench-first-light bench-engine bench-hub clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -43,6 +43,9 @@ bench-first-light: setup  # latency, and what an idle installation costs
 
 bench-engine: setup  # rates beside those of others, latency, memory, pauses, recovery: some ten minutes, alone
 	$(RUN)/python -m benchmarks.engine
+
+bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, painted age: a quarter of an hour, alone
+	$(RUN)/python -m benchmarks.hub
 
 clean:
 	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,13 +15,21 @@ FIRING = ("firing", "acknowledged")
 
 
 class Alerts:
-    """Alerts by id, in order of change; the oldest resolved ones make room, then the oldest."""
+    """Alerts by id, in order of change; the oldest resolved ones make room, then the oldest.
+
+    As long as nobody has said anything of alerts, not even that there are none, nothing is told of them: that none is
+    known to fire and that none fires are not the same.
+    """
 
     def __init__(self) -> None:
+        self.watched_since: int | None = None
+        """The seq of the first word about alerts; None before it."""
         self._alerts: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
     def apply(self, alerts: Mapping[str, dict[str, Any]], seq: int) -> None:
-        """Take in alerts as they are now."""
+        """Take in alerts as they are now; none is a word too."""
+        if self.watched_since is None:
+            self.watched_since = seq
         for name, alert in alerts.items():
             self._alerts[name] = (seq, alert)
             self._alerts.move_to_end(name)
@@ -31,19 +39,23 @@ class Alerts:
 
     def restart(self) -> None:
         """Count from the beginning again."""
+        self.watched_since = None if self.watched_since is None else 0
         self._alerts = OrderedDict((name, (0, alert)) for name, (_, alert) in self._alerts.items())
 
     def changes(self, since: int) -> bytes | None:
         """JSON of those that changed after `since`; None when none did."""
-        changed = {}
+        changed: dict[str, dict[str, Any]] = {}
         for name, (seq, alert) in reversed(self._alerts.items()):
             if seq <= since:
                 break
             changed[name] = alert
-        return orjson.dumps(changed) if changed else None
+        news = changed or (self.watched_since is not None and self.watched_since > since)
+        return orjson.dumps(changed) if news else None
 
-    def snapshot(self, now_ms: int) -> bytes:
-        """JSON of all but those that were resolved long ago."""
+    def snapshot(self, now_ms: int) -> bytes | None:
+        """JSON of all but those that were resolved long ago; None as long as nothing is known."""
+        if self.watched_since is None:
+            return None
         return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items() if not _is_old(alert, now_ms)})
 
 

@@ -187,7 +187,8 @@ class Feed:
             return
         self.arrived.set()
         self._latest.apply(filter(self._shows, update.points), seq)
-        self.alerts.apply(update.alerts, seq)
+        if update.alerts is not None:
+            self.alerts.apply(update.alerts, seq)
         if self.caught_up:
             self._oldest_ms = min(update.at_ms, self._oldest_ms or update.at_ms)
         if update.reload_ms is not None and update.at_ms >= self._started_ms:

@@ -11,7 +11,7 @@ from live_api.hub import Hub
 
 STATE_WITHIN_S = 0.25
 """How soon a change of state behind the hub is noticed when nothing comes in."""
-_GATHER_S = 0.005
+_GATHER_S = 0.002
 """What comes in together goes out together."""
 _BATCH, _BATCH_EVERY_S = 200, 0.05
 """How many clients are told goodbye at once, and how often: each of them tells the kernel, and then its own page."""
@@ -48,3 +48,5 @@ async def drain(hub: Hub, within_s: float, accepts_per_s: float) -> None:
             break
         await asyncio.sleep(_BATCH_EVERY_S)
     hub.cut_all()
+    # Lines that are written to by a task have not written yet.
+    await asyncio.sleep(_BATCH_EVERY_S)

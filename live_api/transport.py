@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,9 +22,10 @@ from live_api.frame import Frame
 
 EXTENSION = "streamgauge.line"
 """Under this name the ASGI scope has the `HubProtocol` of a WebSocket, or what `abort`s the connection of a request."""
-SEND_BUFFER_BYTES = 32_768
+SEND_BUFFER_BYTES = 16_384
 """What the kernel may hold for a client; by default it takes 4 MB, an hour of numbers, before a stall shows."""
 _PING = b"\x89\x00"
+_AT_ONCE = struct.pack("ii", 1, 0)
 _CLOSE_WITHIN_S = 2.0
 """How long a client may take to answer the end of its connection."""
 
@@ -98,11 +100,14 @@ class HubProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def write(self, frame: Frame) -> None:
-        self.transport.write(frame.websocket)
+        # Between the end of a connection and the end of its session there is a turn of the loop, or several.
+        if not self.transport.is_closing():
+            self.transport.write(frame.websocket)
 
     def ping(self) -> None:
         # Not by `conn.send_ping`, which would remember each one until it is answered.
-        self.transport.write(_PING)
+        if not self.transport.is_closing():
+            self.transport.write(_PING)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye and end; what uvicorn's `send` does for `websocket.close`, without waiting for the client."""
@@ -115,7 +120,7 @@ class HubProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)
 
     def abort(self) -> None:
-        self.transport.abort()
+        _reset(self.transport)
 
 
 class TaskLine:
@@ -152,9 +157,10 @@ class TaskLine:
             if self._ended is not None:
                 await end(*self._ended)
                 return
-            self.paused = False
-            if self.listener is not None:
-                self.listener.drained()
+            if self.paused:
+                self.paused = False
+                if self.listener is not None:
+                    self.listener.drained()
 
     def write(self, frame: Frame) -> None:
         self._frames.append(frame)
@@ -197,7 +203,7 @@ class RequestProtocol(H11Protocol):
         _bound(self.transport)
 
     def abort(self) -> None:
-        self.transport.abort()
+        _reset(self.transport)
 
 
 def _bound(transport: asyncio.Transport) -> None:
@@ -206,3 +212,11 @@ def _bound(transport: asyncio.Transport) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     # With any limit above zero uvloop gathers writes for the end of its turn, and a stall shows only at that size.
     transport.set_write_buffer_limits(high=0)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection and what the kernel still holds for it, which it would go on trying to send for minutes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()

@@ -33,8 +33,8 @@ class Update:
     """How far each stream has been read, by stream."""
     platform: str = ""
     """Whose numbers these are: several platforms may share a server."""
-    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Alerts that changed, by id; each as a whole."""
+    alerts: dict[str, dict[str, Any]] | None = None
+    """Alerts that changed, by id, each as a whole; none of them says that somebody watches, None that nobody may."""
     reload_ms: int | None = None
     """A word to every page that is open: load yourself anew, at some moment within so many milliseconds."""
 
@@ -147,7 +147,7 @@ def decode_update(raw: bytes) -> Update:
             points,
             body.get("status", {}),
             body.get("platform", ""),
-            body.get("alerts", {}),
+            body.get("alerts"),
             body.get("reload_ms"),
         )
         if not _sound(update):
@@ -163,8 +163,8 @@ def _sound(update: Update) -> bool:
         and type(update.platform) is str
         and isinstance(update.status, dict)
         and all(isinstance(status, dict) for status in update.status.values())
-        and isinstance(update.alerts, dict)
-        and all(isinstance(alert, dict) for alert in update.alerts.values())
+        and (update.alerts is None or isinstance(update.alerts, dict))
+        and all(isinstance(alert, dict) for alert in (update.alerts or {}).values())
         and (update.reload_ms is None or type(update.reload_ms) is int)
         and all(
             type(point.metric) is str

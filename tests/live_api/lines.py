@@ -109,7 +109,9 @@ class World:
     def say(self, *points: Point, alerts: Mapping[str, dict[str, Any]] | None = None) -> None:
         """One entry of the live stream."""
         self.now_ms += 1
-        self.feed._take(Update(self.now_ms, list(points), alerts=dict(alerts or {})), self.now_ms << 11)
+        self.feed._take(
+            Update(self.now_ms, list(points), alerts=None if alerts is None else dict(alerts)), self.now_ms << 11
+        )
 
     def tick(self, after_s: float = 0.1) -> int:
         self.pass_time(after_s)

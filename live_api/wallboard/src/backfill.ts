@@ -1,8 +1,8 @@
 /** History first: asks the store for the last hour of every tile, and merges it under what has come live meanwhile. */
 
 import type { Tile } from "./board";
-import { windowStart } from "./durations";
-import { historyLength, panelOf } from "./panels";
+import { windowMs, windowStart } from "./durations";
+import { historyLength } from "./panels";
 import type { History } from "./protocol";
 import type { SeriesStore } from "./store";
 
@@ -97,11 +97,13 @@ function questionsOf(tiles: readonly Tile[]): Question[] {
     if (one.count > (questions.get(key)?.count ?? 0)) questions.set(key, one);
   };
   for (const tile of tiles) {
-    const panel = panelOf(tile);
-    if (panel === null) continue;
-    const metric = panel.metric.name;
-    ask({ metric, window: panel.fine, width: panel.fineMs, count: historyLength(panel.fineMs) });
-    ask({ metric, window: panel.main, width: panel.mainMs, count: 2 });
+    if (tile.metric === null || tile.window === null) continue;
+    const metric = tile.metric.name;
+    const fine = tile.fine ?? tile.window;
+    const fineMs = windowMs(fine);
+    const mainMs = windowMs(tile.window);
+    if (fineMs !== null) ask({ metric, window: fine, width: fineMs, count: historyLength(fineMs) });
+    if (mainMs !== null) ask({ metric, window: tile.window, width: mainMs, count: 2 });
   }
   return [...questions.values()];
 }

@@ -65,10 +65,12 @@ export function capacitiesOf(tiles: Iterable<Tile>): (metric: string, window: st
     needed.set(key, Math.max(points, needed.get(key) ?? 0));
   };
   for (const tile of tiles) {
-    const panel = panelOf(tile);
-    if (panel === null) continue;
-    need(panel.metric.name, panel.main, MAIN_WINDOWS);
-    need(panel.metric.name, panel.fine, historyLength(panel.fineMs) + MAIN_WINDOWS);
+    const { metric, window, fine } = tile;
+    if (metric === null || window === null) continue;
+    need(metric.name, window, MAIN_WINDOWS);
+    // Windows of the calendar and those that slide have a value now, but no width to lay out a history with.
+    const fineMs = windowMs(fine ?? window);
+    if (fineMs !== null) need(metric.name, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
   }
   return (metric, window) => needed.get(JSON.stringify([metric, window])) ?? SPARE_WINDOWS;
 }

@@ -15,6 +15,8 @@ export interface Point {
   count: number;
   state: PointState;
   revision: number;
+  /** How far off the value may be, as a share of it; null or left out where it is exact. */
+  error?: number | null;
 }
 
 /** A point as sent: null means that the window has no value (any more). */
@@ -143,7 +145,7 @@ export function parseHistory(sent: unknown): History {
   for (const one of sent.points as unknown[]) {
     if (!isRecord(one)) continue;
     const start = typeof one.start === "string" ? Date.parse(one.start) : one.start;
-    const point = parsePoint([start, one.value, one.count, one.state, one.revision]);
+    const point = parsePoint([start, one.value, one.count, one.state, one.revision, one.error]);
     if (point === null || point.value === null) continue;
     points.push({ dimensions: textsOf(one.dimensions), point: { ...point, value: point.value } });
   }
@@ -180,12 +182,19 @@ function parseSeriesMap(sent: unknown): Map<string, SentSeries> {
 
 function parsePoint(sent: unknown): SentPoint | null {
   if (!Array.isArray(sent)) return null;
-  const [start, value, count, state, revision] = sent as unknown[];
+  const [start, value, count, state, revision, error] = sent as unknown[];
   const startMs = number(start);
   const parsed = number(value) ?? numbersOf(value);
   if (startMs === null || (value !== null && parsed === null)) return null;
   if (state !== "open" && state !== "final" && state !== "corrected") return null;
-  return { start: startMs, value: parsed, count: number(count) ?? 0, state, revision: number(revision) ?? 0 };
+  return {
+    start: startMs,
+    value: parsed,
+    count: number(count) ?? 0,
+    state,
+    revision: number(revision) ?? 0,
+    error: number(error),
+  };
 }
 
 /** The one number of a value: itself, or of several the one under `key`. Null where there is no such. */

@@ -52,7 +52,15 @@ describe("what the server says", () => {
       points: [{ start: "2015-09-12T00:00:00Z", dimensions: { a: 1 }, value: 2, count: 2, state: "final", revision: 3 }],
     });
     expect(points).toEqual([
-      { dimensions: { a: "1" }, point: { start: Date.UTC(2015, 8, 12), value: 2, count: 2, state: "final", revision: 3 } },
+      { dimensions: { a: "1" }, point: { start: Date.UTC(2015, 8, 12), value: 2, count: 2, state: "final", revision: 3, error: null } },
     ]);
+  });
+
+  it("how far off a value may be, where it is not exact", () => {
+    const sent = { start: 0, dimensions: {}, value: { a: 2 }, count: 2, state: "final", revision: 3 };
+    expect(parseHistory({ points: [{ ...sent, error: 0.01 }, sent] }).points.map(({ point }) => point.error)).toEqual([0.01, null]);
+    const series = { k: { metric: "m", window: "1m", dimensions: {}, points: [[0, { a: 2 }, 2, "open", 1, 0.01], [60, { a: 2 }, 2, "open", 1]] } };
+    const message = parseMessage(JSON.stringify({ op: "update", seq: 1, t: 5, series }));
+    expect(message?.op === "update" && message.series.get("k")?.points.map((point) => point.error)).toEqual([0.01, null]);
   });
 });

