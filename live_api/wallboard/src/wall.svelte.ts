@@ -64,13 +64,15 @@ export class Wall {
   /** Set once it is known which boards there are. */
   #rotation: Rotation | null = null;
   #held = new Map<string, Board>();
+  #subscribed: readonly string[] = [];
   #isReading: () => boolean = () => false;
   #epoch: string | null = null;
   #frameAsked = false;
   #boardsUnderWay = false;
   #boardsTimer: ReturnType<typeof setTimeout> | undefined;
 
-  readonly zone = $derived(new Zone(this.board?.platform.timezone ?? "UTC"));
+  readonly #timezone = $derived(this.board?.platform.timezone ?? "UTC");
+  readonly zone = $derived(new Zone(this.#timezone));
   readonly sourceDown = $derived(this.system !== null && this.system.state !== "live");
   readonly lineState: LineState = $derived.by(() => {
     if (this.line.state === "connecting") return "connecting";
@@ -179,9 +181,11 @@ export class Wall {
     this.announcement = "";
     this.board = this.#held.get(name) ?? null;
     this.boardProblem = null;
-    this.#subscribe();
+    const isNew = this.#subscribe();
     if (this.board === null) void this.#loadBoards();
-    else this.#needsHaveChanged();
+    else if (isNew) this.#needsHaveChanged();
+    // Boards in turn are all kept up to date, so there is nothing else to ask for.
+    else this.#comparisons.ask();
   }
 
   /** Boards whose numbers are kept up to date: all that take turns, so that each is current the moment it is shown. */
@@ -191,8 +195,13 @@ export class Wall {
     return turns && boards.length <= MOST_TOPICS ? [...new Set([...boards, current])] : [current];
   }
 
-  #subscribe(): void {
-    this.#connection.setTopics([...this.#wanted().map((name) => `board:${name}`), "alerts", "system"]);
+  /** Returns whether there is something that was not asked for before. */
+  #subscribe(): boolean {
+    const wanted = this.#wanted();
+    const isNew = wanted.some((name) => !this.#subscribed.includes(name));
+    this.#subscribed = wanted;
+    this.#connection.setTopics([...wanted.map((name) => `board:${name}`), "alerts", "system"]);
+    return isNew;
   }
 
   #onLine(line: Line): void {
