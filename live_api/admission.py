@@ -31,13 +31,13 @@ class Bucket:
         self._per_s, self._burst = per_s, burst
         self._left, self._at_s = burst, now_s
 
-    def take(self, now_s: float) -> bool:
-        """Whether there is one more."""
+    def take(self, now_s: float, amount: float = 1) -> bool:
+        """Whether there are so many more; if so, they are taken."""
         self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        if self._left < 1:
+        if self._left < amount:
             return False
-        self._left -= 1
+        self._left -= amount
         return True
 
 

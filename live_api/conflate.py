@@ -6,46 +6,20 @@ them; who fell behind has only the seq up to which it was told, and gets one mer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from live_api import protocol
 from live_api.alerts import Alerts
 from live_api.frame import Frame
+from live_api.interest import Wanted
 from live_api.latest import Latest, Series
-from live_api.protocol import ALERTS, BOARD, SYSTEM, Topic
 
 if TYPE_CHECKING:
     from live_api.hub import Client
 
 NOTHING = -1
 """The seq of a client that has been told nothing."""
-
-
-class Wanted:
-    """What a set of topics is about. `boards` has the topics of each board."""
-
-    def __init__(self, topics: Iterable[str], boards: Mapping[str, Iterable[str]]) -> None:
-        texts: set[str] = set()
-        for text in topics:
-            texts.update(boards[text.removeprefix(BOARD)] if text.startswith(BOARD) else (text,))
-        self.system = SYSTEM in texts
-        self.alerts = ALERTS in texts
-        self._exact: dict[str, list[Topic]] = {}
-        """By metric: nearly all topics name one, and most series are of none of them."""
-        self._prefixes: list[Topic] = []
-        for text in texts:
-            topic = Topic.parse(text)
-            if topic is not None and topic.prefix:
-                self._prefixes.append(topic)
-            elif topic is not None:
-                self._exact.setdefault(topic.name, []).append(topic)
-
-    def matches(self, series: Series) -> bool:
-        for topic in self._exact.get(series.metric, ()):
-            if topic.matches(series.metric, series.window, series.dimensions):
-                return True
-        return any(topic.matches(series.metric, series.window, series.dimensions) for topic in self._prefixes)
 
 
 class Audience:
@@ -91,57 +65,73 @@ class Frames:
         self._made: dict[tuple[Wanted, int, bool], Frame | None] = {}
         self._changes: dict[int, list[_Change]] = {}
         """By seq: the series that changed since."""
+        self._moved: dict[Wanted, list[_Change]] = {}
+        """What changed in this tick, by who wants it: for all who are in step."""
+        self._before = NOTHING
+        """The seq of the last tick."""
+        self._encoded = 0
+        self._encoding_s = 0.0
         self.epoch = ""
         self.now_ms = 0
         self.system: bytes = b""
-        self.encoded = 0
-        """How many frames were put together since the tick began."""
-        self.encoding_s = 0.0
-        """How long that took."""
 
-    def begin(self, epoch: str, now_ms: int, system: bytes) -> None:
-        """Begin a tick: what was made for the last one is no longer true."""
+    def begin(self, epoch: str, now_ms: int, system: bytes, before: int) -> None:
+        """Begin a tick: what was made for the last one, which ended at seq `before`, is no longer true."""
         self._made.clear()
         self._changes.clear()
+        self._moved.clear()
         self.epoch, self.now_ms, self.system = epoch, now_ms, system
-        self.encoded, self.encoding_s = 0, 0.0
+        self._before = before
+        for change in self._since(before):
+            for wanted in change.series.wanted:
+                self._moved.setdefault(wanted, []).append(change)
 
-    def since(self, wanted: Wanted, seq: int, *, with_system: bool) -> Frame | None:
+    def take_costs(self) -> tuple[int, float]:
+        """How many frames were put together since this was last asked, and how many seconds that took."""
+        costs = self._encoded, self._encoding_s
+        self._encoded, self._encoding_s = 0, 0.0
+        return costs
+
+    def since(self, wanted: Wanted, seq: int, *, with_system: bool, in_step: bool = False) -> Frame | None:
         """What brings a client up to date that was told all up to `seq`; None when nothing has changed for it.
 
-        An update where all of that is still known, else a snapshot: never a part.
+        An update where all of that is still known, else a snapshot: never a part. `in_step`: asked while the tick
+        begins, for those who were there before it did.
         """
         key = (wanted, seq, with_system and wanted.system)
         if key not in self._made:
             started_s = self._stopwatch()
-            frame = self._made[key] = self._frame(*key)
-            self.encoding_s += self._stopwatch() - started_s
-            self.encoded += frame is not None
+            moved = self._moved.get(wanted, ()) if in_step and seq == self._before else None
+            frame = self._made[key] = self._frame(*key, moved)
+            self._encoding_s += self._stopwatch() - started_s
+            self._encoded += frame is not None
         return self._made[key]
 
-    def _frame(self, wanted: Wanted, seq: int, with_system: bool) -> Frame | None:
+    def heartbeat(self) -> Frame:
+        return self._named(protocol.heartbeat(self._latest.seq, self.now_ms))
+
+    def _frame(self, wanted: Wanted, seq: int, with_system: bool, moved: Iterable[_Change] | None) -> Frame | None:
         latest = self._latest
         system = self.system if with_system else b""
         if not latest.knows_since(seq):
-            series: Iterable[bytes] = [one.snapshot() for one in latest.all() if wanted.matches(one)]
+            series = [one.snapshot() for one in wanted.series]
             alerts = self._alerts.snapshot(self.now_ms) if wanted.alerts else None
             # Whoever gets everything gets the system too.
             system = self.system if wanted.system else b""
             return self._named(protocol.snapshot(self.epoch, latest.seq, self.now_ms, series, alerts, system))
-        changed = self._changed(wanted, seq)
+        if moved is None:
+            moved = [change for change in self._since(seq) if change.series in wanted.series]
+        changed = [change.said(seq) for change in moved]
         alerts = self._alerts.changes(seq) if wanted.alerts else None
         if not changed and alerts is None and not system:
             return None
         return self._named(protocol.update(latest.seq, self.now_ms, changed, alerts, system))
 
-    def _changed(self, wanted: Wanted, seq: int) -> list[bytes]:
+    def _since(self, seq: int) -> list[_Change]:
         changes = self._changes.get(seq)
         if changes is None:
             changes = self._changes[seq] = [_Change(series) for series in self._latest.changes(seq)]
-        return [change.said(seq) for change in changes if wanted.matches(change.series)]
-
-    def heartbeat(self) -> Frame:
-        return self._named(protocol.heartbeat(self._latest.seq, self.now_ms))
+        return changes
 
     def _named(self, body: bytes) -> Frame:
         return Frame(body, f"{self.epoch}:{self._latest.seq}")

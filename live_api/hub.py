@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 
 from live_api import protocol
-from live_api.conflate import NOTHING, Audience, Frames, Wanted
+from live_api.conflate import NOTHING, Audience, Frames
 from live_api.feed import Feed
 from live_api.frame import Frame
+from live_api.interest import Interests
 from live_api.latest import Latest
 from live_api.meters import HubMeters
 from live_api.protocol import MAX_TOPICS, Close, Hello, ProtocolError, Subscribe, Unsubscribe
@@ -28,9 +29,11 @@ from live_api.transport import Line
 
 logger = logging.getLogger(__name__)
 
-SYSTEM_EVERY_MS = 1_000
+SYSTEM_EVERY_S = 1.0
 STALLED_AFTER_S = 10.0
 """A line that took nothing for so long is cut."""
+SLOW_AT_MOST_S = 60.0
+"""A line that takes something now and then, but is never done, is cut after so long: what it takes is old."""
 PING_EVERY_S = 5.0
 """How often a client has to give a sign of life, and how long it may take for that."""
 MOST_ANSWERS = 128
@@ -40,7 +43,18 @@ MOST_ANSWERS = 128
 class Client:
     """What the hub knows of one connection."""
 
-    __slots__ = ("_hub", "answers", "audience", "checked_at_s", "line", "seq", "stalled_at_s", "system")
+    __slots__ = (
+        "_hub",
+        "answers",
+        "audience",
+        "checked_at_s",
+        "left_bytes",
+        "line",
+        "seq",
+        "slow_since_s",
+        "stalled_at_s",
+        "system",
+    )
 
     def __init__(self, hub: Hub, line: Line, audience: Audience, now_s: float) -> None:
         self._hub = hub
@@ -50,8 +64,12 @@ class Client:
         """While it is behind: the seq up to which it has been told everything."""
         self.system = 0
         """While it is behind: the number of the latest system it has been told."""
-        self.stalled_at_s: float | None = None
-        """Since when its line takes nothing; None while it does."""
+        self.stalled_at_s = 0.0
+        """While its line is full: when it last took something."""
+        self.slow_since_s = 0.0
+        """While its line is full: since when."""
+        self.left_bytes = 0
+        """While its line is full: how much had not left when that was last looked at."""
         self.checked_at_s = now_s
         """When it was last asked for a sign of life, or came."""
         self.answers: list[Frame] = []
@@ -98,6 +116,7 @@ class Hub:
         self._version = version
         self._wall = wall
         self._topics = topics
+        self._interests = Interests(latest, topics.boards)
         self._frames = Frames(latest, feed.alerts, monotonic)
         self._audiences: dict[frozenset[str], Audience] = {}
         self._clients: set[Client] = set()
@@ -106,14 +125,19 @@ class Hub:
         self._to_check: deque[Client] = deque()
         """All clients, in the order in which they are asked for a sign of life."""
         self._stalled: set[Client] = set()
+        self._waiting: set[Client] = set()
+        """Those who asked for other topics, and get them with the next tick."""
         self._system: dict[str, Any] = {}
         self._system_number = 0
-        self._system_at_ms = 0
-        self._refresh_system(clock())
-        self._frames.begin(self.epoch, clock(), orjson.dumps(self._system))
+        self._system_at_s = monotonic()
+        self._refresh_system(clock(), monotonic())
+        self._frames.begin(self.epoch, clock(), orjson.dumps(self._system), latest.seq)
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def __contains__(self, client: Client) -> bool:
+        return client in self._clients
 
     # What sessions say
 
@@ -143,7 +167,9 @@ class Hub:
         return client
 
     def obey(self, client: Client, message: Hello | Subscribe | Unsubscribe) -> None:
-        """Change what a client wants. Raises ProtocolError."""
+        """Change what a client wants; it is told with the next tick. Raises ProtocolError."""
+        if client not in self._clients:
+            return
         topics = set(client.audience.topics)
         if isinstance(message, Unsubscribe):
             topics.difference_update(message.topics)
@@ -152,12 +178,14 @@ class Hub:
         request = None if isinstance(message, Hello) else message.request
         if len(topics) > MAX_TOPICS:
             raise ProtocolError("too_many_topics", f"expected at most {MAX_TOPICS} topics", request)
+        self._move(client, frozenset(topics), request)
         if request is not None:
             self.answer(client, protocol.ok(request))
-        self._move(client, frozenset(topics))
 
     def answer(self, client: Client, body: bytes) -> None:
         """Tell one client something, now or as soon as it can be told."""
+        if client not in self._clients:
+            return
         if not client.line.paused:
             client.line.write(Frame(body))
         elif len(client.answers) < MOST_ANSWERS:
@@ -176,11 +204,14 @@ class Hub:
         client.line.listener = None
         self._clients.discard(client)
         self._stalled.discard(client)
+        self._waiting.discard(client)
         self._leave_audience(client)
         self.meters.left(client.line.kind)
 
     def dismiss(self, client: Client, code: Close, reason: str) -> None:
         """End a connection that did something wrong."""
+        if client not in self._clients:
+            return
         self.meters.evicted(code.name.lower())
         client.line.close(code, reason)
         self.leave(client)
@@ -189,12 +220,12 @@ class Hub:
 
     def stalled(self, client: Client) -> None:
         """Its line is full."""
-        client.stalled_at_s = self._monotonic()
+        client.stalled_at_s = client.slow_since_s = self._monotonic()
+        client.left_bytes = client.line.left_bytes
         self._stalled.add(client)
 
     def drained(self, client: Client) -> None:
         """Its line takes more: bring it up to date with one frame."""
-        client.stalled_at_s = None
         client.line.heard = True
         self._stalled.discard(client)
         while client.answers and not client.line.paused:
@@ -209,13 +240,18 @@ class Hub:
         if self.feed.epoch != self.epoch:
             self._begin_epoch()
         oldest_ms = self.feed.take_oldest_ms()
+        before, now_s = self.latest.seq, self._monotonic()
         self.latest.commit()
-        self._refresh_system(now_ms)
-        self._frames.begin(self.epoch, now_ms, orjson.dumps(self._system))
-        now_s = self._monotonic()
+        self._interests.refresh()
+        self._refresh_system(now_ms, now_s)
+        self._frames.begin(self.epoch, now_ms, orjson.dumps(self._system), before)
         written = sum(self._tell(audience, now_s) for audience in self._audiences.values())
+        waiting, self._waiting = self._waiting, set()
+        for client in waiting:
+            if not client.line.paused and client in client.audience.behind:
+                self._catch_up(client)
         self.meters.behind(sum(len(audience.behind) for audience in self._audiences.values()))
-        self.meters.encoded(self._frames.encoded, self._frames.encoding_s)
+        self.meters.encoded(*self._frames.take_costs())
         if written and oldest_ms is not None:
             self.meters.aged(max(0, self._clock() - oldest_ms) / 1_000)
         within_ms = self.feed.take_reload_ms()
@@ -226,8 +262,14 @@ class Hub:
     def sweep(self) -> None:
         """Cut lines that are dead, and ask the others, a few at a time, for a sign of life."""
         now_s = self._monotonic()
-        for client in [one for one in self._stalled if now_s - (one.stalled_at_s or now_s) >= STALLED_AFTER_S]:
-            self._cut(client, "stalled")
+        for client in list(self._stalled):
+            left_bytes = client.line.left_bytes
+            if left_bytes < client.left_bytes:
+                # It is slow, not dead.
+                client.stalled_at_s = now_s
+            client.left_bytes = left_bytes
+            if now_s - client.stalled_at_s >= STALLED_AFTER_S or now_s - client.slow_since_s >= SLOW_AT_MOST_S:
+                self._cut(client, "stalled")
         # Those that came together are spread over the sweeps: their answers come together too.
         for _ in range(len(self._to_check) // 20 + 1):
             if not self._to_check or now_s - self._to_check[0].checked_at_s < PING_EVERY_S:
@@ -240,8 +282,10 @@ class Hub:
     def reload(self, within_ms: int) -> None:
         """Have every page load itself anew, each at a moment of its own."""
         frame = Frame(protocol.reload(within_ms))
-        for client in list(self._clients):
-            if not client.line.paused:
+        for client in self._clients:
+            if client.line.paused:
+                client.answers.append(frame)
+            else:
                 client.line.write(frame)
 
     def dismiss_some(self, most: int, spread_ms: int) -> int:
@@ -268,14 +312,16 @@ class Hub:
 
     def _tell(self, audience: Audience, now_s: float) -> int:
         with_system = audience.system != self._system_number
-        frame = self._frames.since(audience.wanted, audience.seq, with_system=with_system)
+        frame = self._frames.since(audience.wanted, audience.seq, with_system=with_system, in_step=True)
         told, told_system = audience.seq, audience.system
         audience.seq, audience.system = self.latest.seq, self._system_number
         if frame is None:
             if now_s - audience.spoken_at_s < self.heartbeat_s:
                 return 0
             frame = self._frames.heartbeat()
+            updates = 0
         else:
+            updates = 1
             self.meters.conflated(len(audience.behind))
         audience.spoken_at_s = now_s
         late = []
@@ -289,8 +335,7 @@ class Hub:
             del audience.in_step[client]
             audience.behind.add(client)
             client.seq, client.system = told, told_system
-        if late:
-            self.meters.conflated(len(late))
+        self.meters.conflated(updates * len(late))
         self.meters.wrote(written, len(frame.body))
         return written
 
@@ -305,34 +350,37 @@ class Hub:
             client.line.write(frame)
             self.meters.wrote(1, len(frame.body))
 
-    def _audience(self, topics: frozenset[str]) -> Audience:
+    def _audience(self, topics: frozenset[str], request: object = None) -> Audience:
         found = self._audiences.get(topics)
         if found is None:
-            wanted = Wanted(topics, self._topics.boards)
+            wanted = self._interests.add(topics, request)
             found = Audience(topics, wanted, self.latest.seq, self._system_number, self._monotonic())
             self._audiences[topics] = found
         return found
 
-    def _move(self, client: Client, topics: frozenset[str]) -> None:
+    def _move(self, client: Client, topics: frozenset[str], request: object) -> None:
         """Into another audience. With new topics it needs everything; with fewer it has all it needs."""
         audience = client.audience
         if topics == audience.topics:
             return
         seq, system = (client.seq, client.system) if client in audience.behind else (audience.seq, audience.system)
         grown = not topics <= audience.topics
+        other = self._audience(topics, request)
         self._leave_audience(client)
-        client.audience = self._audience(topics)
+        client.audience = other
         client.seq, client.system = (NOTHING, 0) if grown else (seq, system)
-        client.audience.behind.add(client)
-        if not client.line.paused:
-            self._catch_up(client)
+        other.behind.add(client)
+        # With the next tick, and so once for however many wishes: each may be a snapshot.
+        self._waiting.add(client)
+        self.feed.arrived.set()
 
     def _leave_audience(self, client: Client) -> None:
         audience = client.audience
         audience.in_step.pop(client, None)
         audience.behind.discard(client)
-        if not len(audience):
-            self._audiences.pop(audience.topics, None)
+        if not len(audience) and self._audiences.get(audience.topics) is audience:
+            del self._audiences[audience.topics]
+            self._interests.remove(audience.wanted)
 
     def _begin_epoch(self) -> None:
         """The live stream was made anew, so seqs are: everybody gets everything."""
@@ -359,10 +407,10 @@ class Hub:
         self.leave(client)
         client.line.abort()
 
-    def _refresh_system(self, now_ms: int) -> None:
+    def _refresh_system(self, now_ms: int, now_s: float) -> None:
         changed = self.feed.system.state(now_ms) != self._system.get("state")
-        if changed or now_ms - self._system_at_ms >= SYSTEM_EVERY_MS:
-            self._system_at_ms = now_ms
+        if changed or now_s - self._system_at_s >= SYSTEM_EVERY_S:
+            self._system_at_s = now_s
             self._system = self.feed.describe()
             self._system_number += 1
 

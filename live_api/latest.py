@@ -9,13 +9,16 @@ count alike, and a client may go on with another process, or with the same one a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from sinks.records import Point, series_key, taken_over
+
+if TYPE_CHECKING:
+    from live_api.interest import Wanted
 
 WINDOWS_KEPT = 8
 """Windows of each series in a snapshot: those with the latest starts."""
@@ -25,8 +28,6 @@ MOST_WINDOWS = 128
 """Windows of one series, whatever changed when: a backlog may pass through thousands in a second."""
 MAX_SERIES = 100_000
 _SUB_BITS = 11
-
-Matcher = Callable[["Series"], bool]
 
 
 def seq_of(entry_id: str) -> int:
@@ -52,6 +53,8 @@ class Series:
     seq: int = 0
     whole: bytes | None = None
     """What a snapshot says of it, as long as that is so."""
+    wanted: list[Wanted] = field(default_factory=list)
+    """The sets of topics it is of."""
 
     def changed(self, since: int) -> bytes:
         """`"key":{…}` with the points that changed after `since`, oldest window first."""
@@ -90,8 +93,10 @@ class Latest:
     def __init__(self) -> None:
         self.seq = 0
         self._series: OrderedDict[str, Series] = OrderedDict()
-        self._of_window: dict[tuple[str, str], set[str]] = {}
-        """Keys of the series of each metric and window."""
+        self._of_window: dict[tuple[str, str], dict[str, Series]] = {}
+        """The series of each metric and window, by key."""
+        self._come: dict[Series, None] = {}
+        self._gone: dict[Series, None] = {}
         self._staged: list[tuple[int, list[Point]]] = []
         self._staged_seq = 0
         self._known_from = 0
@@ -134,7 +139,9 @@ class Latest:
         self.seq = max(self.seq, self._staged_seq)
         while len(self._series) > MAX_SERIES:
             key, oldest = self._series.popitem(last=False)
-            self._of_window[oldest.metric, oldest.window].discard(key)
+            del self._of_window[oldest.metric, oldest.window][key]
+            self._come.pop(oldest, None)
+            self._gone[oldest] = None
             self.missed(oldest.seq)
         return changed
 
@@ -145,7 +152,8 @@ class Latest:
             dimensions = dict(point.dimensions)
             series = Series(point.metric, point.window, dimensions, orjson.dumps(key) + b":")
             self._series[key] = series
-            self._of_window.setdefault((point.metric, point.window), set()).add(key)
+            self._of_window.setdefault((point.metric, point.window), {})[key] = series
+            self._come[series] = None
         known = series.points.get(point.start_ms)
         taken = point if known is None else taken_over(known[1], point)
         if taken is None:
@@ -181,7 +189,29 @@ class Latest:
         """Every series."""
         return self._series.values()
 
+    def take_moves(self) -> tuple[Iterable[Series], Iterable[Series]]:
+        """The series that have come, and those that were let go, since this was last asked."""
+        come, gone = self._come, self._gone
+        self._come, self._gone = {}, {}
+        return come, gone
+
+    def groups(self, metric: str | None = None) -> list[tuple[str, str]]:
+        """Metrics and windows that there are series of; those of one metric."""
+        return [group for group in self._of_window if metric in (None, group[0])]
+
+    def find(self, metric: str, window: str, dimensions: Mapping[str, str]) -> Iterable[Series]:
+        """The series of a metric's window that have these dimensions."""
+        found = self._of_window.get((metric, window), {})
+        if not dimensions or not found:
+            return found.values()
+        names = next(iter(found.values())).dimensions
+        if names.keys() == dimensions.keys():
+            one = found.get(series_key(metric, window, tuple((name, dimensions[name]) for name in names)))
+            return [one] if one is not None else []
+        asked = dimensions.items()
+        return [series for series in found.values() if asked <= series.dimensions.items()]
+
     def values(self, metric: str, window: str) -> dict[tuple[str, ...], Point]:
         """The latest point of each series of a metric's window, by dimension values."""
-        found = (self._series[key] for key in self._of_window.get((metric, window), ()))
+        found = self._of_window.get((metric, window), {}).values()
         return {tuple(series.dimensions.values()): series.points[max(series.points)][1] for series in found}

@@ -68,9 +68,10 @@ class HubMeters:
         self._age_s.observe(seconds)
 
     def encoded(self, frames: int, seconds: float) -> None:
-        """So many frames were put together in a tick."""
-        self._encoded.inc(frames)
-        self._encode_s.observe(seconds)
+        """So many frames were put together since the last tick, and for how long."""
+        if frames:
+            self._encoded.inc(frames)
+            self._encode_s.observe(seconds)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

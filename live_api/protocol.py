@@ -17,7 +17,8 @@ MAX_MESSAGE_BYTES = 16_384
 """Of one message of a client; a longer one ends the connection with 1009."""
 MAX_TOPICS = 128
 """Of one client."""
-MESSAGES_PER_S, MESSAGE_BURST = 20, 200
+MAX_TOPIC_CHARACTERS = 1_024
+MESSAGES_PER_S, MESSAGE_BURST = 5, 200
 """What a client may say: so many a second for long, and so many at once. Past it the connection ends."""
 
 
@@ -140,6 +141,12 @@ class Topic:
         """None for `system`, `alerts` and `board:NAME`, which name no series. Raises ProtocolError for no topic."""
         if text in (SYSTEM, ALERTS) or (text.startswith(BOARD) and len(text) > len(BOARD)):
             return None
+        if len(text) > MAX_TOPIC_CHARACTERS:
+            raise ProtocolError(
+                "unknown_topic",
+                f"expected a topic of at most {MAX_TOPIC_CHARACTERS} characters, found {len(text)}",
+                request,
+            )
         found = _TOPIC.match(text)
         if found is None or not (found["name"] or found["star"]):
             raise ProtocolError(
@@ -157,6 +164,8 @@ class Topic:
                     raise ProtocolError("unknown_topic", f"expected {{name=value,…}}; found {text[:100]!r}", request)
                 pairs.append((_UNESCAPE.sub(r"\1", pair[1]), _UNESCAPE.sub(r"\1", pair[2])))
                 at = pair.end()
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ProtocolError("unknown_topic", f"expected each dimension once; found {text[:100]!r}", request)
         return cls(found["name"], found["star"] is not None, found["window"], tuple(pairs))
 
     def matches(self, metric: str, window: str, dimensions: dict[str, str]) -> bool:

@@ -87,7 +87,11 @@ async def serve(websocket: WebSocket, door: Door) -> None:
     address = address_of(websocket)
     full = door.enter(address)
     if full is not None:
-        await websocket.close(Close.FULL, full)
+        direct = websocket.scope.get("extensions", {}).get(EXTENSION)
+        if isinstance(direct, Line):
+            direct.close(Close.FULL, full)
+        else:
+            await websocket.close(Close.FULL, full)
         return
     try:
         await _converse(websocket, door)
@@ -151,6 +155,10 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
                         hub.answer(client, error.frame())
                     elif not line.paused:
                         line.write(Frame(error.frame()))
+                if client is not None and client not in hub:
+                    return  # dismissed for what it asked
+                # Many messages may have come in one piece; others have their turn in between.
+                await asyncio.sleep(0)
     except TimeoutError:
         hub.meters.evicted(Close.HELLO_TIMEOUT.name.lower())
         line.close(Close.HELLO_TIMEOUT, "no hello")

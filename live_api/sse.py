@@ -19,6 +19,8 @@ from live_api.transport import EXTENSION, RequestProtocol, TaskLine
 
 async def stream(request: Request, door: Door) -> Response:
     """`GET /v1/live?topics=…&topics=…`. `Last-Event-ID`, which browsers send by themselves, or `resume` goes on."""
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
     if not door.origin_allowed(request):
         return PlainTextResponse("this page may not read here\n", 403)
     if not door.arrive():
@@ -32,7 +34,7 @@ async def stream(request: Request, door: Door) -> Response:
         resume = request.headers.get("last-event-id") or request.query_params.get("resume")
         hello = protocol.hello(request.query_params.getlist("topics"), resume)
         connection = request.scope.get("extensions", {}).get(EXTENSION)
-        line = TaskLine("sse", connection.abort if isinstance(connection, RequestProtocol) else None)
+        line = TaskLine("sse", connection if isinstance(connection, RequestProtocol) else None)
         client = door.hub.join(line, hello)
     except ProtocolError as error:
         door.admission.leave(address)

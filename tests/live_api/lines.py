@@ -80,6 +80,14 @@ class FakeLine:
                 self.listener.drained()
 
     @property
+    def left_bytes(self) -> int:
+        return sum(len(frame.body) for frame in self._held)
+
+    def trickle(self) -> None:
+        """The other end takes one of the frames that wait."""
+        self.received.append(orjson.loads(self._held.pop(0).body))
+
+    @property
     def ops(self) -> list[str]:
         return [message["op"] for message in self.received]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from live_api import ticker
+from live_api import interest, protocol, ticker
+from live_api.frame import Frame
 from live_api.hub import MOST_ANSWERS, PING_EVERY_S, STALLED_AFTER_S
 from live_api.protocol import MAX_TOPICS, Close, Hello, ProtocolError, Subscribe, Unsubscribe
 
@@ -152,10 +153,12 @@ def test_fewer_topics_need_no_snapshot_and_more_do() -> None:
     assert line.ops == ["welcome", "snapshot", "ok", "update"]
     assert set(line.received[-1]["series"]) == {"revenue@1m"}
     world.hub.obey(client, Subscribe(("metric:orders",), 2))
+    world.tick()
     assert line.ops[4:] == ["ok", "snapshot"]
     assert set(line.received[-1]["series"]) == {"revenue@1m", "orders@1m{country=US}"}
     # What it has already changes nothing.
     world.hub.obey(client, Subscribe(("metric:orders",), 3))
+    world.tick()
     assert line.ops[6:] == ["ok"]
 
 
@@ -299,3 +302,113 @@ def _body(message: dict[str, Any]) -> bytes:
     import orjson
 
     return orjson.dumps(message)
+
+
+def test_a_line_that_takes_something_is_slow_and_not_dead_but_not_for_ever() -> None:
+    world = World()
+    line, _ = world.join("metric:revenue")
+    line.stall()
+    for value in range(40):
+        line.write(_frame(value))
+    for second in range(59):
+        world.pass_time(1)
+        if second % 5 == 0:
+            line.trickle()
+        world.hub.sweep()
+        assert not line.aborted, second
+    world.pass_time(1)
+    line.trickle()
+    world.hub.sweep()
+    assert line.aborted
+
+
+def test_many_wishes_are_one_snapshot() -> None:
+    world = World()
+    line, client = world.join("system")
+    for number in range(100):
+        world.hub.obey(client, Subscribe((f"metric:orders{{country={number}}}",), None))
+        world.hub.obey(client, Unsubscribe((f"metric:orders{{country={number}}}",), None))
+    world.hub.obey(client, Subscribe(("metric:revenue",), None))
+    before = len(line.received)
+    world.tick()
+    assert line.ops[before:] == ["snapshot"]
+    # Nothing is left of what is no longer wanted.
+    assert len(world.hub._audiences) == 1
+    assert world.hub._interests._entries == 0
+
+
+def test_who_was_dismissed_is_obeyed_no_more_and_counted_once() -> None:
+    world = World()
+    line, client = world.join("metric:revenue")
+    line.stall()
+    move(world)
+    for number in range(MOST_ANSWERS + 50):
+        world.hub.obey(client, Subscribe(("metric:revenue",), number))
+    world.hub.obey(client, Subscribe(("metric:orders",), 1))
+    world.hub.answer(client, b"{}")
+    world.tick()
+    assert counted(world, "evicted_clients_total", reason="too_many_messages") == 1
+    assert counted(world, "dirty_clients") == 0
+    assert (len(world.hub), len(world.hub._audiences)) == (0, 0)
+    assert client not in world.hub
+
+
+def test_reload_reaches_those_that_are_behind_as_well() -> None:
+    world = World()
+    line, _ = world.join("metric:revenue")
+    line.stall()
+    move(world)
+    world.feed._reload_ms = 4_000
+    world.tick()
+    line.drain()
+    assert {"op": "reload", "within_ms": 4_000} in line.received
+
+
+def test_a_heartbeat_that_is_missed_is_no_update() -> None:
+    world = World(heartbeat_s=1)
+    line, _ = world.join("metric:revenue")
+    line.stall()
+    for _ in range(5):
+        world.tick(1.1)
+    assert counted(world, "conflated_updates_total") == 0
+
+
+def test_frames_made_for_those_who_come_are_counted() -> None:
+    world = World()
+    for _ in range(5):
+        world.join("metric:revenue")
+    before = counted(world, "encoded_frames_total")
+    world.tick()
+    # One snapshot served all of them.
+    assert counted(world, "encoded_frames_total") - before == 1
+    assert counted(world, "encode_seconds_count") == 1
+
+
+def test_more_than_can_be_followed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interest, "MOST_ENTRIES", 3)
+    world = World()
+    world.say(*(point(metric="orders", country=f"C{number}") for number in range(2)))
+    world.tick()
+    line, client = world.join("metric:orders")
+    with pytest.raises(ProtocolError, match="as many series as it can"):
+        world.hub.obey(client, Subscribe(("metric:orders@1m",), 1))
+    world.say(point(3, metric="orders", country="C0"))
+    world.tick()
+    assert line.ops == ["welcome", "snapshot", "update"]
+    with pytest.raises(ProtocolError, match="as many series as it can"):
+        world.join("metric:o*")
+    assert len(world.hub._audiences) == 1
+
+
+def test_a_system_clock_that_is_set_back_does_not_silence_the_system() -> None:
+    world = World()
+    line, _ = world.join("system")
+    world.now_ms -= 3_600_000
+    before = len(line.received)
+    for _ in range(30):
+        world.tick(0.1)
+    assert len(line.received) - before >= 2
+
+
+def _frame(value: int) -> Frame:
+    return Frame(protocol.heartbeat(value, 0))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -9,12 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from live_api import latest as module
-from live_api.latest import MAX_SERIES, MOST_WINDOWS, WINDOWS_KEPT, Latest, Matcher, Series, seq_of
+from live_api.latest import MAX_SERIES, MOST_WINDOWS, WINDOWS_KEPT, Latest, Series, seq_of
 from sinks.records import Point, State
 
 from .conftest import point
 
 MINUTE = 60_000
+
+
+Matcher = Callable[[Series], bool]
 
 
 def everything(_: Series) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from live_api import hub
+from live_api import hub, transport
 from live_api.admission import Limits, Origins
 from live_api.protocol import MESSAGE_BURST, Close
 from tests.stack import eventually
@@ -165,6 +165,48 @@ def test_a_client_that_never_reads_is_cut(
     one.socket.settimeout(5)
     with pytest.raises(ConnectionResetError):
         one.socket.makefile("rb").read()
+
+
+def test_a_client_that_never_reads_and_says_goodbye_holds_no_file(
+    start: Start, processor: Processor, stall: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_CLOSE_WITHIN_S", 0.3)
+    processor.say_all(many())
+    api = start(tick_ms=50).caught_up()
+    before = len(os.listdir("/proc/self/fd"))
+    ways = (b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\xff\xff\xff")
+    for number in range(10):
+        one: Stalled = stall(api, "metric:orders")
+        eventually(lambda number=number: counted(api, "joined_clients_total", first="snapshot") == number + 1)
+        one.socket.sendall(ways[number % 2])
+    eventually(lambda: len(api.hub) == 0)
+    # The test's own ends are still open; the server's are not.
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + 10, within_s=5)
+
+
+def test_who_says_nothing_at_all_is_let_go(start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "REQUEST_WITHIN_S", 0.4)
+    api = start().caught_up()
+    address = ("127.0.0.1", api.port)
+    with socket.create_connection(address, timeout=5) as silent, socket.create_connection(address, timeout=5) as half:
+        half.sendall(b"GET /v1/ws HTTP/1.1\r\nHo")
+        with api.live("metric:revenue") as client:
+            for one in (silent, half):
+                with pytest.raises(ConnectionResetError):
+                    one.recv(1)
+            time.sleep(0.5)
+            processor.say(point(4))
+            client.until(lambda c: c.total("revenue@1m") == 4)
+
+
+def test_a_flood_of_pings_ends_the_connection(start: Start, processor: Processor) -> None:
+    api = start().caught_up()
+    one = Stalled(api.port)
+    ping = b"\x89\xfd" + bytes(4) + b"p" * 125
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        one.socket.sendall(ping * 200_000)
+    one.close()
+    assert api.get("/healthz")["http"] == 200
 
 
 def test_a_half_open_connection_is_cut(

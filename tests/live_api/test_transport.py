@@ -345,7 +345,13 @@ def test_a_task_line_that_is_cut_ends_although_nobody_reads() -> None:
 
         async def end(*_: object) -> None: ...
 
-        line = TaskLine("sse", lambda: cut.append("connection"))
+        class Connection:
+            left_bytes = 0
+
+            def abort(self) -> None:
+                cut.append("connection")
+
+        line = TaskLine("sse", Connection())  # type: ignore[arg-type]
         async with running(line, never, end) as task:
             line.write(Frame(b"1"))
             await asyncio.sleep(0.01)
