@@ -132,9 +132,7 @@ def test_one_that_is_killed_is_started_again_and_its_clients_go_on(made: Stack) 
         client.send('{"op":"hello","topics":["metric:revenue"]}')
         epoch = json.loads(client.recv(timeout=10))["epoch"]
         seq = json.loads(client.recv(timeout=10))["seq"]
-        listening = [
-            int(pid) for pid in _children(process.pid) if "--number\x001" in _line(pid)
-        ]
+        listening = [int(pid) for pid in _children(process.pid) if "--number\x001" in _line(pid)]
         assert len(listening) == 1
         os.kill(listening[0], signal.SIGKILL)
         with pytest.raises(ConnectionClosed):

