@@ -79,6 +79,7 @@ def test_text_stands_out_and_numbers_are_large(demo: Up, page: Page, board: str,
     )
     assert [one for one in sizes if one[0] < MAIN_PX] == []
 
-    # The line is cut: all that is said of each tile can still be read.
-    page.evaluate("for (const tile of document.querySelectorAll('[data-testid=tile]')) tile.dataset.state = 'stale'")
-    assert _too_faint(one for one in texts_of(page) if one.main) == ""
+    # What is not current is dimmed, and can still be read. Only the style is looked at, so the state is put there.
+    for state in ("stale", "late", "source_down", "lost"):
+        page.get_by_test_id("tile").evaluate_all(f"all => all.forEach((one) => (one.dataset.state = '{state}'))")
+        assert _too_faint(one for one in texts_of(page) if one.main and one.state == state) == ""
