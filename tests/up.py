@@ -66,6 +66,12 @@ class Up:
         return found
 
 
+def child_of(up: Up, verb: str) -> int:
+    """The process below it that runs one verb of the command, such as `serve`."""
+    [found] = [pid for pid in up.family() if f"\0{verb}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found
+
+
 def alive(pids: set[int]) -> set[int]:
     return {
         pid

@@ -176,8 +176,9 @@ _CROWDING = """
   const found = [];
   const tiles = [...document.querySelectorAll("[data-testid=tile]")];
   const name = (tile) => `${tile.dataset.type} “${tile.querySelector("h2").innerText}”`;
+  const within = (from, to, least, most) => from >= least - 1 && to <= most + 1;
   const inside = (box, room) =>
-    box.left >= room.left - 1 && box.right <= room.right + 1 && box.top >= room.top - 1 && box.bottom <= room.bottom + 1;
+    within(box.left, box.right, room.left, room.right) && within(box.top, box.bottom, room.top, room.bottom);
   const apart = (box, other) =>
     box.right <= other.left || other.right <= box.left || box.bottom <= other.top || other.bottom <= box.top;
   // The box of a line of text is higher than its digits, which are what must not be cut.
