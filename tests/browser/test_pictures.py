@@ -1,7 +1,7 @@
-"""The README's pictures: the demo's first board in both themes, and when its source is gone.
+"""The README's pictures: boards of the demo in both themes, and one whose events have stopped.
 
-`make screenshots` takes them for the README, after a minute of the demo; without STREAMGAUGE_SCREENSHOTS they are taken
-at once, for a person to look at.
+`make screenshots` takes them for the README, of a demo with an hour behind it and after another minute; without
+STREAMGAUGE_SCREENSHOTS they are taken at once, for a person to look at.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,44 +18,70 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import until
 from tests.browser.looks import crowding_of
-from tests.stack import ROOT
-from tests.up import Up, child_of
+from tests.stack import ROOT, stack
+from tests.up import child_of
 
 pytestmark = pytest.mark.browser
 
 MOST_BYTES = 400_000
-MINUTE_MS = 60_000
+WANTED = os.environ.get("STREAMGAUGE_SCREENSHOTS")
 
 
-def test_pictures_of_the_wall(demo: Up, page: Page, artifacts: Path) -> None:
-    wanted = os.environ.get("STREAMGAUGE_SCREENSHOTS")
-    folder = ROOT / wanted if wanted else artifacts
+@contextmanager
+def _an_hour_of_demo(directory: Path) -> Iterator[tuple[str, int]]:
+    catalog = ROOT / "catalogs" / "food_sharing.toml"
+    with stack(directory, catalog) as made:
+        made.run_processor()
+        made.run_api()
+        made.ready()
+        producer = made.start("simulate", "simulate", "--catalog", str(catalog), "--history", "3600")
+        yield made.api, producer.pid
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Address of the wall, and the producer's process."""
+    if WANTED:
+        with _an_hour_of_demo(tmp_path) as there:
+            yield there
+    else:
+        demo = request.getfixturevalue("demo")
+        yield f"http://127.0.0.1:{demo.port}", child_of(demo, "simulate")
+
+
+def test_pictures_of_the_wall(place: tuple[str, int], page: Page, artifacts: Path) -> None:
+    url, producer = place
+    folder = ROOT / WANTED if WANTED else artifacts
     folder.mkdir(parents=True, exist_ok=True)
     taken: list[Path] = []
     page.set_viewport_size({"width": 1920, "height": 1080})
     events = page.locator("[data-testid=tile][data-metric=events]")
 
+    def show(board: str, theme: str) -> None:
+        page.goto(f"{url}/board/{board}?theme={theme}")
+        expect(page.locator("[data-testid=tile][data-state=live]")).not_to_have_count(0, timeout=10_000)
+        page.wait_for_load_state("networkidle")
+
     def take(name: str) -> None:
-        assert crowding_of(page) == []
+        until(page, lambda: crowding_of(page) == [], what=f"room for all on {name}")
         taken.append(folder / f"wall-{name}.png")
         page.screenshot(path=taken[-1], animations="disabled")
 
-    for theme, board in (("dark", "ops"), ("light", "sharing")):
-        page.goto(f"http://127.0.0.1:{demo.port}/board/{board}?theme={theme}")
-        expect(page.locator("[data-testid=tile][data-state=live]")).not_to_have_count(0, timeout=10_000)
-        if wanted and theme == "dark":
-            page.wait_for_timeout(MINUTE_MS)
-        until(page, lambda: crowding_of(page) == [], what="room for all")
-        take(theme)
+    show("ops", "dark")
+    if WANTED:
+        expect(page.get_by_text("keeping up")).to_have_count(2, timeout=180_000)
+        page.wait_for_timeout(60_000)
+    take("dark")
+    show("sharing", "light")
+    take("light")
 
     # The producer is held: the processor lives, and has nothing to count.
-    page.goto(f"http://127.0.0.1:{demo.port}/board/ops?theme=dark")
-    producer = child_of(demo, "simulate")
+    show("ops", "dark")
     os.kill(producer, signal.SIGSTOP)
     try:
         expect(events).to_have_attribute("data-state", "stale", timeout=20_000)
         expect(events).to_contain_text(re.compile(r"no data for \d+ s"))
-        if wanted:
+        if WANTED:
             expect(events).to_contain_text("no data for 42 s", timeout=60_000)
         take("stale")
     finally:
