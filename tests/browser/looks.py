@@ -9,6 +9,9 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+MAIN_PX = 48
+"""How large the number of a tile is at least on a screen of Full HD, so that it is read from five metres."""
+
 _LOOK = """
 (tile) => {
   const style = getComputedStyle(tile);
@@ -209,3 +212,11 @@ def crowding_of(page: Page) -> list[str]:
     """Tiles that lie over each other or leave the screen, and numbers and rows that leave their tile."""
     found: list[str] = page.evaluate(_CROWDING)
     return found
+
+
+def small_numbers_of(page: Page, least_px: float) -> list[str]:
+    """Numbers of tiles that are written smaller than that."""
+    sizes: list[list[Any]] = page.locator("[data-testid=value]").evaluate_all(
+        "all => all.map((one) => [one.innerText, parseFloat(getComputedStyle(one).fontSize)])"
+    )
+    return [f"{text}: {size:.0f} px" for text, size in sizes if size < least_px]

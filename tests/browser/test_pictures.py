@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import until
-from tests.browser.looks import crowding_of
+from tests.browser.looks import MAIN_PX, crowding_of, small_numbers_of
 from tests.stack import ROOT, stack
 from tests.up import child_of
 
@@ -64,6 +64,7 @@ def test_pictures_of_the_wall(place: tuple[str, int], page: Page, artifacts: Pat
 
     def take(name: str) -> None:
         until(page, lambda: crowding_of(page) == [], what=f"room for all on {name}")
+        assert small_numbers_of(page, MAIN_PX) == []
         taken.append(folder / f"wall-{name}.png")
         page.screenshot(path=taken[-1], animations="disabled")
 

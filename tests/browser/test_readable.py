@@ -9,15 +9,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import until
-from tests.browser.looks import Text, crowding_of, texts_of
+from tests.browser.looks import MAIN_PX, Text, crowding_of, small_numbers_of, texts_of
 from tests.up import Up
 
 pytestmark = pytest.mark.browser
 
 BOARDS = ("ops", "sharing")
 FULL_HD = {"width": 1920, "height": 1080}
-MAIN_PX = 48
-"""What the number of a tile is at least high, so that it is read from five metres."""
 
 _REFUSED = "[data-metric=streamgauge_rejects]"
 
@@ -74,10 +72,7 @@ def test_text_stands_out_and_numbers_are_large(demo: Up, page: Page, board: str,
     _open(demo, page, board, theme)
     until(page, lambda: len(texts_of(page)) > 60, what="a board full of text")
     assert _too_faint(texts_of(page)) == ""
-    sizes = page.locator("[data-testid=value]").evaluate_all(
-        "all => all.map((one) => [parseFloat(getComputedStyle(one).fontSize), one.closest('article').innerText])"
-    )
-    assert [one for one in sizes if one[0] < MAIN_PX] == []
+    assert small_numbers_of(page, MAIN_PX) == []
 
     # What is not current is dimmed, and can still be read. Only the style is looked at, so the state is put there.
     for state in ("stale", "late", "source_down", "lost"):
