@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos check format setup bench-first-light bench-engine bench-hub clean
+.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -27,6 +27,12 @@ test: setup  # all tests
 
 chaos: setup  # a million events through a cluster that is killed at random; some minutes. CHAOS_SEED repeats a run
 	@$(RUN)/python -m tests.chaos
+
+soak: setup  # the demo and a wall in a browser, whose memory must stay flat: ten minutes, or SOAK_MINUTES
+	@$(RUN)/python -m tests.soak
+
+screenshots: setup  # docs/images, of the demo after a minute
+	@STREAMGAUGE_SCREENSHOTS=docs/images $(RUN)/python -m pytest -q tests/browser/test_pictures.py
 
 check: setup  # lint, format, types, and the rule which way imports run
 	$(RUN)/ruff check .

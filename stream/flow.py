@@ -25,7 +25,7 @@ from sinks.errors import SinkError
 from sinks.live import LiveSink
 from sinks.records import DeadLetter
 from stream.adapters import CallSink, EndingLogic, MergeLogic, ShardLogic, decode_safely
-from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch, Status
+from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch
 from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
 from stream.ending import Ending
@@ -38,6 +38,7 @@ from stream.routing import worker_keys
 from stream.shard import Shard
 from stream.snapshots import StateError
 from stream.source import EndingSource, ValkeySource
+from stream.statuses import Statuses
 from stream.walltime import clock_ms
 from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
 
@@ -146,7 +147,7 @@ def build(parts: Parts) -> Dataflow:
     merged = op.stateful_batch("merge", op.flat_map("by_cube", counted, _by_cube), merge)
     points = op.map("points", merged, _emission)
 
-    statuses = op.flat_map("status", decoded, _status)
+    statuses = op.flat_map("status", decoded, Statuses().of)
     live = live_writer(parts.live, patience("live"), clock, meters)
     op.output("live", op.merge("live_items", points, statuses), CallSink(live, ending))
     for name, database in parts.databases.items():
@@ -221,10 +222,6 @@ def _too_late(item: tuple[str, Partials | DeadLetter]) -> list[DeadLetter]:
 
 def _emission(item: tuple[str, Emission]) -> Emission:
     return item[1]
-
-
-def _status(batch: Decoded) -> list[Status]:
-    return [batch.status] if batch.status is not None else []
 
 
 def _rejects(batch: Decoded) -> Sequence[DeadLetter]:

@@ -1,49 +1,56 @@
-"""Debian's Chromium, driven by Playwright, which brings no browser of its own here."""
+"""What the tests in a browser share: the browser, a page that is watched, a shop and a demo to look at."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser.chromium import Watch, chromium
+from tests.browser.shop import Shop, shop_of
+from tests.engines import free_port
 from tests.stack import ROOT
-
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
+from tests.up import Up, running_up
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    # A failure on purpose: a skipped browser would leave a green run in which nobody has looked.
-    assert program, "chromium is not installed; these tests need it: apt-get install -y chromium"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page whose uncaught errors fail the test."""
+def watch() -> Watch:
+    """What the test's page does wrong; a test that breaks something says in `excused` what follows from it."""
+    return Watch()
+
+
+@pytest.fixture
+def page(browser: Browser, watch: Watch) -> Iterator[Page]:
+    """A page that may have no error, write none to the console, and ask nobody but the server it came from."""
     context = browser.new_context(viewport={"width": 1600, "height": 900})
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
+    watch.over(context)
+    yield context.new_page()
     context.close()
-    assert errors == []
+    assert watch.problems() == []
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A small catalog over real parts, with an hour of sales behind it. Who breaks a part mends it again."""
+    with shop_of(tmp_path_factory.mktemp("shop")) as made:
+        yield made
+        print(made.logs())
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """What `make demo` shows."""
+    with running_up(tmp_path_factory.mktemp("demo"), free_port(), "--demo") as up:
+        up.ready()
+        yield up
 
 
 @pytest.fixture(scope="session")

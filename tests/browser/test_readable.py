@@ -1,0 +1,80 @@
+"""The boards of the demo, as they are on a wall: every tile has something to say, and it can be read from afar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.chromium import until
+from tests.browser.looks import MAIN_PX, Text, crowding_of, small_numbers_of, texts_of
+from tests.up import Up
+
+pytestmark = pytest.mark.browser
+
+BOARDS = ("ops", "sharing")
+FULL_HD = {"width": 1920, "height": 1080}
+
+_REFUSED = "[data-metric=streamgauge_rejects]"
+
+
+def _open(demo: Up, page: Page, board: str, theme: str = "dark") -> None:
+    page.set_viewport_size(FULL_HD)
+    page.goto(f"http://127.0.0.1:{demo.port}/board/{board}?theme={theme}&kiosk")
+    expect(page.get_by_test_id("tile")).not_to_have_count(0, timeout=10_000)
+    # An alert feed that nobody feeds does not know; and no event of the demo is refused.
+    waiting = page.locator(f"[data-testid=tile][data-state=waiting]:not([data-type=alerts], {_REFUSED})")
+    expect(waiting).to_have_count(0, timeout=15_000)
+
+
+def test_numbers_move_within_a_second_of_opening(demo: Up, page: Page) -> None:
+    page.goto(f"http://127.0.0.1:{demo.port}/?theme=dark")
+    value = page.locator("[data-testid=tile][data-metric=events] [data-testid=value]")
+    expect(value).to_be_visible(timeout=10_000)
+    first = value.inner_text()
+    expect(value).not_to_have_text(first, timeout=5_000)
+
+
+_SAYS = {
+    "number": "[data-testid=value]",
+    "sparkline": "[data-testid=value]",
+    "gauge": "[data-testid=value]",
+    "line": "[data-testid=legend-row]",
+    "bar": "[data-testid=bar]",
+    "top_k": "[data-testid=bar]",
+    "table": "[data-testid=row]",
+    "heatmap": "[data-testid=heatmap] canvas",
+    "status": "[data-testid=part]",
+    "alerts": "[data-testid=standing]",
+}
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_tile_shows_a_value_in_its_place(demo: Up, page: Page, board: str) -> None:
+    _open(demo, page, board)
+    for tile in page.locator(f"[data-testid=tile]:not({_REFUSED})").all():
+        says = tile.locator(_SAYS[tile.get_attribute("data-type") or ""])
+        expect(says).not_to_have_count(0, timeout=10_000)
+        if "value" in _SAYS[tile.get_attribute("data-type") or ""]:
+            expect(says).to_have_text(re.compile(r"\d"))
+    until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
+
+
+def _too_faint(texts: Iterable[Text]) -> str:
+    return "\n".join(sorted({str(one) for one in texts if one.ratio < one.least}))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("board", BOARDS)
+def test_text_stands_out_and_numbers_are_large(demo: Up, page: Page, board: str, theme: str) -> None:
+    _open(demo, page, board, theme)
+    until(page, lambda: len(texts_of(page)) > 60, what="a board full of text")
+    assert _too_faint(texts_of(page)) == ""
+    assert small_numbers_of(page, MAIN_PX) == []
+
+    # What is not current is dimmed, and can still be read. Only the style is looked at, so the state is put there.
+    for state in ("stale", "late", "source_down", "lost"):
+        page.get_by_test_id("tile").evaluate_all(f"all => all.forEach((one) => (one.dataset.state = '{state}'))")
+        assert _too_faint(one for one in texts_of(page) if one.main and one.state == state) == ""
