@@ -1,7 +1,7 @@
 /** The latest points of every series, in bounded memory: what the panels are drawn from. */
 
 import { windowMs } from "./durations";
-import type { History, Point, SentSeries } from "./protocol";
+import type { History, Point, SentPoint, SentSeries } from "./protocol";
 
 /** Points of a series that nothing says otherwise about. */
 export const DEFAULT_CAPACITY = 360;
@@ -211,7 +211,9 @@ export class SeriesStore {
       this.#byKey.set(key, place);
     }
     const { group, series } = place;
+    let isNews = sent.points.length === 0;
     for (const point of sent.points) {
+      isNews ||= !onlyCloses(series.at(point.start), point);
       if (point.value === null) series.remove(point.start);
       else series.put({ ...point, value: point.value }, this.#era, capacity);
     }
@@ -220,7 +222,7 @@ export class SeriesStore {
       series.removeUnconfirmed(last, Infinity, this.#era);
     }
     if (whole) series.vouchedAt = vouchedAt(series, t);
-    else series.changedAt = Math.max(series.changedAt, t);
+    else if (isNews) series.changedAt = Math.max(series.changedAt, t);
     series.heardAt = Math.max(series.heardAt, t);
     group.version += 1;
     this.#limit(group);
@@ -254,6 +256,11 @@ export class SeriesStore {
     group.series.delete(series.id);
     for (const [key, place] of this.#byKey) if (place.series === series) this.#byKey.delete(key);
   }
+}
+
+/** That a window is over, with what was known of it, makes nothing younger. */
+function onlyCloses(held: Point | undefined, sent: SentPoint): boolean {
+  return held?.state === "open" && sent.state !== "open" && sent.value !== null && held.count === sent.count;
 }
 
 function vouchedAt(series: Series, t: number): number {

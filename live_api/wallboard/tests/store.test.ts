@@ -111,6 +111,19 @@ describe("age", () => {
     expect(store.group("edits", "10s")!.series.values().next().value!.changedAt).toBe(12_345);
   });
 
+  it("is no less when its window is over", () => {
+    const store = new SeriesStore();
+    const changed = (t: number, told: SentPoint): number => {
+      store.update(sent([told]), t);
+      return store.group("edits", "10s")!.series.values().next().value!.changedAt;
+    };
+    expect(changed(1_000, point(0, 5, 1, "open"))).toBe(1_000);
+    expect(changed(22_000, point(0, 5, 2, "final"))).toBe(1_000);
+    expect(changed(23_000, point(0, 6, 3, "corrected"))).toBe(23_000);
+    expect(changed(24_000, point(S, 1, 1, "open"))).toBe(24_000);
+    expect(changed(25_000, point(S, 2, 2, "final"))).toBe(25_000);
+  });
+
   it("of what was already there is no less than the end of its window", () => {
     const store = new SeriesStore();
     store.snapshot(sent([point(0, 1)]), 60_000);
