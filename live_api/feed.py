@@ -173,8 +173,11 @@ class Feed:
         entries = reply[0][1] if reply else []
         for entry_id, fields in entries:
             self._offset = entry_id.decode()
+            seq = seq_of(self._offset)
+            # Whoever's it is: what has been read is known, and nothing of it was missed.
+            self._latest.apply((), seq)
             try:
-                self._take(decode_update(fields[FIELD]), seq_of(self._offset))
+                self._take(decode_update(fields[FIELD]), seq)
             except (ValueError, KeyError) as error:
                 logger.error("live stream entry %s is not ours: %s", self._offset, error)
             except Exception:

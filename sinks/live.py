@@ -151,6 +151,8 @@ def decode_update(raw: bytes) -> Update:
             body.get("alerts"),
             body.get("reload_ms"),
         )
+        # What is nested too deeply can be read, but not be written again.
+        orjson.dumps(update.alerts)
         if not _sound(update):
             raise ValueError("not an update of the live stream: a field is of another type")
         return update
@@ -173,15 +175,23 @@ def _sound(update: Update) -> bool:
             and (point.error is None or type(point.error) in (int, float))
             and type(point.start_ms) is type(point.count) is type(point.revision) is type(point.watermark_ms) is int
             and all(type(name) is str and type(value) is str for name, value in point.dimensions)
+            and _value_is_sound(point.value)
             for point in update.points
         )
     )
+
+
+def _value_is_sound(value: Any) -> bool:
+    if type(value) is dict:
+        return all(type(one) in _NUMBER for one in value.values())
+    return type(value) in _NUMBER
 
 
 def _status_is_sound(status: Mapping[str, Any]) -> bool:
     return all(type(status[name]) in types for name, types in _STATUS_TYPES.items() if name in status)
 
 
+_NUMBER = (int, float, NoneType)
 _STATUS_TYPES: dict[str, tuple[type, ...]] = {
     "lag": (int, NoneType),
     "lag_ms": (int, float),

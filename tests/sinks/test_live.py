@@ -116,6 +116,20 @@ def test_a_status_of_another_type_is_a_value_error(name: str, value: object) -> 
         decode_update(orjson.dumps({"t": 1, "status": {"s": {name: value}}}))
 
 
+@pytest.mark.parametrize("value", [b'"1"', b"[1]", b'{"p50":"1"}', b"true", b"[" * 300 + b"]" * 300])
+def test_a_value_of_another_type_is_a_value_error(value: bytes) -> None:
+    sound = encode_update(1, [point(17.5)], {})
+    assert decode_update(sound).points[0].value == 17.5
+    with pytest.raises(ValueError, match="of another type"):
+        decode_update(sound.replace(b"17.5", value))
+
+
+def test_an_alert_that_could_not_be_told_is_a_value_error() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    with pytest.raises(ValueError, match="not an update"):
+        decode_update(b'{"t":1,"alerts":{"a":{"why":' + deep + b"}}}")
+
+
 def test_a_status_may_say_that_it_does_not_know_and_more_than_is_known() -> None:
     status = {"s": {"lag": None, "lag_ms": 1.5, "max_event_ms": None, "later": ["version"]}, "t": {}}
     assert decode_update(orjson.dumps({"t": 1, "status": status})).status == status
