@@ -30,6 +30,14 @@ _LONGEST_BACKOFF_S = 2.0
 _BEGINNING = "0-0"
 _UNSETTLED_MS = 1 << 60
 _EPOCH_KEY = f"{LIVE_STREAM}:epoch"
+_NAME_EPOCH = """
+local found = redis.call('GET', KEYS[1])
+if found and found ~= ARGV[1] then return found end
+redis.call('SET', KEYS[1], ARGV[2])
+return ARGV[2]
+"""
+_LOOK_EVERY_S = 60.0
+"""How often to look whether the stream is still the one that is being read."""
 _GAP_AFTER_S = 5.0
 """After so long between two reads, entries may have been trimmed away unread."""
 
@@ -82,6 +90,7 @@ class Feed:
         self._clock = clock
         self._offset = _BEGINNING
         self._read_at_s = 0.0
+        self._looked_at_s = 0.0
         self.system = System()
         self.arrived = asyncio.Event()
         """Set when something has come in; the hub clears it."""
@@ -144,8 +153,9 @@ class Feed:
         last, first = (found[0][0].decode() if found else _BEGINNING for found in (newest, oldest))
         if order(last) < order(self._offset):
             logger.warning("the live stream was made anew: it ends at %s and was read to %s", last, self._offset)
-            self._offset = _BEGINNING
+            # First of all, as it may fail: until the epoch is known, the stream is to be found anew again.
             await self._find_epoch(client, instead_of=self.epoch)
+            self._offset = _BEGINNING
             self._latest.restart()
             self.alerts.restart()
         else:
@@ -155,18 +165,22 @@ class Feed:
             self._latest.missed(seq_of(first) - 1)
             if self._offset != _BEGINNING:
                 self._latest.apply(await self._recall(), seq_of(first) - 1)
+        self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _find_epoch(self, client: valkey.asyncio.Valkey, instead_of: str | None = None) -> None:
         found: Any = await client.get(_EPOCH_KEY)
         if found is None or found.decode() == instead_of:
-            await client.set(_EPOCH_KEY, secrets.token_hex(4), nx=found is None)
-            found = await client.get(_EPOCH_KEY)
-        if found is not None:
-            self.epoch = found.decode()
+            # One step, so that all who do this together end with the same.
+            naming: Any = client.eval(_NAME_EPOCH, 1, _EPOCH_KEY, instead_of or "", secrets.token_hex(4))
+            found = await naming
+        self.epoch = found.decode()
 
     async def _read(self, client: valkey.asyncio.Valkey) -> None:
         if asyncio.get_running_loop().time() - self._read_at_s > _GAP_AFTER_S:
             # This process stood still, and the stream did not.
+            await self._check_offset(client)
+        elif asyncio.get_running_loop().time() - self._looked_at_s > _LOOK_EVERY_S:
+            # A server that was emptied goes on without a word, and without an epoch.
             await self._check_offset(client)
         reply: Any = await client.xread({LIVE_STREAM: self._offset}, count=200, block=_BLOCK_MS)
         self.system.connected = True

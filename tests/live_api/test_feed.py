@@ -191,3 +191,83 @@ def test_entries_of_others_count_although_nothing_of_them_is_shown(
     assert one.latest.seq == seq_of(last_id(valkey_client))
     assert one.latest.knows_since(one.latest.seq)
     assert not list(one.latest.all())
+
+
+def test_a_stream_made_anew_is_noticed_again_when_asking_for_its_epoch_failed(
+    processor: Processor, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = processor.client
+    client.delete(LIVE_STREAM)
+    client.xadd(LIVE_STREAM, {FIELD: b'{"t":1,"platform":"Shop"}'}, id=f"{clock_ms() + 3_600_000}-0")
+    one = Read(valkey_server.connection_url)
+    one.run(read)
+    before = one.feed.epoch
+    client.delete(LIVE_STREAM)
+    processor.say(point(3))
+    with monkeypatch.context() as patched, pytest.raises(valkey.ConnectionError):
+        patched.setattr(valkey.asyncio.Valkey, "get", away)
+        one.run()
+    one.run(read)
+    assert one.feed.epoch != before
+    assert one.latest.seq == seq_of(last_id(client))
+    assert value(one) == 3
+
+
+async def away(*_: object) -> None:
+    raise valkey.ConnectionError("away")
+
+
+def test_a_server_that_is_emptied_while_it_is_read_gets_another_epoch(
+    processor: Processor, valkey_server: ValkeyServer
+) -> None:
+    processor.say(point(1))
+    one, other = Read(valkey_server.connection_url), Read(valkey_server.connection_url)
+
+    async def emptied(one: Read, client: valkey.asyncio.Valkey) -> None:
+        before = one.feed.epoch
+        processor.client.flushall()
+        processor.say(point(2))
+        await read(one, client)
+        assert one.feed.epoch == before
+        one.feed._looked_at_s -= 61
+        await read(one, client)
+        assert one.feed.epoch != before
+        assert value(one) == 2
+
+    one.run(read, emptied)
+    other.run(read)
+    assert other.feed.epoch == one.feed.epoch
+
+
+def test_processes_that_name_an_epoch_together_end_with_the_same(
+    processor: Processor, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Read(valkey_server.connection_url), Read(valkey_server.connection_url)
+    found = valkey.asyncio.Valkey.get
+
+    async def name(old: str | None) -> None:
+        """`one` asks, `other` asks and names, and only then `one` goes on."""
+        named = asyncio.Event()
+
+        async def get(client: valkey.asyncio.Valkey, key: str) -> object:
+            answer = await found(client, key)
+            if client is clients[0] and not named.is_set():
+                await named.wait()
+            return answer
+
+        clients = [valkey.asyncio.Valkey.from_url(valkey_server.connection_url) for _ in range(2)]
+        with monkeypatch.context() as patched:
+            patched.setattr(valkey.asyncio.Valkey, "get", get)
+            waiting = asyncio.create_task(one.feed._find_epoch(clients[0], old))
+            await asyncio.sleep(0.05)
+            await other.feed._find_epoch(clients[1], old)
+            named.set()
+            await waiting
+        for client in clients:
+            await client.aclose()
+
+    asyncio.run(name(None))
+    before = one.feed.epoch
+    assert other.feed.epoch == before
+    asyncio.run(name(before))
+    assert other.feed.epoch == one.feed.epoch != before
