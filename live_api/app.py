@@ -35,7 +35,7 @@ from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
-from sinks.errors import SinkError
+from sinks.errors import Misconfigured
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
@@ -268,10 +268,10 @@ def _build() -> str | None:
 
 
 def _recall(store: Store) -> list[Point]:
-    """What each series last was, so that quiet ones are shown after a restart too."""
+    """What each series last was, so that quiet ones are shown after a restart too. Raises SinkError."""
     try:
+        return store.latest(0)
+    except Misconfigured:
+        # Nobody has written yet, or an earlier version has. Only now, as it waits for whoever writes.
         store.setup()
         return store.latest(0)
-    except SinkError as error:
-        logger.error("the store cannot be read, so only what moves is shown: %s", error)
-        return []

