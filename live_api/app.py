@@ -28,6 +28,7 @@ from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
+from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.latest import Latest
 from live_api.pages import page_routes
@@ -93,7 +94,8 @@ def create_app(
         heartbeat_s=heartbeat_s,
     )
     admission = Admission(limits or Limits(), time.monotonic())
-    door = Door(hub, feed, admission, origins or Origins(), time.monotonic)
+    origins = origins or Origins()
+    door = Door(hub, feed, admission, origins, time.monotonic)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -124,6 +126,8 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.state.failed = False
+    if origins.loopback:
+        app.add_middleware(OwnNames, origins=origins)
     app.include_router(history.router(context))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))

@@ -68,8 +68,8 @@ class Feed:
     """Keeps `latest` and `system` current, reconnecting for ever.
 
     `recall` brings back what the live stream no longer holds: it is called at first, and again when entries were
-    trimmed away unread. It may take its time, or raise SinkError, and is then called again until it has worked; meanwhile the
-    stream is read. What has come live since it was called for is newer than what it brings, and stays.
+    trimmed away unread. It may take its time, or raise SinkError, and is then called again until it has worked;
+    meanwhile the stream is read. What has come live since it was called for is newer than what it brings, and stays.
 
     Updates of other platforms are left out, and points that `shows` refuses, such as a former catalog's. `caught_up`
     becomes true once the live stream has been read to its end for the first time.
