@@ -81,7 +81,15 @@ def create_app(
     async def recall() -> Iterable[Point]:
         return filter(shows, await asyncio.to_thread(_recall, store))
 
-    feed = Feed(valkey_url, latest, recall, shows, platform=catalog.platform.name, clock=clock_ms)
+    feed = Feed(
+        valkey_url,
+        latest,
+        recall,
+        shows,
+        platform=catalog.platform.name,
+        clock=clock_ms,
+        monotonic=time.monotonic,
+    )
     hub = Hub(
         latest,
         feed,

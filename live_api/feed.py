@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,10 @@ class System:
     connected: bool = True
     """False from the moment that Valkey could not be reached; before anybody tried, it is not known to be away."""
     processor_seen_ms: int = 0
+    """The latest time that the processor has said, by its clock; never later than ours."""
+    heard_at_s: float | None = None
+    """When it was last heard, by a clock that nobody sets; None before that."""
+    monotonic: Callable[[], float] = time.monotonic
     watermark_ms: int | None = None
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -61,7 +66,10 @@ class System:
         """`live`, or which part is away: `valkey_down` or `processor_silent`."""
         if not self.connected:
             return "valkey_down"
-        return "live" if now_ms - self.processor_seen_ms < SILENT_AFTER_MS else "processor_silent"
+        silent_ms = now_ms - self.processor_seen_ms
+        if self.heard_at_s is not None:
+            silent_ms = int((self.monotonic() - self.heard_at_s) * 1_000)
+        return "live" if silent_ms < SILENT_AFTER_MS else "processor_silent"
 
 
 class Feed:
@@ -88,7 +96,10 @@ class Feed:
         platform: str,
         clock: Callable[[], int],
         alerts: Alerts | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
+        """`clock` says what time it is; `monotonic` how much of it has passed, in seconds, and goes with `clock` unless
+        it is given."""
         self._url = url
         self._latest = latest
         self._recall = recall
@@ -98,7 +109,9 @@ class Feed:
         self._offset = _BEGINNING
         self._read_at_s = 0.0
         self._looked_at_s = 0.0
-        self.system = System()
+        self._at_end = True
+        """Whether what comes in is what is being said, and not what was said while nobody read."""
+        self.system = System(monotonic=monotonic or (lambda: clock() / 1_000))
         self.arrived = asyncio.Event()
         """Set when something has come in; the hub clears it."""
         self.caught_up = False
@@ -205,7 +218,7 @@ class Feed:
                     await self._read(client)
                     backoff_s = 0.1
             except (ValkeyError, OSError) as error:
-                self.system.connected = False
+                self.system.connected = self._at_end = False
                 self._take_recalled()
                 if not self.first_read.is_set():
                     await self._give_store_time()
@@ -250,6 +263,7 @@ class Feed:
     async def _read(self, client: valkey.asyncio.Valkey) -> None:
         if asyncio.get_running_loop().time() - self._read_at_s > _GAP_AFTER_S:
             # This process stood still, and the stream did not.
+            self._at_end = False
             await self._check_offset(client)
         elif asyncio.get_running_loop().time() - self._looked_at_s > _LOOK_EVERY_S:
             # A server that was emptied goes on without a word, and without an epoch.
@@ -271,7 +285,7 @@ class Feed:
                 # The entry is there after a restart too: whatever is wrong with it, the others must not be lost.
                 logger.exception("live stream entry %s cannot be taken in, and is left out", self._offset)
         if len(entries) < 200:
-            self.caught_up = True
+            self.caught_up = self._at_end = True
             self.first_read.set()
         self._read_at_s = asyncio.get_running_loop().time()
 
@@ -286,7 +300,7 @@ class Feed:
             self._oldest_ms = min(update.at_ms, self._oldest_ms or update.at_ms)
         if update.reload_ms is not None and update.at_ms >= self._started_ms:
             self._reload_ms = update.reload_ms
-        self.system.processor_seen_ms = max(self.system.processor_seen_ms, min(update.at_ms, self._clock()))
+        self._hear(update.at_ms)
         for point in update.points:
             if point.watermark_ms < _UNSETTLED_MS:
                 self.system.watermark_ms = max(self.system.watermark_ms or 0, point.watermark_ms)
@@ -303,6 +317,15 @@ class Feed:
                 seen_ms=status.get("at_ms", update.at_ms),
                 max_event_ms=max(latest, default=None),
             )
+
+    def _hear(self, at_ms: int) -> None:
+        """The processor has spoken at `at_ms`, by its clock."""
+        system, now_ms = self.system, self._clock()
+        system.processor_seen_ms = min(now_ms, max(system.processor_seen_ms, at_ms))
+        # Clocks are asked only about what may be old: after one of them was set, they would tell for as long a lie.
+        age_s = 0.0 if self.caught_up and self._at_end else max(0, now_ms - at_ms) / 1_000
+        heard_at_s = system.monotonic() - age_s
+        system.heard_at_s = heard_at_s if system.heard_at_s is None else max(system.heard_at_s, heard_at_s)
 
     def rejects(self) -> dict[str, int]:
         """Refused events since the beginning, by reason."""

@@ -14,7 +14,7 @@ from live_api import feed
 from live_api.feed import Feed
 from live_api.latest import Latest, Series, seq_of
 from sinks.errors import Retryable
-from sinks.live import FIELD, LIVE_STREAM, LiveSink
+from sinks.live import FIELD, LIVE_STREAM, LiveSink, Update
 from sinks.records import Point
 from stream.walltime import clock_ms
 from tests.engines import free_port
@@ -219,7 +219,7 @@ def test_a_stream_made_anew_is_noticed_again_when_asking_for_its_epoch_failed(
     assert value(one) == 3
 
 
-async def away(*_: object) -> None:
+async def away(*_: object, **__: object) -> None:
     raise valkey.ConnectionError("away")
 
 
@@ -404,3 +404,95 @@ def test_what_the_store_has_is_shown_while_valkey_is_away() -> None:
         assert one.latest.seq == 1
 
     follow(f"valkey://127.0.0.1:{free_port()}", act)
+
+
+# Whether the processor is there
+
+
+class Clocks:
+    """A feed that is told by hand, and clocks that are set and go on by hand."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_700_000_000_000
+        self.now_s = 50.0
+        self.feed = Feed(
+            "",
+            Latest(),
+            self._nothing,
+            lambda _: True,
+            platform="",
+            clock=lambda: self.now_ms,
+            monotonic=lambda: self.now_s,
+        )
+
+    async def _nothing(self) -> Iterable[Point]:
+        return ()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now_ms += int(seconds * 1_000)
+        self.now_s += seconds
+
+    def say(self, at_ms: int) -> None:
+        self.feed._take(Update(at_ms), 1)
+
+    @property
+    def state(self) -> str:
+        return self.feed.system.state(self.now_ms)
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_dead_processor_alive() -> None:
+    clocks = Clocks()
+    clocks.feed.caught_up = True
+    assert clocks.state == "processor_silent"
+    clocks.say(clocks.now_ms)
+    clocks.now_ms -= 3_600_000
+    assert clocks.state == "live"
+    clocks.pass_time(6)
+    assert clocks.state == "processor_silent"
+    # It speaks again, by a clock that was set back too, or was not.
+    clocks.say(clocks.now_ms)
+    assert clocks.state == "live"
+    assert clocks.feed.system.processor_seen_ms == clocks.now_ms
+    clocks.pass_time(6)
+    clocks.say(clocks.now_ms + 3_600_000)
+    assert clocks.state == "live"
+    # And forward.
+    clocks.now_ms += 7_200_000
+    assert clocks.state == "live"
+
+
+def test_what_was_said_while_nobody_read_is_as_old_as_it_says() -> None:
+    clocks = Clocks()
+    clocks.say(clocks.now_ms - 60_000)
+    assert clocks.state == "processor_silent"
+    clocks.say(clocks.now_ms - 2_000)
+    assert clocks.state == "live"
+    clocks.pass_time(4)
+    assert clocks.state == "processor_silent"
+    # After Valkey was away.
+    clocks.feed.caught_up = True
+    clocks.feed._at_end = False
+    clocks.say(clocks.now_ms - 60_000)
+    assert clocks.state == "processor_silent"
+    clocks.feed._at_end = True
+    clocks.say(clocks.now_ms - 60_000)
+    assert clocks.state == "live"
+
+
+def test_what_a_dead_processor_said_before_valkey_went_is_not_live(
+    processor: Processor, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(one: Following) -> None:
+        one.answers.set()
+        await one.until(lambda: one.feed.system.state(clock_ms()) == "live")
+        one.feed.system.heard_at_s = None
+        one.feed.system.processor_seen_ms = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(valkey.asyncio.Valkey, "xread", away)
+            await one.until(lambda: not one.feed.system.connected)
+            processor.say(point(5), at_ms=clock_ms() - 60_000)
+        await one.until(lambda: one.latest.values("revenue", "1m"))
+        assert one.feed.system.connected
+        assert one.feed.system.state(clock_ms()) == "processor_silent"
+
+    follow(valkey_server.connection_url, act)
