@@ -115,8 +115,10 @@ class Feed:
         self.arrived = asyncio.Event()
         """Set when something has come in; the hub clears it."""
         self.caught_up = False
+        self.been_read = False
+        """Whether the stream has been read to its end, or could not be, and the store was given a moment too."""
         self.first_read = asyncio.Event()
-        """Set once the stream has been read to its end, or could not be, and the store was given a moment too."""
+        """Set by the ticker once the hub shows what has been read: who resumes earlier would look like a stranger."""
         self.unread: str | None = "it has not answered yet"
         """Why what the store has is not known; None once it is."""
         self.alerts = alerts or Alerts()
@@ -220,9 +222,10 @@ class Feed:
             except (ValkeyError, OSError) as error:
                 self.system.connected = self._at_end = False
                 self._take_recalled()
-                if not self.first_read.is_set():
+                if not self.been_read:
                     await self._give_store_time()
-                    self.first_read.set()
+                    self.been_read = True
+                    self.arrived.set()
                 wait_s = random.uniform(0.05, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
                 logger.warning("live stream: trying again in %.1f s: %s", wait_s, error)
@@ -286,7 +289,9 @@ class Feed:
                 logger.exception("live stream entry %s cannot be taken in, and is left out", self._offset)
         if len(entries) < 200:
             self.caught_up = self._at_end = True
-            self.first_read.set()
+            if not self.been_read:
+                self.been_read = True
+                self.arrived.set()
         self._read_at_s = asyncio.get_running_loop().time()
 
     def _take(self, update: Update, seq: int) -> None:

@@ -337,7 +337,7 @@ def test_the_stream_does_not_wait_for_a_slow_store_and_what_it_has_is_told_when_
 
     async def act(one: Following) -> None:
         one.stored = [QUIET, point(0.5), point(0.25, 0)]
-        await one.until(one.feed.first_read.is_set, 2)
+        await one.until(lambda: one.feed.been_read, 2)
         assert one.feed.system.state(clock_ms()) == "live"
         assert one.feed.unread is not None
         await one.until(lambda: one.latest.settled)
@@ -365,7 +365,7 @@ def test_a_quick_store_comes_before_the_stream(processor: Processor, valkey_serv
     async def act(one: Following) -> None:
         one.stored = [QUIET, point(0.5)]
         one.answers.set()
-        await one.until(one.feed.first_read.is_set, 1)
+        await one.until(lambda: one.feed.been_read, 1)
         await one.until(lambda: one.latest.settled)
         assert value(one) == 1
         # Who comes back after a restart of this process has it.
@@ -383,7 +383,7 @@ def test_a_store_that_fails_is_asked_again(
     async def act(one: Following) -> None:
         one.stored, one.failing = [QUIET], 3
         one.answers.set()
-        await one.until(one.feed.first_read.is_set, 0.5)
+        await one.until(lambda: one.feed.been_read, 0.5)
         assert one.feed.unread == "the store is locked"
         await one.until(lambda: one.feed.unread is None)
         await one.until(lambda: one.latest.values("orders", "1d"))
@@ -396,9 +396,9 @@ def test_what_the_store_has_is_shown_while_valkey_is_away() -> None:
         one.stored = [QUIET]
         assert one.feed.system.connected
         await one.until(lambda: not one.feed.system.connected)
-        assert not one.feed.first_read.is_set()
+        assert not one.feed.been_read
         one.answers.set()
-        await one.until(one.feed.first_read.is_set, 0.5)
+        await one.until(lambda: one.feed.been_read, 0.5)
         await one.until(lambda: one.latest.settled)
         assert one.latest.values("orders", "1d")
         assert one.latest.seq == 1
