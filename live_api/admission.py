@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"(?P<name>[^\s:@/?#\[\]]+|\[[0-9a-f:.]+\])(:[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,12 @@ class Origins:
         if not page.netloc or page.netloc != host:
             return False
         return not self.loopback or named in _LOOPBACK
+
+    def name_us(self, host: str) -> bool:
+        """Whether a request with this `Host` is meant for us: on loopback, not under a name that anybody may own."""
+        if not self.loopback or "*" in self.allowed:
+            return True
+        parts = _HOST.fullmatch(host.lower())
+        if parts is None:
+            return False
+        return parts["name"].strip("[]") in {*_LOOPBACK, *(urlsplit(origin).hostname for origin in self.allowed)}

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +28,7 @@ from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
+from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.latest import Latest
 from live_api.pages import page_routes
@@ -34,7 +36,7 @@ from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
-from sinks.errors import SinkError
+from sinks.errors import Misconfigured
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
@@ -79,7 +81,15 @@ def create_app(
     async def recall() -> Iterable[Point]:
         return filter(shows, await asyncio.to_thread(_recall, store))
 
-    feed = Feed(valkey_url, latest, recall, shows, platform=catalog.platform.name, clock=clock_ms)
+    feed = Feed(
+        valkey_url,
+        latest,
+        recall,
+        shows,
+        platform=catalog.platform.name,
+        clock=clock_ms,
+        monotonic=time.monotonic,
+    )
     hub = Hub(
         latest,
         feed,
@@ -92,13 +102,14 @@ def create_app(
         heartbeat_s=heartbeat_s,
     )
     admission = Admission(limits or Limits(), time.monotonic())
-    door = Door(hub, feed, admission, origins or Origins(), time.monotonic)
+    origins = origins or Origins()
+    door = Door(hub, feed, admission, origins, time.monotonic)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(feed.run()), asyncio.create_task(ticker.run(hub, feed, clock=clock_ms))]
         for task in tasks:
-            task.add_done_callback(_report)
+            task.add_done_callback(report)
         try:
             yield
         finally:
@@ -113,8 +124,18 @@ def create_app(
     async def events(request: Request) -> Response:
         return await sse.stream(request, door)
 
+    def report(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            logger.critical("a part of the API ended, so it stops", exc_info=task.exception())
+            app.state.failed = True
+            # Whoever started it starts it again. Going on would show old numbers as if they were live.
+            signal.raise_signal(signal.SIGTERM)
+
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
+    app.state.failed = False
+    if origins.loopback:
+        app.add_middleware(OwnNames, origins=origins)
     app.include_router(history.router(context))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
@@ -137,23 +158,29 @@ class Server(uvicorn.Server):
         accepts_per_s: float = Limits().accepts_per_s,
         *,
         hard_limit_s: float | None = None,
+        cut_off_status: int = 1,
     ) -> None:
-        """`hard_limit_s`: how long after it was told to end the whole process is gone, whatever it waits for."""
+        """`hard_limit_s`: how long after it was told to end the whole process is gone, whatever it waits for, and with
+        which status: `cut_off_status`, or 1 when it ends because a part of it failed."""
         super().__init__(config)
         self._hub = hub
         self._accepts_per_s = accepts_per_s
         self._hard_limit_s = hard_limit_s
+        self._cut_off_status = cut_off_status
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._hard_limit_s is not None:
             # Armed before anything that could hang. Nothing is lost by it: all that is held here is in Valkey.
-            hard = threading.Timer(self._hard_limit_s, os._exit, (1,))
+            hard = threading.Timer(self._hard_limit_s, self._cut_off)
             hard.daemon = True
             hard.start()
         for server in self.servers:
             server.close()  # whoever is sent away now must not be let in again here
         await ticker.drain(self._hub, DRAIN_WITHIN_S, self._accepts_per_s)
         await super().shutdown(sockets)
+
+    def _cut_off(self) -> None:
+        os._exit(1 if _failed(self.config.app) else self._cut_off_status)
 
 
 def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warning") -> uvicorn.Config:
@@ -186,16 +213,26 @@ def serve(
     log_level: str,
     accepts_per_s: float = Limits().accepts_per_s,
     shared: bool = False,
-) -> None:
-    """Run until SIGTERM or SIGINT, then return. `shared`: the port is one that other processes listen on as well, and
-    the kernel gives each connection to one of them. Raises OSError when nobody can listen there."""
+    cut_off_status: int = 1,
+) -> bool:
+    """Run until SIGTERM or SIGINT, or until a part of it fails; returns whether it ended as asked.
+
+    `shared`: the port is one that other processes listen on as well, and the kernel gives each connection to one of
+    them. `cut_off_status`: that of the process when it takes too long to end. Raises OSError when nobody can listen
+    there.
+    """
     # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
     # default would turn an orderly end into a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     config = server_config(app, host=host, port=port, log_level=log_level)
-    server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S)
+    server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
     server.run([listener(host, port, shared=shared)])
+    return server.started and not _failed(app)
+
+
+def _failed(app: Any) -> bool:
+    return bool(app.state.failed)
 
 
 def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -243,17 +280,10 @@ def _build() -> str | None:
 
 
 def _recall(store: Store) -> list[Point]:
-    """What each series last was, so that quiet ones are shown after a restart too."""
+    """What each series last was, so that quiet ones are shown after a restart too. Raises SinkError."""
     try:
+        return store.latest(0)
+    except Misconfigured:
+        # Nobody has written yet, or an earlier version has. Only now, as it waits for whoever writes.
         store.setup()
         return store.latest(0)
-    except SinkError as error:
-        logger.error("the store cannot be read, so only what moves is shown: %s", error)
-        return []
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        logger.critical("a part of the API ended, so it stops", exc_info=task.exception())
-        # Whoever started it starts it again. Going on would show old numbers as if they were live.
-        signal.raise_signal(signal.SIGTERM)

@@ -27,8 +27,10 @@ def router(context: Context) -> APIRouter:
             reasons.append("the live stream has not been read to its end yet")
         if system["state"] == "valkey_down":
             reasons.append("Valkey is out of reach")
-        if system["state"] == "processor_silent":
+        if system["state"] == "processor_silent" and context.feed.caught_up:
             reasons.append("the processor has not been heard of for 5 s")
+        if context.feed.unread is not None:
+            reasons.append(f"the store has not been read yet: {context.feed.unread}")
         if not reasons:
             now_ms = clock_ms()
             for stream in context.catalog.platform.streams:

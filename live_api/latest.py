@@ -215,3 +215,21 @@ class Latest:
         """The latest point of each series of a metric's window, by dimension values."""
         found = self._of_window.get((metric, window), {}).values()
         return {tuple(series.dimensions.values()): series.points[max(series.points)][1] for series in found}
+
+    def recall(self, points: Iterable[Point], since: int, seq: int | None = None) -> None:
+        """Take in what a store has of windows that have not changed after `since`: as a change of `seq`, or of one more
+        than the latest that came in."""
+        staged = {
+            (series_key(point.metric, point.window, point.dimensions), point.start_ms)
+            for at, some in self._staged
+            if at > since
+            for point in some
+        }
+        unheard = []
+        for point in points:
+            key = series_key(point.metric, point.window, point.dimensions)
+            series = self._series.get(key)
+            known = None if series is None else series.points.get(point.start_ms)
+            if (known is None or known[0] <= since) and (key, point.start_ms) not in staged:
+                unheard.append(point)
+        self.apply(unheard, self._staged_seq + 1 if seq is None else seq)

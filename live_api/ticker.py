@@ -32,6 +32,8 @@ async def run(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
         # Before the stream has been read to its end for the first time, what it says is of the past.
         if feed.settled:
             hub.tick(clock())
+            if feed.been_read:
+                feed.first_read.set()
         hub.sweep()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -150,6 +151,8 @@ def decode_update(raw: bytes) -> Update:
             body.get("alerts"),
             body.get("reload_ms"),
         )
+        # What is nested too deeply can be read, but not be written again.
+        orjson.dumps(update.alerts)
         if not _sound(update):
             raise ValueError("not an update of the live stream: a field is of another type")
         return update
@@ -162,7 +165,7 @@ def _sound(update: Update) -> bool:
         type(update.at_ms) is int
         and type(update.platform) is str
         and isinstance(update.status, dict)
-        and all(isinstance(status, dict) for status in update.status.values())
+        and all(isinstance(status, dict) and _status_is_sound(status) for status in update.status.values())
         and (update.alerts is None or isinstance(update.alerts, dict))
         and all(isinstance(alert, dict) for alert in (update.alerts or {}).values())
         and (update.reload_ms is None or type(update.reload_ms) is int)
@@ -172,9 +175,33 @@ def _sound(update: Update) -> bool:
             and (point.error is None or type(point.error) in (int, float))
             and type(point.start_ms) is type(point.count) is type(point.revision) is type(point.watermark_ms) is int
             and all(type(name) is str and type(value) is str for name, value in point.dimensions)
+            and _value_is_sound(point.value)
             for point in update.points
         )
     )
 
 
+def _value_is_sound(value: Any) -> bool:
+    if type(value) is dict:
+        return all(type(one) in _NUMBER for one in value.values())
+    return type(value) in _NUMBER
+
+
+def _status_is_sound(status: Mapping[str, Any]) -> bool:
+    return all(type(status[name]) in types for name, types in _STATUS_TYPES.items() if name in status)
+
+
+_NUMBER = (int, float, NoneType)
+_STATUS_TYPES: dict[str, tuple[type, ...]] = {
+    "lag": (int, NoneType),
+    "lag_ms": (int, float),
+    "gaps": (int,),
+    "lost": (int,),
+    "lost_exact": (bool,),
+    "caught_up": (bool,),
+    "at_ms": (int,),
+    "seen_ms": (int,),
+    "max_event_ms": (int, NoneType),
+}
+"""What readers rely on; other keys may be anything."""
 _STATES = {state.value: state for state in State}

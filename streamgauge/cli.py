@@ -174,12 +174,11 @@ def serve(
     own_state = state_directory(settings, loaded)
     try:
         if number is not None:
-            serve_one(loaded, settings, own_state, number=number, shared=not own_ports)
-            return
+            raise typer.Exit(serve_one(loaded, settings, own_state, number=number, shared=not own_ports))
         if processes > 1:
             status = serve_many(path, settings, processes, own_ports=own_ports)
             raise typer.Exit(status)
-        serve_one(loaded, settings, own_state)
+        raise typer.Exit(serve_one(loaded, settings, own_state))
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
     except PortTaken as error:

@@ -17,7 +17,7 @@ from streamgauge.children import Child, stop_all
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
 from streamgauge.preconditions import stop_event, valkey_address
-from streamgauge.settings import EXIT_CONFIGURATION, Settings
+from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ _STOP_S = 8.0
 _FILES_BESIDES_CLIENTS = 200
 
 
-def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int = 0, shared: bool = False) -> None:
+def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int = 0, shared: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, in this process. `number` is its place among several, `shared` whether they listen
-    on one port. Raises Misconfigured, PortTaken."""
+    on one port. Returns the exit status. Raises Misconfigured, PortTaken."""
     port = settings.port if shared else settings.port + number
     if not shared:
         check_port_free(settings.host, port, "--port")
@@ -46,7 +46,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         origins=Origins(settings.allowed_origins, settings.loopback),
     )
     expose(hub.meters.registry, settings, number, "api")
-    serve(
+    as_asked = serve(
         app,
         hub,
         host=settings.host,
@@ -54,7 +54,9 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         log_level="warning",
         accepts_per_s=settings.accepts_per_s,
         shared=shared,
+        cut_off_status=EXIT_CUT_OFF,
     )
+    return 0 if as_asked else 1
 
 
 def serve_many(catalog_path: Path, settings: Settings, processes: int, *, own_ports: bool) -> int:

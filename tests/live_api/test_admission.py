@@ -59,3 +59,34 @@ def test_other_origins_are_let_in_when_they_are_listed() -> None:
     assert not origins.allow("http://wall.example", "127.0.0.1:8000")
     assert not origins.allow("https://wall.example.evil.example", "127.0.0.1:8000")
     assert Origins(["*"]).allow("https://anybody.example", "x")
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("127.0.0.1:8000", True),
+        ("127.0.0.1", True),
+        ("[::1]:8000", True),
+        ("[::1]", True),
+        ("wall.example", True),
+        ("wall.example:443", True),
+        ("evil.example:8000", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:8000", False),
+        ("evil.example@127.0.0.1", False),
+        ("127.0.0.1:8000@evil.example", False),
+        ("127.0.0.1:evil", False),
+        ("::1", False),
+        ("[::1", False),
+        ("[evil.example]", False),
+        ("0.0.0.0", False),
+        ("", False),
+    ],
+)
+def test_on_loopback_only_our_own_names_are_answered(host: str, ours: bool) -> None:
+    assert Origins(["https://wall.example"], loopback=True).name_us(host) is ours
+    # Whoever is meant to be reached from elsewhere is so by any name, and `*` is all pages.
+    assert Origins(["https://wall.example"]).name_us(host)
+    assert Origins(["*"], loopback=True).name_us(host)

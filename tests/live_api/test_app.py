@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,31 @@ def test_a_websocket_elsewhere_is_refused_without_an_error_in_the_log(
     with caplog.at_level(logging.ERROR):
         assert refused(api, "/v1/nothing") in (403, 404)
     assert caplog.records == []
+
+
+def test_on_loopback_nothing_is_told_under_another_name(start: Start, processor: Processor) -> None:
+    """A page of evil.example, whose owner has it lead to 127.0.0.1, sends no Origin with what it gets from there."""
+    api = start(origins=Origins(["https://wall.example"], loopback=True))
+    for path in (
+        "/v1/live?topics=metric:revenue",
+        "/v1/points?metric=revenue&window=1m",
+        "/v1/metrics",
+        "/",
+        "/readyz",
+    ):
+        answer = api.request(path, headers={"Host": f"evil.example:{api.port}"})
+        assert (answer.status, b"STREAMGAUGE_ORIGINS" in answer.data) == (403, True), path
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    upgrade |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Host": f"evil.example:{api.port}"}
+    assert api.request("/v1/ws", headers=upgrade).status == 403
+    for host in (f"127.0.0.1:{api.port}", f"localhost:{api.port}", f"[::1]:{api.port}", "wall.example"):
+        assert api.request("/v1/metrics", headers={"Host": host}).status == 200
+    with socket.create_connection(("127.0.0.1", api.port)) as nameless:
+        nameless.sendall(b"GET /v1/metrics HTTP/1.0\r\n\r\n")
+        assert nameless.recv(100).split()[1] == b"403"
+    with api.connect() as websocket:
+        websocket.send('{"op":"hello","topics":[]}')
+        assert '"welcome"' in str(websocket.recv(timeout=5))
 
 
 # The wall

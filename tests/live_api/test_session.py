@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from websockets.sync.client import connect
 
 from live_api import hub, transport
 from live_api.admission import Limits, Origins
+from live_api.feed import Feed
 from live_api.protocol import MESSAGE_BURST, Close
 from tests.stack import eventually
 
@@ -290,3 +292,22 @@ def test_seqs_are_the_same_in_every_process_and_after_a_restart(start: Start, pr
             assert {key: series["points"] for key, series in update["series"].items()} == {
                 "revenue@1m": [[60_000, 2, 1, "open", 2]]
             }
+
+
+def test_who_comes_before_a_process_has_read_anything_resumes_too(
+    start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor.say(point(1))
+    with start().caught_up().live("metric:revenue") as client:
+        client.until(lambda c: c.series)
+        epoch = client.frames[0]["epoch"]
+        seq = client.frames[-1]["seq"]
+    follow = Feed._follow
+
+    async def later(feed: Feed) -> None:
+        await asyncio.sleep(0.5)
+        await follow(feed)
+
+    monkeypatch.setattr(Feed, "_follow", later)
+    with start().live("metric:revenue", resume=f"{epoch}:{seq}") as client:
+        assert client.frames[0]["resumed"] is True

@@ -96,6 +96,45 @@ def test_anything_else_is_a_value_error(raw: bytes) -> None:
         assert all(type(name) is str and type(value) is str for name, value in one.dimensions)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lag", "1"),
+        ("lag", True),
+        ("lag_ms", None),
+        ("gaps", 1.5),
+        ("lost", None),
+        ("lost_exact", 1),
+        ("caught_up", None),
+        ("at_ms", "now"),
+        ("seen_ms", []),
+        ("max_event_ms", "a"),
+    ],
+)
+def test_a_status_of_another_type_is_a_value_error(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="of another type"):
+        decode_update(orjson.dumps({"t": 1, "status": {"s": {name: value}}}))
+
+
+@pytest.mark.parametrize("value", [b'"1"', b"[1]", b'{"p50":"1"}', b"true", b"[" * 300 + b"]" * 300])
+def test_a_value_of_another_type_is_a_value_error(value: bytes) -> None:
+    sound = encode_update(1, [point(17.5)], {})
+    assert decode_update(sound).points[0].value == 17.5
+    with pytest.raises(ValueError, match="of another type"):
+        decode_update(sound.replace(b"17.5", value))
+
+
+def test_an_alert_that_could_not_be_told_is_a_value_error() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    with pytest.raises(ValueError, match="not an update"):
+        decode_update(b'{"t":1,"alerts":{"a":{"why":' + deep + b"}}}")
+
+
+def test_a_status_may_say_that_it_does_not_know_and_more_than_is_known() -> None:
+    status = {"s": {"lag": None, "lag_ms": 1.5, "max_event_ms": None, "later": ["version"]}, "t": {}}
+    assert decode_update(orjson.dumps({"t": 1, "status": status})).status == status
+
+
 def test_points_and_status_are_one_entry(valkey_client: valkey.Valkey) -> None:
     status = {"events:{0}": {"lag_ms": 5, "caught_up": False, "max_event_ms": None}}
     points = [point(1, channel="#en"), point(2.5)]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -189,3 +190,43 @@ def test_pages_are_told_to_reload(made: Stack) -> None:
         while (message := json.loads(client.recv(timeout=10)))["op"] != "reload":
             pass
         assert message["within_ms"] == 2_000
+
+
+def serve_patched(made: Stack, patch: str) -> subprocess.Popen[bytes]:
+    """`serve` in a process of its own, in which something has been changed."""
+    program = (
+        f"import asyncio, sys, time\n{patch}\nfrom streamgauge.cli import app\n"
+        f"app(['serve', '-c', {str(made.catalog)!r}, '-p', '{made.api_port}'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], env=made.environment, cwd=made.directory)
+    made.processes["serve"] = process
+    return process
+
+
+_FAILS = """
+from live_api.feed import Feed
+async def run(self):
+    await asyncio.sleep(0.2)
+    raise RuntimeError("a mistake")
+Feed.run = run
+"""
+_HANGS = """
+import live_api.app
+live_api.app.HARD_LIMIT_S = 0.5
+async def drain(*_):
+    time.sleep(60)
+live_api.app.ticker.drain = drain
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "asked", "status"),
+    [("", True, 0), (_HANGS, True, 75), (_FAILS, False, 1), (_FAILS + _HANGS, False, 1)],
+    ids=["as asked", "cut off", "failed", "failed and cut off"],
+)
+def test_the_status_says_how_it_ended(made: Stack, patch: str, asked: bool, status: int) -> None:
+    process = serve_patched(made, patch)
+    if asked:
+        eventually(lambda: made.get("/healthz")["http"] == 200, within_s=30)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == status
