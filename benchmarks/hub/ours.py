@@ -42,6 +42,7 @@ windows = ["1m"]
 
 async def drive(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
     """In place of `ticker.run`: the same, without waiting for anything to come in."""
+    feed.first_read.set()  # which the ticker does, and for which every client waits
     for number in count(1):
         now_ms = clock()
         point = Point(METRIC, WINDOW, START_MS, (("pad", PADDING),), 1_000_000_000 + number, 1, State.OPEN, 1, 0)
