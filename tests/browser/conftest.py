@@ -37,7 +37,7 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     assert watch.problems() == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A small catalog over real parts, with an hour of sales behind it. Who breaks a part mends it again."""
     with shop_of(tmp_path_factory.mktemp("shop")) as made:
@@ -45,7 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         print(made.logs())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """What `make demo` shows."""
     with running_up(tmp_path_factory.mktemp("demo"), free_port(), "--demo") as up:
