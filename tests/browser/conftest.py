@@ -15,8 +15,9 @@ from tests.stack import ROOT
 from tests.up import Up, running_up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Of this package only: while Playwright runs, no other test of this thread can run a loop of its own."""
     with chromium() as launched:
         yield launched
 
