@@ -7,14 +7,18 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO
 
+from streamgauge.settings import EXIT_CONFIGURATION
+
 logger = logging.getLogger(__name__)
 
+_POLL_S = 0.1
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
 _STEADY_S = 30.0
 """A child that lived so long is started again as soon as one that never failed."""
@@ -72,6 +76,21 @@ class Child:
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+
+def watch(children: Sequence[Child], stopping: threading.Event) -> int:
+    """Start again whatever ends, until `stopping` is set. Returns the exit status: 0, or that of a child which cannot
+    run as it is set up."""
+    while not stopping.wait(_POLL_S):
+        for child in children:
+            status = child.poll(time.monotonic())
+            if status is None or stopping.is_set():
+                continue
+            if status == EXIT_CONFIGURATION:
+                logger.critical("%s cannot run as it is set up; see its message above", child.name)
+                return EXIT_CONFIGURATION
+            logger.error("%s ended with status %d; starting it again", child.name, status)
+    return 0
 
 
 def stop_all(children: Sequence[Child], within_s: float) -> None:

@@ -13,15 +13,14 @@ from live_api.admission import Limits, Origins
 from live_api.app import create_app, serve
 from stream.catalog import Catalog
 from streamgauge import __version__
-from streamgauge.children import Child, stop_all
+from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
 from streamgauge.preconditions import stop_event, valkey_address
-from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings
+from streamgauge.settings import EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.1
 _STOP_S = 8.0
 _FILES_BESIDES_CLIENTS = 200
 
@@ -74,16 +73,7 @@ def serve_many(catalog_path: Path, settings: Settings, processes: int, *, own_po
     try:
         for child in children:
             child.start(time.monotonic())
-        while not stopping.wait(_POLL_S):
-            for child in children:
-                status = child.poll(time.monotonic())
-                if status is None or stopping.is_set():
-                    continue
-                if status == EXIT_CONFIGURATION:
-                    logger.critical("%s cannot run as it is set up; see its message above", child.name)
-                    return EXIT_CONFIGURATION
-                logger.error("%s ended with status %d; starting it again", child.name, status)
-        return 0
+        return watch(children, stopping)
     finally:
         stop_all(children, _STOP_S)
 

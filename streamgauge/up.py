@@ -18,14 +18,13 @@ import valkey
 from valkey.exceptions import ValkeyError
 
 from stream.catalog import Catalog
-from streamgauge.children import Child, stop_all
+from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
 from streamgauge.preconditions import stop_event
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, as_environment
+from streamgauge.settings import Settings, as_environment
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.1
 _PARTS_STOP_S = 8.5
 _SERVER_STOP_S = 1.0
 _SERVER_START_S = 20.0
@@ -83,24 +82,11 @@ def up(
                 if not stopping.is_set():
                     part.start(time.monotonic())
             _say_where(settings, url, catalog, demo)
-            return _watch([*([server] if server else []), *parts], stopping)
+            return watch([*([server] if server else []), *parts], stopping)
         finally:
             stop_all(parts, _PARTS_STOP_S)
             if server is not None:
                 stop_all([server], _SERVER_STOP_S)
-
-
-def _watch(children: list[Child], stopping: threading.Event) -> int:
-    while not stopping.wait(_POLL_S):
-        for child in children:
-            status = child.poll(time.monotonic())
-            if status is None or stopping.is_set():
-                continue
-            if status == EXIT_CONFIGURATION:
-                logger.critical("%s cannot run as it is set up; see its message above", child.name)
-                return EXIT_CONFIGURATION
-            logger.error("%s ended with status %d; starting it again", child.name, status)
-    return 0
 
 
 def _server(settings: Settings, state: Path) -> tuple[Child | None, str]:
