@@ -52,6 +52,14 @@ class Detector(base.AnomalyDetector):
     """What `to_bytes` never exceeds."""
     VERSION: ClassVar[int] = 1
     """Of the state; bytes of another are refused."""
+    OPEN: ClassVar[float | None] = None
+    """The score at which an alert opens where a rule does not say; None where it has to."""
+    learns: ClassVar[bool] = True
+    """Whether it finds out itself what is usual; thresholds do not."""
+    orientation: ClassVar[int] = 1
+    """-1 where lower values are stranger, and so a rule's limits are the negative of the scores they stand for."""
+    takes_silence: ClassVar[bool] = False
+    """Whether a window without events is shown to it as NaN also where the metric is 0 then."""
 
     @property
     @abstractmethod
