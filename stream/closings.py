@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from sinks.records import State
 from stream.batches import Closed, Emission
 from stream.clock import END_MS, NEVER_MS
+from stream.score import Watch
 
 
 class Closings:
@@ -15,9 +17,8 @@ class Closings:
     Emissions come ten times a second; whoever keeps state with a snapshot is to be woken only when there is news.
     """
 
-    def __init__(self, grains_ms: Mapping[str, Collection[int]]) -> None:
-        """`grains_ms`: for each watched cube, of what its windows' ends are multiples."""
-        self._grains_ms = {cube: min(grains) for cube, grains in grains_ms.items()}
+    def __init__(self, watches: Mapping[str, Sequence[Watch]]) -> None:
+        self._grains_ms = {cube: math.gcd(*(watch.grain_ms for watch in some)) for cube, some in watches.items()}
         self._told_ms: dict[str, int] = {}
 
     def due(self, cube: str, watermark_ms: int) -> bool:
