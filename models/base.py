@@ -67,8 +67,8 @@ class Detector(base.AnomalyDetector):
     A row is `x = {"value": float, "time": epoch seconds}`; other keys are not looked at. Scores are unbounded, and
     higher is stranger; never NaN, infinite or None. `score_one` changes no later score.
 
-    *Guarantee*: a value that is not finite scores as the calmest there is (0 where the detector learns, `CALM` where it
-    is a rule) and is not learned; a time before the last one is taken for the last one. The same rows give the same
+    *Guarantee*: a value that is not finite scores as if nothing were strange (0; 1 for as usual; `CALM` where the score
+    is the value itself) and is not learned; a time before the last one is taken for the last one. The same rows give the same
     scores, also when the detector is saved and restored in between. Memory and bytes are bounded by `max_bytes`,
     however long the series. *Failure*: ModelError for options and bytes.
     """
@@ -81,14 +81,15 @@ class Detector(base.AnomalyDetector):
     """What `to_bytes` never exceeds."""
     VERSION: ClassVar[int] = 1
     """Of the state; bytes of another are refused."""
+    OPEN: ClassVar[float | None] = None
+    """The score at which an alert opens where a rule does not say; None where it has to."""
     learns: ClassVar[bool] = True
-    """Whether it learns by itself what is strange. Otherwise it is a rule: the score is the value in the rule's own
-    terms, and the limits in the catalog are all it takes."""
+    """Whether it finds out itself what is usual. Otherwise it is a rule: the score is the value in the rule's own
+    terms."""
     orientation: ClassVar[int] = 1
-    """-1 for a rule whose limits are undershot. A limit as people write it, times this, is what a score is held
-    against."""
-    reads_missing: ClassVar[bool] = False
-    """Whether a row without a value (NaN) means something to it. No other detector need be shown such rows."""
+    """-1 where lower values are stranger, and so a rule's limits are the negative of the scores they stand for."""
+    takes_silence: ClassVar[bool] = False
+    """Whether a window without events is shown to it as NaN also where the metric is 0 then."""
 
     @property
     @abstractmethod
@@ -150,7 +151,7 @@ class Detector(base.AnomalyDetector):
 
 
 CALM = -1e300
-"""The score of a rule where there is nothing to hold against a limit: under every limit, and yet a number."""
+"""The score of a row without a value where scores are values: beyond no limit, and yet a number."""
 
 
 def _option(name: str, hint: Any, default: Any) -> Option:

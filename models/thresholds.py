@@ -70,15 +70,15 @@ class Above(Detector):
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, time_s = read(x)
         self._expected, self._why = None, ""
-        if math.isnan(value):
-            return CALM
-        value = bounded(value)
         if self._profile is None:
+            if math.isnan(value):
+                return CALM
             self._why = f"{value:.6g}"
-            return self.orientation * value
+            return self.orientation * bounded(value)
         expected = self._profile.expected(max(time_s, self._warmth.last_s) if self._warmth.rows else time_s)
-        if expected is None:
-            return CALM
+        if math.isnan(value) or expected is None:
+            return float(self.orientation)
+        value = bounded(value)
         self._expected = expected
         usual = expected.value
         if abs(usual) < self.least:
@@ -156,7 +156,7 @@ class Change(Detector):
         value, _ = read(x)
         self._why = ""
         if math.isnan(value) or len(self._values) < self.over:
-            return CALM
+            return 0.0
         value, before = bounded(value), self._values[0]
         change = _share(value - before, before, self.least)
         if change:
@@ -194,7 +194,7 @@ class NoData(Detector):
     cost_us: ClassVar[float] = 3.0
     max_bytes: ClassVar[int] = 200
     learns: ClassVar[bool] = False
-    reads_missing: ClassVar[bool] = True
+    takes_silence: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._last_data_s: float | None = None

@@ -192,6 +192,15 @@ class Scored:
     lower: float | None = None
     upper: float | None = None
     why: str = ""
+    events: int = 0
+    """How many events the window had."""
+
+    @property
+    def outside(self) -> bool:
+        """Whether the value is outside the band in which it would not surprise."""
+        if self.value is None or self.lower is None or self.upper is None:
+            return False
+        return not self.lower <= self.value <= self.upper
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError, LocationValueError
 
+from sinks.alert_lines import alert_lines
+from sinks.alert_records import Alert
 from sinks.errors import Misconfigured, Rejected, Retryable, SinkError
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
@@ -81,7 +83,16 @@ class InfluxSink:
             points = [point for point in points if point.metric not in self._skip]
         if not self._open_points:
             points = [point for point in points if point.state is not State.OPEN]
-        lines = self._encoder.lines(points)
+        self._write_lines(self._encoder.lines(points))
+
+    def write_alerts(self, changes: Sequence[tuple[int, Alert]]) -> None:
+        """Write what alerts have become, each with the moment from which on: a line each, in the measurement `alerts`.
+
+        As `write`: all of them are taken when it returns, writing one again changes nothing, and the same errors.
+        """
+        self._write_lines(alert_lines(changes))
+
+    def _write_lines(self, lines: Sequence[bytes]) -> None:
         rejected: list[bytes] = []
         reasons: list[str] = []
         for i in range(0, len(lines), BATCH_LINES):

@@ -91,7 +91,7 @@ def _prefix(metric: str, window: str, dimensions: Dimensions) -> str:
     tags = [(_unclashed(name), value) for name, value in dimensions]
     tags.append(("window", window))
     tags.sort(key=lambda tag: tag[0].encode())
-    return ",".join((_measurement(metric), *(f"{_tag(name)}={_tag(value)}" for name, value in tags))) + " "
+    return ",".join((_measurement(metric), *(f"{tag_text(name)}={tag_text(value)}" for name, value in tags))) + " "
 
 
 def _fields(value: Value) -> str:
@@ -112,7 +112,7 @@ def _is_writable(value: float) -> bool:
 
 @lru_cache(maxsize=_FIELD_KEYS_CACHED)
 def _field_key(key: str) -> str:
-    return _tag(_unclashed(key)).replace('"', PICTURES['"'])
+    return tag_text(_unclashed(key)).replace('"', PICTURES['"'])
 
 
 def _unclashed(name: str) -> str:
@@ -120,17 +120,19 @@ def _unclashed(name: str) -> str:
 
 
 def _measurement(text: str) -> str:
-    text = _portable(text)
+    text = portable(text)
     if text.startswith("#"):
         text = PICTURES["#"] + text[1:]
     return _MEASUREMENT_SPECIALS.sub(r"\\\1", text)
 
 
-def _tag(text: str) -> str:
-    return _TAG_SPECIALS.sub(r"\\\1", _portable(text))
+def tag_text(text: str) -> str:
+    """A tag's name or value, or a field's name, as it stands in a line."""
+    return _TAG_SPECIALS.sub(r"\\\1", portable(text))
 
 
-def _portable(text: str) -> str:
+def portable(text: str) -> str:
+    """Text that all engines read alike."""
     if not text:
         return PICTURES[""]
     return _UNPORTABLE_BACKSLASH.sub(PICTURES["\\"], text.translate(_TRANSLATION))

@@ -2,7 +2,7 @@
 
 Entry format: one field `u`, JSON: `{"t": epoch ms, "platform": name, "points": [[metric, window, start_ms,
 [[name, value], …], value, count, state, revision, watermark_ms, error], …], "status": {stream: {…}},
-"alerts": {id: {…}}, "reload_ms": …}`; any of the last four may be missing.
+"alerts": {id: {…}}, "watch": {rule: {…}}, "reload_ms": …}`; any of the last five may be missing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import orjson
 import valkey
 from valkey import exceptions
 
+from sinks.alert_records import Alert
 from sinks.errors import Misconfigured, Retryable
 from sinks.records import Point, State
 
@@ -36,6 +37,8 @@ class Update:
     """Whose numbers these are: several platforms may share a server."""
     alerts: dict[str, dict[str, Any]] | None = None
     """Alerts that changed, by id, each as a whole; none of them says that somebody watches, None that nobody may."""
+    watch: dict[str, dict[str, int]] | None = None
+    """How many series of each rule are `learning`, `ok`, `pending`, `firing`, …; None where nothing is said of it."""
     reload_ms: int | None = None
     """A word to every page that is open: load yourself anew, at some moment within so many milliseconds."""
 
@@ -56,9 +59,21 @@ class LiveSink:
         self._platform = platform
         self._maxlen = maxlen
 
-    def write(self, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]], *, now_ms: int) -> None:
-        chunks = [points[at : at + _POINTS_AN_ENTRY] for at in range(0, len(points), _POINTS_AN_ENTRY)]
-        entries = [encode_update(now_ms, chunk, status, self._platform) for chunk in chunks or [()]]
+    def write(
+        self,
+        points: Sequence[Point],
+        status: Mapping[str, Mapping[str, Any]],
+        *,
+        now_ms: int,
+        alerts: Sequence[Alert] | None = None,
+        watch: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        """Write what changed. `alerts` are those that changed, each as a whole; an empty sequence says that somebody
+        watches, None says nothing. `watch` is how many series of each rule are in which state."""
+        chunks = [points[at : at + _POINTS_AN_ENTRY] for at in range(0, len(points), _POINTS_AN_ENTRY)] or [()]
+        entries = [encode_update(now_ms, chunk, status, self._platform) for chunk in chunks[:-1]]
+        # Behind the points that they are about.
+        entries.append(encode_update(now_ms, chunks[-1], status, self._platform, alerts=alerts, watch=watch))
         try:
             pipe = self._client.pipeline(transaction=False)
             for entry in entries:
@@ -98,7 +113,13 @@ def trim_half(client: valkey.Valkey, stream: str) -> int:
 
 
 def encode_update(
-    now_ms: int, points: Sequence[Point], status: Mapping[str, Mapping[str, Any]], platform: str = ""
+    now_ms: int,
+    points: Sequence[Point],
+    status: Mapping[str, Mapping[str, Any]],
+    platform: str = "",
+    *,
+    alerts: Sequence[Alert] | None = None,
+    watch: Mapping[str, Mapping[str, int]] | None = None,
 ) -> bytes:
     body: dict[str, Any] = {"t": now_ms, "platform": platform}
     if points:
@@ -119,6 +140,10 @@ def encode_update(
         ]
     if status:
         body["status"] = status
+    if alerts is not None:
+        body["alerts"] = {alert.id: alert.to_live() for alert in alerts}
+    if watch is not None:
+        body["watch"] = watch
     return orjson.dumps(body)
 
 
@@ -149,6 +174,7 @@ def decode_update(raw: bytes) -> Update:
             body.get("status", {}),
             body.get("platform", ""),
             body.get("alerts"),
+            body.get("watch"),
             body.get("reload_ms"),
         )
         # What is nested too deeply can be read, but not be written again.
@@ -168,6 +194,7 @@ def _sound(update: Update) -> bool:
         and all(isinstance(status, dict) and _status_is_sound(status) for status in update.status.values())
         and (update.alerts is None or isinstance(update.alerts, dict))
         and all(isinstance(alert, dict) for alert in (update.alerts or {}).values())
+        and (update.watch is None or _watch_is_sound(update.watch))
         and (update.reload_ms is None or type(update.reload_ms) is int)
         and all(
             type(point.metric) is str
@@ -178,6 +205,12 @@ def _sound(update: Update) -> bool:
             and _value_is_sound(point.value)
             for point in update.points
         )
+    )
+
+
+def _watch_is_sound(watch: Any) -> bool:
+    return isinstance(watch, dict) and all(
+        isinstance(series, dict) and all(type(count) is int for count in series.values()) for series in watch.values()
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     Table,
@@ -14,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
 
 tables = MetaData()
@@ -69,4 +71,74 @@ points = Table(
     Column("watermark_ms", BigInteger, nullable=False),
     Column("error", Double, comment="how far off the value may be, as a share of it; NULL where it is exact"),
     sqlite_with_rowid=False,
+)
+
+# What is asked by has a column of its own; the alert itself is its JSON.
+alerts = Table(
+    "alerts",
+    tables,
+    Column("id", Text, primary_key=True),
+    Column("rule", _KeyText, nullable=False),
+    Column("metric", _KeyText, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("resolved_ms", BigInteger),
+    Column("at_ms", BigInteger, nullable=False, comment="the latest of last_seen_ms and resolved_ms"),
+    Column("stage", Integer, nullable=False, comment="0 open, 1 acknowledged, 2 resolved: never back at one moment"),
+    Column("state_json", Text, nullable=False, comment="the whole alert"),
+    Index("alerts_by_opening", "opened_ms"),
+    Index("alerts_by_status", "status", "opened_ms"),
+)
+
+# As with points: what repeats in every score of a series stands once here.
+scored_series = Table(
+    "scored_series",
+    tables,
+    Column("id", _SeriesId, primary_key=True),
+    Column("rule", _KeyText, nullable=False),
+    Column("dimensions", _KeyText, nullable=False, comment="canonical JSON object: sorted names, no spaces"),
+    Column("metric", _KeyText, nullable=False),
+    Column("window", _KeyText, nullable=False),
+    Column("names", Text, nullable=False, comment="JSON array: the names in the order of the metric's `by`"),
+    UniqueConstraint("rule", "dimensions"),
+    Index("scored_series_by_metric", "metric", "window"),
+    sqlite_autoincrement=True,
+)
+
+scores = Table(
+    "scores",
+    tables,
+    Column("series_id", _SeriesId, ForeignKey("scored_series.id"), primary_key=True, autoincrement=False),
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Double),
+    Column("score", Double, nullable=False),
+    Column("warm", Boolean, nullable=False),
+    Column("anomalous", Boolean, nullable=False),
+    Column("expected", Double),
+    Column("lower", Double),
+    Column("upper", Double),
+    Column("why", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+silences = Table(
+    "silences",
+    tables,
+    Column("id", Text, primary_key=True),
+    Column("rule", Text, comment="NULL: every rule"),
+    Column("dimensions", Text, nullable=False, comment="JSON array of pairs; none for all series"),
+    Column("made_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False, index=True),
+)
+
+rules = Table(
+    "rules",
+    tables,
+    Column("rule", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("series_json", Text, nullable=False, comment="how many series are learning, ok, pending, firing, …"),
 )

@@ -7,22 +7,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, delete, exists, func, inspect, not_, or_, select, text
+from sqlalchemy import and_, case, delete, exists, func, not_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateColumn
 
 from sinks import schema
 from sinks.database import open_database, place_of, transaction
-from sinks.errors import Misconfigured, Retryable
+from sinks.errors import Retryable
+from sinks.prepared import prepare
 from sinks.records import ROUNDING, Dimensions, Point, State, Value, taken_over
-from sinks.schema import SCHEMA_VERSION
 
 _SERIES_CACHE_SIZE = 200_000
 _SERIES_A_PRUNE = 200
 
-_meta = schema.meta
 _series = schema.series
 _dimension = schema.series_dimension
 _points = schema.points
@@ -66,8 +64,7 @@ class Store:
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
         self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
         self._place = place_of(self._engine)
-        self._on_postgresql = self._engine.dialect.name == "postgresql"
-        insert = postgresql.insert if self._on_postgresql else sqlite.insert
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._upsert_point = _upsert_point(insert(_points))
         self._upsert_series = _upsert_series(insert(_series))
         self._insert_dimension = insert(_dimension).on_conflict_do_nothing()
@@ -76,27 +73,7 @@ class Store:
 
     def setup(self) -> None:
         """Create what is missing and check the schema version; `Misconfigured` for a newer database."""
-        with transaction(self._engine, write=True) as connection:
-            if self._on_postgresql:
-                # CREATE TABLE IF NOT EXISTS fails there when two processes start together. The number is
-                # ours.
-                connection.execute(select(func.pg_advisory_xact_lock(0x73676175)))
-            version = select(_meta.c.value).where(_meta.c.key == "schema_version")
-            found = None
-            if inspect(connection).has_table(_meta.name):
-                found = connection.execute(version).scalar_one_or_none()
-            if found is not None and int(found) > SCHEMA_VERSION:
-                raise Misconfigured(
-                    f"{self._place} was written by a newer streamgauge: its schema version is {found}, this "
-                    f"one knows up to {SCHEMA_VERSION}. Upgrade streamgauge or set another DATABASE_URL."
-                )
-            schema.tables.create_all(connection)
-            if found == "1":
-                column = CreateColumn(_points.c.error).compile(dialect=connection.dialect)
-                connection.execute(text(f"ALTER TABLE {_points.name} ADD COLUMN {column}"))
-                connection.execute(_meta.update().where(_meta.c.key == "schema_version").values(value="2"))
-            if found is None:
-                connection.execute(_meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
+        prepare(self._engine)
 
     def write(self, points: Sequence[Point]) -> None:
         """Upsert `points` in one transaction."""

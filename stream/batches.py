@@ -140,6 +140,17 @@ class Emission:
     durable: list[Point]
     added_ms: int | None = None
     """When the oldest entry was added that `live` counts for the first time; None without any."""
+    watermark_ms: int = -(1 << 62)
+    """The merged watermark; every window of the cube that ended before is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The windows of one cube that closed, and how far it has come."""
+
+    cube: str
+    points: list[Point]
+    watermark_ms: int
 
 
 State = dict[str, Any]

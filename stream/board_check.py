@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from stream.boards import EVERY, TAKES, Tile, value_key
 from stream.measures.quantile import quantile_name
-from stream.problems import Problem, key_of
+from stream.problems import Problem, key_of, tables_of
 
 if TYPE_CHECKING:
     from stream.catalog import Metric
@@ -28,13 +28,13 @@ def check_boards(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], p
     `metrics` has every metric by name, None where it is itself so wrong that nothing can be said about its tiles.
     """
     names: set[str] = set()
-    for number, board in enumerate(_tables(raw, "board")):
+    for number, board in enumerate(tables_of(raw, "board")):
         name = board.get("name")
         if isinstance(name, str):
             if name in names:
                 problems.append(Problem(key_of(("board", number, "name"), raw), "each name once", f"{name!r} again"))
             names.add(name)
-        for place, table in enumerate(_tables(board, "tile")):
+        for place, table in enumerate(tables_of(board, "tile")):
             try:
                 tile = Tile.model_validate(table)
             except ValidationError:
@@ -138,9 +138,3 @@ def _about_ends(tile: Tile, metric: Metric, target: float | None) -> Iterator[_M
 
 def _found(tile: Tile, key: str) -> str:
     return repr(getattr(tile, key))
-
-
-def _tables(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The tables of an array of tables; what is none keeps its place as an empty one."""
-    found = raw.get(key)
-    return [table if isinstance(table, dict) else {} for table in found] if isinstance(found, list) else []

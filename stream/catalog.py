@@ -25,6 +25,7 @@ from stream.expressions import ExpressionError, FieldType, Yields, compile_expre
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.problems import CatalogError, Problem, key_of, problem_of
+from stream.rules import Rule, check_rules
 from stream.tables import FieldName, MetricName, Table, each_once
 from stream.windows import window_of
 
@@ -237,6 +238,8 @@ class Catalog(Table):
     metric: list[Metric] = Field(min_length=1)
     board: list[Board] = Field([], max_length=60)
     """The first is the one at `/`."""
+    anomaly: list[Rule] = Field([], max_length=500)
+    """What somebody is to be told of."""
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -272,6 +275,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     catalog = _with_derived(catalog, problems)
     metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
     check_boards(raw, metrics, problems)
+    check_rules(raw, metrics, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
@@ -348,6 +352,7 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
     metrics = dict.fromkeys(_names_in(raw), None) | {metric.name: metric for metric in BUILTIN_METRICS}
     metrics |= {metric.name: metric for metric in sound.values() if metric.measure not in DERIVED}
     check_boards(raw, metrics, problems)
+    check_rules(raw, metrics, problems)
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
         event = Event.model_validate(raw.get("event", {}))
@@ -439,7 +444,7 @@ def _names(text: str) -> list[str]:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric}
+    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric, "anomaly": Rule}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board

@@ -93,7 +93,7 @@ class Merge:
         if NEVER_MS < watermark_ms < END_MS:
             self._expire(watermark_ms - self._allowed_lateness_ms)
         added_ms, self._added_ms = self._added_ms, None
-        return Emission(live, durable, added_ms if live else None)
+        return Emission(live, durable, added_ms if live else None, watermark_ms)
 
     def _expire(self, before_ms: int) -> None:
         for name, totals in self._totals.items():

@@ -68,3 +68,9 @@ def key_of(location: Sequence[Any], raw: Any) -> str:
             here = here.get(part) if isinstance(here, dict) else None
             text += f".{part}" if text else str(part)
     return text
+
+
+def tables_of(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The tables of an array of tables, as TOML has them; what is none keeps its place as an empty one."""
+    found = raw.get(key)
+    return [table if isinstance(table, dict) else {} for table in found] if isinstance(found, list) else []

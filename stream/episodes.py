@@ -1,0 +1,380 @@
+"""One series under one rule: when an alert opens, what becomes of it, and when somebody is to be told.
+
+No clock and no I/O. Time passes by the windows that are judged, so a replay arrives at the same episodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+from sinks.alert_records import Alert, AlertStatus, Change, Resolution, Scored, Severity, stable_id
+from sinks.records import Dimensions
+from stream.rules import Lifecycle
+
+_STALE_WINDOWS = 3
+"""An episode whose series has no value for so many times `resolve_after` windows ends as stale."""
+_RAISE = 0.25
+_RAISE_BEYOND = 1.1
+"""A false alarm raises the limits by a quarter, and at least so far that it would not have been one."""
+
+
+class Phase(StrEnum):
+    """Where a series is. From `firing` on there is an alert."""
+
+    LEARNING = "learning"
+    OK = "ok"
+    PENDING = "pending"
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    FLAPPING = "flapping"
+    NODATA = "nodata"
+
+
+_MOVES: dict[Phase, frozenset[Phase]] = {
+    Phase.LEARNING: frozenset({Phase.OK, Phase.NODATA}),
+    Phase.OK: frozenset({Phase.LEARNING, Phase.PENDING, Phase.FIRING, Phase.FLAPPING, Phase.NODATA}),
+    Phase.PENDING: frozenset({Phase.OK, Phase.FIRING, Phase.FLAPPING, Phase.NODATA}),
+    Phase.FIRING: frozenset({Phase.ACKNOWLEDGED, Phase.NODATA, Phase.OK}),
+    Phase.ACKNOWLEDGED: frozenset({Phase.NODATA, Phase.OK}),
+    Phase.FLAPPING: frozenset({Phase.ACKNOWLEDGED, Phase.NODATA, Phase.OK}),
+    Phase.NODATA: frozenset({Phase.FIRING, Phase.ACKNOWLEDGED, Phase.OK}),
+}
+_STATUS = {
+    Phase.FIRING: AlertStatus.FIRING,
+    Phase.ACKNOWLEDGED: AlertStatus.ACKNOWLEDGED,
+    Phase.FLAPPING: AlertStatus.FLAPPING,
+    Phase.NODATA: AlertStatus.NODATA,
+}
+
+
+class IllegalMove(RuntimeError):
+    """A bug: a phase that cannot follow on the one before."""
+
+
+class Episodes:
+    """The state machine of one series. `see` each closed window once, in order; then ask for `news`."""
+
+    __slots__ = (
+        "_aged",
+        "_data_ms",
+        "_life",
+        "_metric",
+        "_openings",
+        "_quiet",
+        "_recent",
+        "_resolved_ms",
+        "_silent",
+        "_told",
+        "_told_ms",
+        "_window",
+        "alert",
+        "dimensions",
+        "phase",
+        "raised",
+    )
+
+    def __init__(self, life: Lifecycle, metric: str, window: str, dimensions: Dimensions) -> None:
+        self._life = life
+        self._metric = metric
+        self._window = window
+        self.dimensions = dimensions
+        self.phase = Phase.LEARNING
+        self.alert: Alert | None = None
+        """The open episode, or the one that was resolved just now, until it is `settled`."""
+        self.raised = 0.0
+        """By how much false alarms have raised the limits."""
+        self._recent: list[bool] = []
+        """Which of the last `n` windows were out of the ordinary."""
+        self._quiet = 0
+        """Quiet windows in a row."""
+        self._silent = 0
+        """Windows without a value in a row."""
+        self._data_ms: int | None = None
+        """End of the last window that had an event."""
+        self._resolved_ms: int | None = None
+        self._openings: list[int] = []
+        self._aged = False
+        """Whether it has become worse by its age."""
+        self._told: Severity | None = None
+        """The severity that people were told last; None as long as they know nothing of the episode."""
+        self._told_ms = 0
+
+    @property
+    def life(self) -> Lifecycle:
+        return self._life
+
+    @property
+    def is_open(self) -> bool:
+        return self.alert is not None and self.alert.resolved_ms is None
+
+    def see(self, row: Scored, end_ms: int) -> None:
+        """Take in the window that ended at `end_ms`."""
+        if row.events:
+            self._data_ms = end_ms
+        if self._lacks_data(row, end_ms):
+            return
+        if not row.warm:
+            self._unlearned(row, end_ms)
+            return
+        if self.phase is Phase.LEARNING:
+            self._move(Phase.OK)
+        if row.value is None and not self._life.judges_silence:
+            self._without_value(end_ms)
+            return
+        self._silent = 0
+        begun = self.phase is not Phase.OK
+        over = row.score >= self._life.opens + self.raised or (begun and row.outside)
+        self._recent = [*self._recent, over][-self._life.n :]
+        quiet = not over and row.score < self._life.quiet_below + self.raised
+        self._quiet = self._quiet + 1 if quiet else 0
+        if self.phase in (Phase.OK, Phase.PENDING):
+            self._consider(row, end_ms)
+        else:
+            self._go_on(row, end_ms, quiet=quiet)
+
+    def pass_time(self, at_ms: int) -> None:
+        """Time has come to `at_ms`: an alert that nobody looks after becomes worse."""
+        alert, after_ms = self.alert, self._life.escalate_after_ms
+        if not after_ms or self._aged or alert is None or self.phase not in (Phase.FIRING, Phase.NODATA):
+            return
+        if at_ms - alert.opened_ms >= after_ms:
+            self._aged = True
+            ranks = list(Severity)
+            self.alert = replace(alert, severity=ranks[min(alert.severity.rank + 1, len(ranks) - 1)])
+
+    def gone(self, at_ms: int, resolution: Resolution) -> None:
+        """Nothing more comes of this series, or nobody asks for it any more."""
+        if self.is_open:
+            self._resolve(at_ms, resolution)
+
+    def acknowledge(self, by: str, note: str, at_ms: int) -> bool:
+        """Somebody has taken it on. Returns whether there was anything to take on."""
+        if self.alert is None or not self.is_open:
+            return False
+        self.alert = replace(self.alert, acked_by=by, acked_ms=at_ms, note=note or self.alert.note)
+        if self.phase in (Phase.FIRING, Phase.FLAPPING, Phase.NODATA):
+            self._move(Phase.ACKNOWLEDGED)
+        return True
+
+    def resolve(self, by: str, note: str, at_ms: int, resolution: Resolution = Resolution.BY_HAND) -> bool:
+        """Somebody says that it is over. Returns whether it was not already."""
+        if self.alert is None or not self.is_open:
+            return False
+        self.alert = replace(self.alert, resolved_by=by, note=note or self.alert.note)
+        self._resolve(at_ms, resolution)
+        return True
+
+    def false_alarm(self, by: str, note: str, at_ms: int) -> bool:
+        """Somebody says that it never was one: the limits of this series rise. Returns whether it was open."""
+        if self.alert is None or not self.is_open:
+            return False
+        opens = self._life.opens
+        beyond = _RAISE_BEYOND * (self.alert.peak - opens - self.raised)
+        self.raised += max(_RAISE * abs(opens), beyond, 0.0)
+        return self.resolve(by, note, at_ms, Resolution.FALSE_ALARM)
+
+    def mark(self, *, muted_by: str | None, silenced_until_ms: int | None) -> None:
+        """Why nobody is told, for whoever looks."""
+        if self.alert is not None:
+            self.alert = replace(self.alert, muted_by=muted_by, silenced_until_ms=silenced_until_ms)
+
+    def news(self, at_ms: int, *, muted: bool) -> Change | None:
+        """What people are to be told now. They are taken to have been told; a muted change is told once it is not."""
+        alert = self.alert
+        if alert is None:
+            return None
+        if alert.resolved_ms is not None:
+            # Whoever heard that it began hears that it ended, whatever has been silenced since.
+            return Change.RESOLVED if self._told is not None else None
+        change = None if muted else self._change(alert, at_ms)
+        if change is not None:
+            self._told, self._told_ms = alert.severity, at_ms
+        return change
+
+    def settled(self) -> None:
+        """The resolved episode has been told and kept: the series may have another."""
+        if self.alert is not None and not self.is_open:
+            self.alert, self._told = None, None
+
+    def _change(self, alert: Alert, at_ms: int) -> Change | None:
+        if self._told is None:
+            return Change.FLAPPING if alert.status is AlertStatus.FLAPPING else Change.OPENED
+        if alert.severity.rank > self._told.rank:
+            return Change.ESCALATED
+        every_ms = self._life.renotify_ms
+        waits = alert.acked_by is None and alert.status in (AlertStatus.FIRING, AlertStatus.NODATA)
+        return Change.REPEATED if every_ms and waits and at_ms - self._told_ms >= every_ms else None
+
+    def _consider(self, row: Scored, end_ms: int) -> None:
+        """No alert yet: does one open?"""
+        if sum(self._recent) < self._life.k or not self._recent[-1]:
+            if self.phase is Phase.PENDING and not any(self._recent):
+                self._move(Phase.OK)
+            elif self.phase is Phase.OK and self._recent[-1]:
+                self._move(Phase.PENDING)
+            return
+        if self._resolved_ms is not None and end_ms - self._resolved_ms < self._life.cooldown_ms:
+            if self.phase is Phase.OK:
+                self._move(Phase.PENDING)
+            return
+        within_ms = self._life.flapping_within_ms
+        self._openings = [at for at in self._openings if end_ms - at < within_ms] + [end_ms]
+        flapping = bool(self._life.flapping) and len(self._openings) >= self._life.flapping
+        self._open(row, end_ms, Phase.FLAPPING if flapping else Phase.FIRING)
+
+    def _go_on(self, row: Scored, end_ms: int, *, quiet: bool) -> None:
+        alert = self.alert
+        assert alert is not None
+        if self.phase is Phase.NODATA:
+            if quiet or not row.events:
+                # What was missed is back. A sum without events stays what it was: nothing.
+                if row.events:
+                    self._resolve(end_ms, Resolution.RECOVERED)
+                return
+            self._move(Phase.ACKNOWLEDGED if alert.acked_by else Phase.FIRING)
+        if not quiet:
+            self.alert = alert = self._worse(alert, row, end_ms)
+        kept_ms = self._life.flapping_within_ms if self.phase is Phase.FLAPPING else self._life.keep_firing_ms
+        if self._quiet >= self._life.resolve_after and end_ms - alert.last_seen_ms >= kept_ms:
+            self._resolve(end_ms, Resolution.RECOVERED)
+
+    def _worse(self, alert: Alert, row: Scored, end_ms: int) -> Alert:
+        severity = max(alert.severity, self._severity(row.score), key=lambda one: one.rank)
+        return replace(
+            alert,
+            severity=severity,
+            last_seen_ms=end_ms,
+            score=row.score,
+            peak=max(alert.peak, row.score),
+            why=row.why or alert.why,
+            actual=row.value,
+            expected=row.expected,
+            lower=row.lower,
+            upper=row.upper,
+            status=_STATUS[self.phase],
+        )
+
+    def _unlearned(self, row: Scored, end_ms: int) -> None:
+        """The detector cannot be believed yet, or no longer."""
+        if self.phase is Phase.NODATA and row.events:
+            self._resolve(end_ms, Resolution.RECOVERED)
+        elif self.is_open:
+            self._without_value(end_ms)
+        elif self.phase is not Phase.LEARNING:
+            if self.phase is Phase.PENDING:
+                self._move(Phase.OK)
+            self._move(Phase.LEARNING)
+
+    def _without_value(self, end_ms: int) -> None:
+        self._silent += 1
+        if self.is_open and self._silent >= _STALE_WINDOWS * self._life.resolve_after and not self._life.nodata_ms:
+            self._resolve(end_ms, Resolution.STALE)
+
+    def _lacks_data(self, row: Scored, end_ms: int) -> bool:
+        """Whether nothing has come for so long that there is nothing to judge."""
+        if not self._life.nodata_ms or self._data_ms is None or end_ms - self._data_ms < self._life.nodata_ms:
+            return False
+        silent_s = (end_ms - self._data_ms) // 1_000
+        if self.alert is None:
+            self._open(replace(row, why=f"no events for {_length(silent_s)}", score=0.0), end_ms, Phase.NODATA)
+        elif self.phase in (Phase.FIRING, Phase.FLAPPING):
+            self._move(Phase.NODATA)
+        if self.alert is not None and self.phase is Phase.NODATA:
+            self.alert = replace(self.alert, last_seen_ms=end_ms, why=f"no events for {_length(silent_s)}")
+        return True
+
+    def _open(self, row: Scored, end_ms: int, phase: Phase) -> None:
+        self._move(phase)
+        self._quiet = self._silent = 0
+        self._aged = False
+        self._told = None
+        self.alert = Alert(
+            id=stable_id(self._life.rule, self._metric, self._window, self.dimensions, end_ms),
+            rule=self._life.rule,
+            metric=self._metric,
+            window=self._window,
+            dimensions=self.dimensions,
+            severity=self._severity(row.score),
+            status=_STATUS[phase],
+            opened_ms=end_ms,
+            last_seen_ms=end_ms,
+            score=row.score,
+            peak=row.score,
+            why=row.why,
+            actual=row.value,
+            expected=row.expected,
+            lower=row.lower,
+            upper=row.upper,
+        )
+
+    def _resolve(self, at_ms: int, resolution: Resolution) -> None:
+        assert self.alert is not None
+        self._move(Phase.OK)
+        self._recent, self._quiet, self._silent = [], 0, 0
+        self._resolved_ms = at_ms
+        self.alert = replace(
+            self.alert,
+            status=AlertStatus.RESOLVED,
+            resolved_ms=at_ms,
+            resolution=resolution,
+            muted_by=None,
+            silenced_until_ms=None,
+        )
+
+    def _severity(self, score: float) -> Severity:
+        """The worst whose limit the score has reached; at least the mildest there is."""
+        reached = [severity for severity, limit in self._life.limits if score >= limit + self.raised]
+        return reached[-1] if reached else self._life.limits[0][0]
+
+    def _move(self, to: Phase) -> None:
+        if to is self.phase:
+            return
+        if to not in _MOVES[self.phase]:
+            expected = ", ".join(sorted(_MOVES[self.phase]))
+            raise IllegalMove(f"{self._life.rule} {self.dimensions}: after {self.phase} expected {expected}, got {to}")
+        self.phase = to
+        if self.alert is not None and to in _STATUS:
+            self.alert = replace(self.alert, status=_STATUS[to])
+
+    def to_state(self) -> list[Any]:
+        return [
+            self._metric,
+            self._window,
+            self.dimensions,
+            self.phase.value,
+            None if self.alert is None else self.alert.to_state(),
+            self.raised,
+            self._recent,
+            self._quiet,
+            self._silent,
+            self._data_ms,
+            self._resolved_ms,
+            self._openings,
+            self._aged,
+            None if self._told is None else self._told.value,
+            self._told_ms,
+        ]
+
+    @classmethod
+    def from_state(cls, life: Lifecycle, state: list[Any]) -> Episodes:
+        """The inverse of `to_state`. Raises TypeError, ValueError."""
+        metric, window, pairs, phase, alert, raised, recent, quiet, silent, data_ms, resolved_ms, *rest = state
+        made = cls(life, metric, window, tuple((name, value) for name, value in pairs))
+        made.phase = Phase(phase)
+        made.alert = None if alert is None else Alert.from_state(alert)
+        made.raised = raised
+        made._recent = recent[-life.n :]
+        made._quiet, made._silent, made._data_ms, made._resolved_ms = quiet, silent, data_ms, resolved_ms
+        made._openings, made._aged, told, made._told_ms = rest
+        made._told = None if told is None else Severity(told)
+        return made
+
+
+def _length(seconds: int) -> str:
+    """`90` → `1 min`, as people say it."""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"

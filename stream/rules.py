@@ -1,0 +1,285 @@
+"""`[[anomaly]]`: what somebody is to be told of. A rule watches every series of one metric in one of its windows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from models.base import Detector, ModelError
+from models.registry import DETECTORS, detector_class, make_detector
+from sinks.alert_records import Severity, stable_id
+from sinks.records import Dimensions
+from stream.boards import Finite, Title, value_key
+from stream.durations import SECOND_MS, duration_ms
+from stream.problems import Problem, key_of, tables_of
+from stream.tables import FieldName, MetricName, Table, each_once
+
+if TYPE_CHECKING:
+    from stream.catalog import Metric
+
+
+def _duration(text: str) -> str:
+    duration_ms(text)
+    return text
+
+
+def _duration_or_off(text: str) -> str:
+    return text if text == "off" else _duration(text)
+
+
+def _detector(name: str) -> str:
+    if name not in DETECTORS:
+        near = difflib.get_close_matches(name, DETECTORS, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"expected one of {', '.join(DETECTORS)}; found {name!r}{hint}")
+    return name
+
+
+Off = Annotated[str, AfterValidator(_duration_or_off)]
+"""A duration, or `off`."""
+Limit = Finite | Annotated[str, AfterValidator(_duration)]
+"""A number, or a duration that stands for its seconds."""
+
+_HYSTERESIS = 0.5
+"""An episode of a detector that learns closes below this share of the score that opens it."""
+_HYSTERESIS_OF_LIMITS = 0.1
+"""One of a threshold, this share of the limit away from it."""
+_FLAPPING_WINDOWS = 30
+_FLAPPING_LEAST_MS = 3_600_000
+
+
+class Rule(Table):
+    """One rule."""
+
+    metric: MetricName
+    window: str
+    name: MetricName | None = None
+    """What its alerts are called. Default: metric, window and detector."""
+    title: Title | None = None
+    detector: Annotated[str, AfterValidator(_detector)] = "novelty"
+    """What finds something strange: see `models.registry`."""
+    options: dict[str, str | int | float | bool] = Field({})
+    """The detector's. A duration is written as one: `season = "2d"`."""
+    dimensions: dict[FieldName, str] = Field({})
+    """Only series that have these."""
+    key: str | None = None
+    """Which value of a quantile, such as `p99`."""
+    severity: dict[Severity, Limit] = Field({}, strict=False)
+    """The scores from which on an alert has a severity; of a threshold, the values. Default: the detector's."""
+    close: Finite | None = None
+    """Below this score a window is quiet. Default: half of what opens an alert, of thresholds nine tenths."""
+    k: int = Field(1, ge=1, le=100)
+    n: int = Field(1, ge=1, le=100)
+    """An alert opens when `k` of the last `n` windows were out of the ordinary."""
+    resolve_after: int = Field(3, ge=1, le=1_000)
+    """It is resolved after so many quiet windows in a row,"""
+    keep_firing: Off = "off"
+    """but not before so long after the last that was not."""
+    cooldown: Off = "off"
+    """For so long after an end none opens again."""
+    escalate_after: Off = "off"
+    """An alert that nobody has acknowledged for so long becomes a step worse."""
+    renotify: Off = "4h"
+    """How often people are told again of an alert that nobody has acknowledged."""
+    nodata: Off = "off"
+    """A series that has had no event for so long raises an alert."""
+    flapping: int = Field(4, ge=0, le=100)
+    """With so many openings within 30 windows, or an hour if that is longer, it is taken for flapping; 0: never."""
+    notify_within: Annotated[str, AfterValidator(_duration)] = "1h"
+    """People are not told of openings longer ago than that: they would be of a past that is being caught up with."""
+    inhibited_by: Annotated[list[MetricName], AfterValidator(each_once)] = Field([], max_length=20)
+    """Rules, such as that of a total, whose alerts say the same: while one fires nobody is told of this one's."""
+    group_by: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=4)
+    """Dimensions: alerts that open together are told of together where these are the same."""
+    max_series: int = Field(1_000, ge=1, le=20_000)
+    """How many series are watched; others are not, and the log says so."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Rule:
+        if self.k > self.n:
+            raise ValueError(f"k: expected at most n = {self.n}, found {self.k}")
+        try:
+            self.make()
+        except ModelError as error:
+            raise ValueError(f"options: expected options of {self.detector}, found {error}") from None
+        self._check_limits()
+        return self
+
+    def _check_limits(self) -> None:
+        if not self.severity and self.kind.OPEN is None:
+            raise ValueError(f"severity: expected limits, as {self.detector} has none of its own, found nothing")
+        limits = [limit for _, limit in self.limits]
+        if limits != sorted(set(limits)):
+            order = "fall" if self.kind.orientation < 0 else "rise"
+            raise ValueError(f"severity: expected limits that {order} from info to critical, found {self.severity!r}")
+        if self.close is not None and self.close * self.kind.orientation > limits[0]:
+            raise ValueError(f"close: expected nothing stranger than what opens an alert, found {self.close!r}")
+
+    @property
+    def called(self) -> str:
+        return self.name or f"{self.metric}_{self.window}_{self.detector}".replace("/", "_")
+
+    @property
+    def kind(self) -> type[Detector]:
+        return detector_class(self.detector)
+
+    def make(self) -> Detector:
+        """A detector that has seen nothing. Raises ModelError for options it does not take."""
+        return make_detector(self.detector, self.detector_options)
+
+    @property
+    def detector_options(self) -> dict[str, Any]:
+        """The options as the detector takes them: durations in seconds."""
+        return dict(_option(name, value) for name, value in self.options.items())
+
+    @property
+    def limits(self) -> list[tuple[Severity, float]]:
+        """The scores from which on an alert has each severity, from the mildest."""
+        given = self.severity or {Severity.WARNING: self.kind.OPEN or 0.0}
+        oriented = [(severity, _number(limit) * self.kind.orientation) for severity, limit in given.items()]
+        return sorted(oriented, key=lambda pair: pair[0].rank)
+
+    @property
+    def quiet_below(self) -> float:
+        """The score below which a window is quiet."""
+        if self.close is not None:
+            return self.close * self.kind.orientation
+        opens = self.limits[0][1]
+        return opens - abs(opens) * (_HYSTERESIS if self.kind.learns else _HYSTERESIS_OF_LIMITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """What the episodes of one rule go by. Scores are oriented: higher is stranger. Durations in ms, 0 for none."""
+
+    rule: str
+    identity: str
+    """Changes when the rule is about something else."""
+    limits: tuple[tuple[Severity, float], ...]
+    """From the mildest; the first opens an alert."""
+    quiet_below: float
+    k: int = 1
+    n: int = 1
+    resolve_after: int = 3
+    keep_firing_ms: int = 0
+    cooldown_ms: int = 0
+    escalate_after_ms: int = 0
+    renotify_ms: int = 4 * 3_600_000
+    nodata_ms: int = 0
+    flapping: int = 4
+    flapping_within_ms: int = _FLAPPING_LEAST_MS
+    notify_within_ms: int = 3_600_000
+    inhibited_by: tuple[str, ...] = ()
+    group_by: tuple[str, ...] = ()
+    dimensions: Dimensions = ()
+    """Only series that have these."""
+    judges_silence: bool = False
+    """Whether the score says something also where a window has no value."""
+
+    @property
+    def opens(self) -> float:
+        return self.limits[0][1]
+
+
+def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
+    """How the episodes of a rule over windows of that width go."""
+    return Lifecycle(
+        rule=rule.called,
+        identity=identity,
+        limits=tuple(rule.limits),
+        quiet_below=rule.quiet_below,
+        k=rule.k,
+        n=rule.n,
+        resolve_after=rule.resolve_after,
+        keep_firing_ms=off_or_ms(rule.keep_firing),
+        cooldown_ms=off_or_ms(rule.cooldown),
+        escalate_after_ms=off_or_ms(rule.escalate_after),
+        renotify_ms=off_or_ms(rule.renotify),
+        nodata_ms=off_or_ms(rule.nodata),
+        flapping=rule.flapping,
+        flapping_within_ms=max(_FLAPPING_LEAST_MS, _FLAPPING_WINDOWS * window_ms),
+        notify_within_ms=max(duration_ms(rule.notify_within), 2 * window_ms),
+        inhibited_by=tuple(rule.inhibited_by),
+        group_by=tuple(rule.group_by),
+        dimensions=tuple(rule.dimensions.items()),
+        judges_silence=rule.kind.takes_silence,
+    )
+
+
+def off_or_ms(text: str) -> int:
+    """A duration in milliseconds, 0 for `off`."""
+    return 0 if text == "off" else duration_ms(text)
+
+
+def identity(rule: Rule, metric: str) -> str:
+    """Changes when what the rule has learned is of something else. `metric` stands for what the metric means."""
+    return stable_id(metric, rule.window, rule.key, rule.detector, sorted(rule.detector_options.items()))
+
+
+def matches(wanted: Mapping[str, str], dimensions: Dimensions) -> bool:
+    """Whether a series has all of these dimensions."""
+    return wanted.items() <= dict(dimensions).items()
+
+
+def check_rules(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], problems: list[Problem]) -> None:
+    """Add what is wrong with the rules of a catalog, as TOML has them, beyond what each says of itself.
+
+    `metrics` has every metric by name, None where it is itself so wrong that nothing can be said about its rules.
+    """
+    rules: dict[int, Rule] = {}
+    for number, table in enumerate(tables_of(raw, "anomaly")):
+        try:
+            rules[number] = Rule.model_validate(table)
+        except ValidationError:
+            continue
+    names = [rule.called for rule in rules.values()]
+    for number, rule in rules.items():
+        where = key_of(("anomaly", number), raw)
+        if names.count(rule.called) > 1:
+            problems.append(Problem(f"{where}.name", "a name of its own for each rule", f"{rule.called!r} again"))
+        for name in rule.inhibited_by:
+            if name not in names or name == rule.called:
+                problems.append(Problem(f"{where}.inhibited_by", f"other rules of {', '.join(names)}", repr(name)))
+        problems.extend(Problem(f"{where}.{key}", expected, found) for key, expected, found in _mistakes(rule, metrics))
+
+
+def _mistakes(rule: Rule, metrics: Mapping[str, Metric | None]) -> Iterator[tuple[str, str, str]]:
+    if rule.metric not in metrics:
+        near = difflib.get_close_matches(rule.metric, metrics, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        yield "metric", f"one of {', '.join(metrics)}", f"{rule.metric!r}{hint}"
+        return
+    metric = metrics[rule.metric]
+    if metric is None:
+        return
+    windows = [window for window in metric.windows if window != "total"]
+    if rule.window not in windows:
+        yield "window", f"one of {', '.join(windows)}, which {metric.name} has", repr(rule.window)
+    if metric.measure == "top_k":
+        yield "metric", "a metric of numbers", f"{metric.name!r}, a top_k"
+    if metric.measure == "quantile" and (rule.key is None or value_key(metric, rule.key) is None):
+        yield "key", f"which of the quantiles of {metric.name}, such as p99", repr(rule.key)
+    if metric.measure != "quantile" and rule.key is not None:
+        yield "key", f"none, as {metric.name} has one value: it is a {metric.measure}", repr(rule.key)
+    for key, names in (("dimensions", list(rule.dimensions)), ("group_by", rule.group_by)):
+        for name in names:
+            if name not in metric.by:
+                expected = f"some of {', '.join(metric.by)}" if metric.by else f"none, as {metric.name} has no `by`"
+                yield key, expected, repr(name)
+
+
+def _option(name: str, value: Any) -> tuple[str, Any]:
+    if isinstance(value, str):
+        try:
+            return f"{name}_s", duration_ms(value) / SECOND_MS
+        except ValueError:
+            pass
+    return name, value
+
+
+def _number(limit: float | str) -> float:
+    return duration_ms(limit) / SECOND_MS if isinstance(limit, str) else float(limit)
