@@ -19,6 +19,8 @@ from models.spread import MOST, bounded
 _FIRST = 20
 _LEAST_SHARE = 1e-6
 _BAND = 3.0
+_CLIP = 6.0
+"""A value is learned as at the most so many deviations off: a spike must not hide the next one for a thousand rows."""
 
 
 class Gaussian(Detector):
@@ -65,7 +67,7 @@ class Gaussian(Detector):
         rows, mean, squares = self._pooled()
         if math.isnan(value) or rows < _FIRST:
             return 0.0
-        deviation = max(math.sqrt(squares / (rows - 1)), _LEAST_SHARE * abs(mean), 1e-100)
+        deviation = _deviation(rows, mean, squares)
         off = bounded((bounded(value) - mean) / deviation, MOST)
         self._last = off, mean, deviation
         return abs(off)
@@ -75,9 +77,13 @@ class Gaussian(Detector):
         if math.isnan(value):
             return
         self._warmth.saw(time_s)
+        value = bounded(value)
+        rows, mean, squares = self._pooled()
+        if rows >= _FIRST:
+            value = mean + bounded(value - mean, _CLIP * _deviation(rows, mean, squares))
         if self._now.n_samples >= self.memory:
             self._before, self._now = self._now, Distribution()
-        self._now.update(bounded(value))
+        self._now.update(value)
 
     def _pooled(self) -> tuple[float, float, float]:
         """Rows, mean and sum of squared deviations of both blocks (Chan, Golub and LeVeque 1983)."""
@@ -101,6 +107,11 @@ class Gaussian(Detector):
         made._before, made._now = _distribution(state["before"]), _distribution(state["now"])
         made._warmth = Warmth.from_state(state["warmth"])
         return made
+
+
+def _deviation(rows: float, mean: float, squares: float) -> float:
+    """The standard deviation, or what is taken for it where values hardly vary."""
+    return max(math.sqrt(squares / (rows - 1)), _LEAST_SHARE * abs(mean), 1e-100)
 
 
 def _numbers(distribution: Distribution) -> tuple[float, float, float]:
