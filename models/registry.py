@@ -8,7 +8,9 @@ from typing import Any
 
 from models.base import Detector, ModelError
 
-DETECTORS: Mapping[str, str] = {}
+DETECTORS: Mapping[str, str] = {
+    "novelty": "models.novelty:Novelty",
+}
 """Name → `module:class`."""
 
 
