@@ -19,15 +19,14 @@ from models.spread import MOST, bounded
 _FIRST = 20
 _LEAST_SHARE = 1e-6
 _BAND = 3.0
-_CLIP = 6.0
-"""A value is learned as at the most so many deviations off: a spike must not hide the next one for a thousand rows."""
 
 
 class Gaussian(Detector):
     """|value - mean| in standard deviations, of the last `memory` to 2 * `memory` rows.
 
     It knows nothing of hours and weekdays: for series without a rhythm. A value is held against a Gaussian, so that
-    series with long tails alarm more often than a table of probabilities promises.
+    series with long tails alarm more often than a table of probabilities promises, and after a spike the deviation is
+    large for as long as the spike is remembered.
     """
 
     name: ClassVar[str] = "gaussian"
@@ -77,13 +76,9 @@ class Gaussian(Detector):
         if math.isnan(value):
             return
         self._warmth.saw(time_s)
-        value = bounded(value)
-        rows, mean, squares = self._pooled()
-        if rows >= _FIRST:
-            value = mean + bounded(value - mean, _CLIP * _deviation(rows, mean, squares))
         if self._now.n_samples >= self.memory:
             self._before, self._now = self._now, Distribution()
-        self._now.update(value)
+        self._now.update(bounded(value))
 
     def _pooled(self) -> tuple[float, float, float]:
         """Rows, mean and sum of squared deviations of both blocks (Chan, Golub and LeVeque 1983)."""
