@@ -37,7 +37,7 @@ NONE: Terms = (0.0, 0.0, 0.0, 0.0)
 class _Row:
     """What was found of a row: the score, and all that is needed to say why."""
 
-    __slots__ = ("above", "beyond", "score", "shape", "step", "strange", "usual", "value")
+    __slots__ = ("above", "beyond", "coarse", "score", "shape", "step", "strange", "usual", "value")
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -45,6 +45,7 @@ class _Row:
         self.beyond: Beyond | None = None
         self.above: Beyond | None = None
         self.shape: Beyond | None = None
+        self.coarse = -1
         self.step = False
         self.strange = 0.0
         self.score = 0.0
@@ -134,16 +135,18 @@ class Novelty(Detector):
         clipped = value
         if spread > 0:
             far = CLIP_SPREADS * spread
-            clipped = min(max(value, level - far), level + far)
+            if value > level + far:
+                clipped = level + far
+            elif value < level - far:
+                clipped = level - far
         self._distance = self._shape.learn(clipped, time_s)
         self._values.learn(value, time_s)
         if row.usual is not None:
             self._above.learn(value - row.usual[0], time_s)
-        coarse = self._coarse(value)
-        if coarse >= 0:
+        if row.coarse >= 0:
             if self._level >= 0:
-                self._steps |= 1 << (self._level * LEVELS + coarse)
-            self._level = coarse
+                self._steps |= 1 << (self._level * LEVELS + row.coarse)
+            self._level = row.coarse
         self._profile.learn(value, time_s)
 
     def _look(self, value: float, time_s: float) -> _Row:
@@ -159,9 +162,9 @@ class Novelty(Detector):
         if self._distance is not None:
             found = self._distances.beyond(self._distance, EXACTNESS * abs(self._profile.level))
             row.shape = found if found is not None and found.high else None
-        if self._level >= 0 and self._warmth.rows > STEP_ROWS:
-            coarse = self._coarse(value)
-            row.step = coarse >= 0 and not self._steps >> (self._level * LEVELS + coarse) & 1
+        row.coarse = coarse = self._coarse(value)
+        if coarse >= 0 and self._level >= 0 and self._warmth.rows > STEP_ROWS:
+            row.step = not self._steps >> (self._level * LEVELS + coarse) & 1
         strange = STEP_WEIGHT if row.step else 0.0
         if row.beyond is not None or row.above is not None:
             terms = row.beyond.terms if row.beyond is not None else NONE
@@ -176,11 +179,12 @@ class Novelty(Detector):
         return row
 
     def _coarse(self, value: float) -> int:
-        spread = self._profile.spread
-        if spread <= EXACTNESS * abs(self._profile.level):
+        """Which of the coarse levels a value is at; -1 while the series is constant."""
+        level, spread = self._profile.level, self._profile.spread
+        if spread <= EXACTNESS * abs(level):
             return -1
-        place = (value - self._profile.level) / (LEVEL_SPREADS * spread) + LEVELS / 2
-        return int(min(max(place, 0.0), LEVELS - 1.0))
+        place = (value - level) / (LEVEL_SPREADS * spread) + LEVELS / 2
+        return 0 if place < 0 else int(place) if place < LEVELS else LEVELS - 1
 
     def _loudest(self, time_s: float) -> float:
         since = (time_s - QUIET_SHARE * self.season_s) // (self.season_s / QUIET_CELLS)
