@@ -15,8 +15,8 @@ QUIET_SHARE = 0.2
 """Of a season: a score is told only when it is above all of that time before it."""
 QUIET_CELLS = 48
 """That a season is divided into to remember those."""
-UNIT = 3.0
-"""Makes 3 of a sum of 1, which is where an alert opens by default."""
+UNIT = 2.5
+"""Makes 3 of a sum of 1.2, which is where an alert opens by default."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100
 """Before which every step between levels is new, and none is news."""
@@ -54,9 +54,10 @@ class _Row:
 class Novelty(Detector):
     """How new a row is, as a sum over horizons h of one, two and four seasons and of all time.
 
-    `3 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
+    `2.5 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
     difference from what `Profile` expects, and of the distance that `Shape` finds; `step` is 1 for two successive
-    coarse levels of the value that never followed one another. A score that is not above all of the last fifth of a
+    coarse levels of the value that never followed one another. A value that is beyond all time, and an alert by itself,
+    scores above everything before it. A score that is not above all of the last fifth of a
     season is 0, so that an incident is told when it begins, and again when it gets worse.
 
     A season is a time, not a number of rows, and everything is measured in the series' own noise: the same options
@@ -77,7 +78,8 @@ class Novelty(Detector):
         if not -DAY_S <= utc_offset_s <= DAY_S:
             raise ModelError(f"utc_offset_s: expected seconds within a day, found {utc_offset_s!r}")
         self.season_s = float(season_s)
-        self._profile = Profile(float(utc_offset_s))
+        self.utc_offset_s = float(utc_offset_s)
+        self._profile = Profile(self.utc_offset_s)
         self._values = Records(self.season_s)
         self._above = Records(self.season_s)
         self._distances = Records(self.season_s)
@@ -90,6 +92,8 @@ class Novelty(Detector):
         self._steps = 0
         # The strangest of each cell, and the cell's number, for a fifth of a season.
         self._quiet: list[list[float]] = []
+        # The strangest of all rows since it was warm.
+        self._peak = 0.0
         self._known: tuple[float, float, _Row] | None = None
         self._told: tuple[Expected | None, str | _Row] = (None, "")
 
@@ -129,6 +133,8 @@ class Novelty(Detector):
         self._known = None
         self._warmth.saw(time_s)
         self._hush(row.strange, time_s)
+        if self._warmth.warm:
+            self._peak = max(self._peak, row.strange)
         if self._distance is not None:
             self._distances.learn(self._distance, time_s)
         level, spread = self._profile.level, self._profile.spread
@@ -172,6 +178,9 @@ class Novelty(Detector):
             strange += sum(map(max, terms, others))
         if row.shape is not None:
             strange += sum(row.shape.terms)
+        if row.beyond is not None and row.beyond.terms[-1] > 0 and sum(row.beyond.terms) >= 1:
+            # The sum saturates, and a spike widens the range that the next one is measured by.
+            strange = max(strange, self._peak + row.beyond.terms[-1])
         row.strange = strange
         if strange > 0 and strange > self._loudest(time_s):
             row.score = UNIT * strange
@@ -232,6 +241,7 @@ class Novelty(Detector):
             "level": self._level,
             "steps": self._steps,
             "quiet": self._quiet,
+            "peak": self._peak,
             "expected": None if expected is None else [expected.value, expected.lower, expected.upper],
             "why": self.why,
         }
@@ -249,6 +259,7 @@ class Novelty(Detector):
         made._level = state["level"]
         made._steps = state["steps"]
         made._quiet = [list(one) for one in state["quiet"]]
+        made._peak = state["peak"]
         expected = state["expected"]
         made._told = (None if expected is None else Expected(*expected)), state["why"]
         return made
