@@ -26,6 +26,7 @@ from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.problems import CatalogError, Problem, key_of, problem_of
 from stream.tables import FieldName, MetricName, Table, each_once
+from stream.webhooks import Webhook, check_webhooks
 from stream.windows import window_of
 
 _UTC = ZoneInfo("UTC")
@@ -237,6 +238,8 @@ class Catalog(Table):
     metric: list[Metric] = Field(min_length=1)
     board: list[Board] = Field([], max_length=60)
     """The first is the one at `/`."""
+    webhook: list[Webhook] = Field([], max_length=100)
+    """Who is told of alerts."""
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -272,6 +275,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     catalog = _with_derived(catalog, problems)
     metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
     check_boards(raw, metrics, problems)
+    check_webhooks(raw, catalog.webhook, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
@@ -439,7 +443,7 @@ def _names(text: str) -> list[str]:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric}
+    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric, "webhook": Webhook}
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board
