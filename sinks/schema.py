@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     Table,
@@ -14,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
 
 tables = MetaData()
@@ -69,4 +70,19 @@ points = Table(
     Column("watermark_ms", BigInteger, nullable=False),
     Column("error", Double, comment="how far off the value may be, as a share of it; NULL where it is exact"),
     sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    tables,
+    Column("id", _SeriesId, primary_key=True),
+    Column("endpoint", _KeyText, nullable=False),
+    Column("notification", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Double),
+    Column("error", Text),
+    Index("deliveries_by_endpoint", "endpoint", "at_ms"),
 )

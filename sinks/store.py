@@ -94,7 +94,10 @@ class Store:
             if found == "1":
                 column = CreateColumn(_points.c.error).compile(dialect=connection.dialect)
                 connection.execute(text(f"ALTER TABLE {_points.name} ADD COLUMN {column}"))
-                connection.execute(_meta.update().where(_meta.c.key == "schema_version").values(value="2"))
+            if found is not None and int(found) < SCHEMA_VERSION:
+                # What a version added as tables of their own was made above.
+                newer = _meta.update().where(_meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
+                connection.execute(newer)
             if found is None:
                 connection.execute(_meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
 
