@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import board_routes, boards, compare, health, history, session, sse, ticker
+from live_api import board_routes, boards, compare, delivery_routes, health, history, session, sse, ticker
 from live_api.admission import Admission, Limits, Origins
 from live_api.context import Context
 from live_api.described import described
@@ -36,6 +36,7 @@ from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
+from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
 from sinks.records import Point
 from sinks.store import Store
@@ -72,6 +73,7 @@ def create_app(
     latest = Latest()
     declared = boards.boards_of(catalog)
     store = Store(store_url)
+    log = Deliveries(store_url)
     dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
 
     def shows(point: Point) -> bool:
@@ -117,6 +119,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
+            log.close()
 
     async def live(websocket: WebSocket) -> None:
         await session.serve(websocket, door)
@@ -139,6 +142,7 @@ def create_app(
     app.include_router(history.router(context))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
+    app.include_router(delivery_routes.router(log))
     app.include_router(health.router(context))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", events, methods=["GET"]))
