@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,8 +25,11 @@ from sinks.alert_records import (
     Silence,
 )
 from sinks.alert_store import AlertStore
+from sinks.live import LiveSink
+from sinks.store import Store
 from stream.walltime import clock_ms
 from tests.engines import free_port
+from tests.stack import eventually
 
 from .conftest import CATALOG, Api
 from .strange import registered
@@ -437,3 +441,36 @@ def test_without_valkey_or_store_it_says_so(start: Start, store_url: str, tmp_pa
         assert storeless.get(path)["http"] == 503
     assert storeless.get("/v1/scores", metric="orders", window="1m")["http"] == 503
     assert say(storeless, "alerts/a/ack", {"by": "Ada"})["http"] == 503
+
+
+def test_alerts_of_before_a_restart_are_told_again(start: Start, valkey_client: valkey.Valkey, tmp_path: Any) -> None:
+    """The live stream reaches back for minutes, alerts for days."""
+    now_ms = clock_ms()
+    store = AlertStore(f"sqlite:///{tmp_path}/points.db")
+    store.setup()
+    ended = {"status": AlertStatus.RESOLVED, "resolution": Resolution.RECOVERED}
+    store.write(
+        [
+            alert("open"),
+            alert("old", **ended, resolved_ms=now_ms - 25 * 3_600_000),
+            alert("over", **ended, resolved_ms=now_ms - 3_600_000),
+        ]
+    )
+    store.close()
+    LiveSink(valkey_client, platform="Shop").write([], {}, now_ms=now_ms, alerts=[])
+    api = start(catalog=CATALOG + RULES).caught_up()
+    with api.live("alerts") as client:
+        told = client.until(lambda line: [one["alerts"] for one in line.frames if one.get("alerts")])
+    assert told[0] == {"open": alert("open").to_live(), "over": told[0]["over"]}
+
+
+def test_a_database_that_knew_no_alerts_is_made_ready(start: Start, tmp_path: Any) -> None:
+    Store(f"sqlite:///{tmp_path}/points.db").setup()
+    with sqlite3.connect(tmp_path / "points.db") as connection:
+        for table in ("scores", "scored_series", "alerts", "silences", "rules"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    connection.close()
+    api = start(catalog=CATALOG + RULES)
+    eventually(lambda: api.get("/v1/alerts")["http"] == 200, what="tables for alerts")
+    assert api.get("/v1/rules")["rules"][0]["series"] is None
