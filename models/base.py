@@ -5,11 +5,13 @@ A detector watches one series. It is shown each closed window once, in order of 
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from river import base
@@ -33,15 +35,42 @@ class Expected:
     upper: float
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a detector can be told, from its constructor's signature."""
+
+    name: str
+    kinds: tuple[type, ...]
+    """Of what it takes; empty for what the detector alone can tell."""
+    default: Any
+    choices: tuple[Any, ...] = ()
+    """The only values it takes, where there are some."""
+
+    def check(self, given: Any) -> None:
+        """Raises ModelError for a value of another kind. A whole number will do for a number, a truth for neither."""
+        if self.choices:
+            if given not in self.choices:
+                raise ModelError(f"{self.name}: expected one of {', '.join(map(str, self.choices))}, found {given!r}")
+            return
+        if not self.kinds or type(given) in self.kinds or (float in self.kinds and type(given) is int):
+            return
+        expected = " or ".join(dict.fromkeys(_KINDS.get(kind, kind.__name__) for kind in self.kinds))
+        raise ModelError(f"{self.name}: expected {expected}, found {given!r}")
+
+
+_KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", type(None): "nothing"}
+
+
 class Detector(base.AnomalyDetector):
     """An online anomaly detector of one series: river's `AnomalyDetector`, with reasons and a state of its own.
 
     A row is `x = {"value": float, "time": epoch seconds}`; other keys are not looked at. Scores are unbounded, and
     higher is stranger; never NaN, infinite or None. `score_one` changes no later score.
 
-    *Guarantee*: a value that is not finite scores 0 and is not learned; a time that is not after the last one is taken
-    for the last one. The same rows give the same scores, also when the detector is saved and restored in between.
-    Memory and bytes are bounded by `max_bytes`, however long the series. *Failure*: ModelError for options and bytes.
+    *Guarantee*: a value that is not finite scores as if nothing were strange (0; 1 for as usual; `CALM` where the score
+    is the value itself) and is not learned; a time before the last one is taken for the last one. The same rows give the same
+    scores, also when the detector is saved and restored in between. Memory and bytes are bounded by `max_bytes`,
+    however long the series. *Failure*: ModelError for options and bytes.
     """
 
     name: ClassVar[str]
@@ -55,7 +84,8 @@ class Detector(base.AnomalyDetector):
     OPEN: ClassVar[float | None] = None
     """The score at which an alert opens where a rule does not say; None where it has to."""
     learns: ClassVar[bool] = True
-    """Whether it finds out itself what is usual; thresholds do not."""
+    """Whether it finds out itself what is usual. Otherwise it is a rule: the score is the value in the rule's own
+    terms."""
     orientation: ClassVar[int] = 1
     """-1 where lower values are stranger, and so a rule's limits are the negative of the scores they stand for."""
     takes_silence: ClassVar[bool] = False
@@ -93,6 +123,13 @@ class Detector(base.AnomalyDetector):
     def from_state(cls, state: dict[str, Any]) -> Self:
         """The inverse of `to_state`."""
 
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """What it can be told, by name."""
+        hints = get_type_hints(cls.__init__)
+        found = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        return {each.name: _option(each.name, hints.get(each.name, Any), each.default) for each in found}
+
     def to_bytes(self) -> bytes:
         """The whole detector, versioned. Not a pickle: it survives other versions of every library."""
         return msgspec.msgpack.encode({"detector": self.name, "version": self.VERSION, "state": self.to_state()})
@@ -109,15 +146,35 @@ class Detector(base.AnomalyDetector):
             raise ModelError(f"expected {cls.name} of version {cls.VERSION}, found {found[0]} of version {found[1]}")
         try:
             return cls.from_state(packed["state"])
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError) as error:
             raise ModelError(f"not a state of {cls.name}: {error!r}") from error
+
+
+CALM = -1e300
+"""The score of a row without a value where scores are values: beyond no limit, and yet a number."""
+
+
+def _option(name: str, hint: Any, default: Any) -> Option:
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        return Option(name, (), default, (*choices, *([None] if type(None) in parts else [])))
+    known = all(isinstance(part, type) and part in _KINDS for part in parts)
+    return Option(name, tuple(parts) if known else (), default)
+
+
+def whole(name: str, given: int, least: int, most: int) -> int:
+    """An option that is a whole number within bounds. Raises ModelError."""
+    if type(given) is not int or not least <= given <= most:
+        raise ModelError(f"{name}: expected a whole number from {least} to {most}, found {given!r}")
+    return given
 
 
 def read(x: Mapping[Any, Any]) -> tuple[float, float]:
     """Value and time of a row; NaN for a value that is none. Raises ModelError for a row without a usable time."""
     try:
         value, time_s = float(x["value"]), float(x["time"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ModelError(f'expected a row such as {{"value": 1.5, "time": 1442016000}}, found {x!r}') from None
     if not math.isfinite(time_s):
         raise ModelError(f"time: expected epoch seconds, found {time_s}")

@@ -8,7 +8,16 @@ from typing import Any
 
 from models.base import Detector, ModelError
 
-DETECTORS: Mapping[str, str] = {}
+DETECTORS: Mapping[str, str] = {
+    "gaussian": "models.gaussian:Gaussian",
+    "half_space_trees": "models.half_space_trees:HalfSpaceTrees",
+    "loda": "models.loda:Loda",
+    "one_class_svm": "models.one_class_svm:OneClassSVM",
+    "above": "models.thresholds:Above",
+    "below": "models.thresholds:Below",
+    "change": "models.thresholds:Change",
+    "nodata": "models.thresholds:NoData",
+}
 """Name → `module:class`."""
 
 
@@ -21,9 +30,24 @@ def detector_class(name: str) -> type[Detector]:
     return found
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises ModelError for an option that the detector does not have, or one of another kind. Cheap, unlike making
+    it: but whether values make sense together only the detector itself can tell."""
+    known = detector_class(name).options()
+    for option, given in options.items():
+        if option not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise ModelError(f"{name}: options: expected {expected}; found {option!r}")
+        try:
+            known[option].check(given)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+
+
 def make_detector(name: str, options: Mapping[str, Any]) -> Detector:
     """A detector that has seen nothing. Raises ModelError for a name or options that make no sense."""
+    check_options(name, options)
     try:
         return detector_class(name)(**options)
-    except TypeError as error:
+    except ModelError as error:
         raise ModelError(f"{name}: {error}") from None

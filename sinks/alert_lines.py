@@ -4,8 +4,8 @@
 actual=3,expected=40,opened=1442016000000,why="…" 1442016060000`
 
 The measurement is `alerts`; the tags are the dimensions and what alerts are counted by. The id is a field: as a tag
-that never comes again, it would make a new series each time. A number that is missing or not finite leaves its field
-out. The timestamp is the moment of the change in milliseconds: the end of the window, or the time of the command.
+that never comes again, it would make a new series each time. A number that is missing or not finite is left out. The
+timestamp is the moment of the change in milliseconds: the end of the window, or the time of the command.
 
 A dimension whose name would clash gets an underscore: `rule` becomes the tag `rule_`, and `rule_`, where somebody has
 that, `rule__`. Text that engines do not read alike is written as `sinks.line_protocol` has it.

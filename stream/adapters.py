@@ -7,7 +7,7 @@ by the writers (`stream.writers`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,14 +15,17 @@ from typing import TypeVar
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from sinks.alert_records import Command
 from sinks.errors import SinkError
 from sinks.records import DeadLetter, Reason
-from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch
+from stream.alerts import Alerts, Outcome, ScoredBatch
+from stream.batches import Closed, Decoded, Emission, Partials, RawBatch, ShardBatch
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
 from stream.meters import Meters
+from stream.score import Scorer
 from stream.shard import Shard
 from stream.snapshots import StateError
 
@@ -145,8 +148,17 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
     """A Merge on the engine: emits as soon as a shard has spoken. Made, like a shard, by its first item."""
 
     def __init__(
-        self, make: Callable[[str], Merge], snapshot: bytes | None, ending: Ending, clock: Clock, meters: Meters
+        self,
+        make: Callable[[str], Merge],
+        snapshot: bytes | None,
+        ending: Ending,
+        clock: Clock,
+        meters: Meters,
+        watched: Collection[str] = (),
     ) -> None:
+        """`watched`: cubes of which it is told each second how far they have come, also when nothing happened there."""
+        self._watched = watched
+        self._told_s: int | None = None
         self._make = make
         self._meters = meters
         self._cube = ""
@@ -184,7 +196,76 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         if self._merge is None:
             return (), StatefulBatchLogic.RETAIN
         emission = self._merge.emit(self._clock())
-        return ([emission] if emission.live or emission.durable else ()), StatefulBatchLogic.RETAIN
+        watermark_s = emission.watermark_ms // 1_000
+        news = self._cube in self._watched and watermark_s != self._told_s
+        self._told_s = watermark_s
+        return ([emission] if emission.live or emission.durable or news else ()), StatefulBatchLogic.RETAIN
+
+
+class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):
+    """A Scorer on the engine. Made, like a shard, by its first item."""
+
+    def __init__(self, make: Callable[[str], Scorer], snapshot: bytes | None, ending: Ending, meters: Meters) -> None:
+        self._make = make
+        self._meters = meters
+        self._ending = ending
+        self._cube = ""
+        self._scorer: Scorer | None = None
+        self._snapshot = snapshot
+
+    def on_batch(self, values: list[Closed]) -> tuple[Iterable[ScoredBatch], bool]:
+        if self._scorer is None:
+            self._cube = values[0].cube
+            self._scorer = self._make(self._cube)
+            if self._snapshot:
+                _restore(self._ending, self._scorer.restore, self._snapshot)
+        return [self._scorer.take(value.points, value.watermark_ms) for value in values], StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[ScoredBatch], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        if self._scorer is None:
+            return self._snapshot or b""
+        return self._meters.snapshot("score", self._cube, self._scorer.to_bytes)
+
+
+class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, bytes]):
+    """The Alerts on the engine: one for all of it."""
+
+    def __init__(
+        self, make: Callable[[], Alerts], snapshot: bytes | None, ending: Ending, clock: Clock, meters: Meters
+    ) -> None:
+        self._meters = meters
+        self._clock = clock
+        self._alerts = make()
+        if snapshot:
+            _restore(ending, self._alerts.restore, snapshot)
+
+    def on_batch(self, values: list[ScoredBatch | list[Command]]) -> tuple[Iterable[Outcome], bool]:
+        for value in values:
+            if isinstance(value, ScoredBatch):
+                self._alerts.add(value)
+            else:
+                for command in value:
+                    self._alerts.command(command)
+        return self._advance()
+
+    def on_notify(self) -> tuple[Iterable[Outcome], bool]:
+        return self._advance()
+
+    def on_eof(self) -> tuple[Iterable[Outcome], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime:
+        return datetime.fromtimestamp(self._alerts.next_ms / 1_000, UTC)
+
+    def snapshot(self) -> bytes:
+        return self._meters.snapshot("alerts", "0", self._alerts.to_bytes)
+
+    def _advance(self) -> tuple[Iterable[Outcome], bool]:
+        outcome = self._alerts.advance(self._clock())
+        return ([outcome] if outcome else ()), StatefulBatchLogic.RETAIN
 
 
 class EndingLogic(StatefulBatchLogic[int, "int", bytes]):

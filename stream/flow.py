@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -19,13 +20,18 @@ from bytewax.recovery import (
 )
 from bytewax.run import cli_main
 
+from sinks.alert_records import COMMANDS_STREAM, Command
 from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import SinkError
 from sinks.live import LiveSink
 from sinks.records import DeadLetter
-from stream.adapters import CallSink, EndingLogic, MergeLogic, ShardLogic, decode_safely
-from stream.batches import Decoded, Emission, Partials, RawBatch, ShardBatch
+from stream.adapters import AlertLogic, CallSink, EndingLogic, MergeLogic, ScoreLogic, ShardLogic, decode_safely
+from stream.alert_writers import AlertSinks, alert_writer, score_writer
+from stream.alerts import Alerts, ScoredBatch
+from stream.batches import Decoded, Partials, RawBatch, ShardBatch
+from stream.closings import Closings
+from stream.commands import Commands
 from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
 from stream.ending import Ending
@@ -35,6 +41,8 @@ from stream.meters import Meters
 from stream.plan import Plan
 from stream.reader import GATHER_MS, ClientFactory
 from stream.routing import worker_keys
+from stream.rules import Lifecycle
+from stream.score import Scorer, Watch
 from stream.shard import Shard
 from stream.snapshots import StateError
 from stream.source import EndingSource, ValkeySource
@@ -42,6 +50,8 @@ from stream.statuses import Statuses
 from stream.walltime import clock_ms
 from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
 
+X = TypeVar("X")
+_ORDERS_POLL = timedelta(milliseconds=100)
 _UNUSABLE = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
 
 
@@ -73,6 +83,11 @@ class Parts:
     deadletter: DeadLetterSink
     databases: dict[str, Sink]
     """Where durable points go, by name; empty is fine."""
+    alert_sinks: AlertSinks
+    watches: dict[str, list[Watch]]
+    """The rules, by the key of the cube that their metrics are in."""
+    rules: dict[str, Lifecycle]
+    platform: str
     ending: Ending
     shard_keys: tuple[str, ...] = ("0",)
     """What the engine knows each shard by; fixed for the life of a recovery directory."""
@@ -114,6 +129,15 @@ def build(parts: Parts) -> Dataflow:
         gather_ms=min(parts.tick_ms, GATHER_MS),
     )
 
+    orders = ValkeySource(
+        parts.connect,
+        (COMMANDS_STREAM,),
+        clock=clock,
+        ending=ending,
+        meters=meters,
+        poll=_ORDERS_POLL,
+    )
+
     def patience(name: str, budget_s: float | None = None) -> Patience:
         return Patience(name, ending.asked, budget_s, meters)
 
@@ -137,7 +161,19 @@ def build(parts: Parts) -> Dataflow:
         return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock, meters=meters)
 
     def merge(snapshot: bytes | None) -> MergeLogic:
-        return MergeLogic(make_merge, snapshot, ending, clock, meters)
+        return MergeLogic(make_merge, snapshot, ending, clock, meters, parts.watches)
+
+    def make_scorer(cube: str) -> Scorer:
+        return Scorer(cube, parts.watches.get(cube, ()))
+
+    def score(snapshot: bytes | None) -> ScoreLogic:
+        return ScoreLogic(make_scorer, snapshot, ending, meters)
+
+    def make_alerts() -> Alerts:
+        return Alerts(parts.rules, parts.watches, parts.platform)
+
+    def alerts(snapshot: bytes | None) -> AlertLogic:
+        return AlertLogic(make_alerts, snapshot, ending, clock, meters)
 
     flow = Dataflow("streamgauge")
     raw = op.input("source", flow, source)
@@ -145,7 +181,7 @@ def build(parts: Parts) -> Dataflow:
     parted = op.flat_map("split", decoded, split)
     counted = op.stateful_batch("shard", parted, shard)
     merged = op.stateful_batch("merge", op.flat_map("by_cube", counted, _by_cube), merge)
-    points = op.map("points", merged, _emission)
+    points = op.map("points", merged, _alone)
 
     statuses = op.flat_map("status", decoded, Statuses().of)
     live = live_writer(parts.live, patience("live"), clock, meters)
@@ -158,8 +194,23 @@ def build(parts: Parts) -> Dataflow:
     )
     op.output("deadletter", refused, CallSink(refuse, ending))
 
+    closed = op.flat_map("closed", merged, Closings(parts.watches).of)
+    scored = op.map("scored", op.stateful_batch("score", closed, score), _alone)
+    said = op.flat_map("commands", op.input("said", flow, orders), Commands().of)
+    judged = op.merge("judged", op.map("scores_alike", scored, _to_alerts), op.map("commands_alike", said, _to_alerts))
+    outcomes = op.map("outcomes", op.stateful_batch("alerts", judged, alerts), _alone)
+    keep_scores = score_writer(parts.alert_sinks.store, patience("scores", parts.patience_s), meters)
+    op.output("scores_kept", scored, CallSink(keep_scores, ending))
+    lasting, passing = patience("alerts", parts.patience_s), patience("notifications")
+    tell = alert_writer(parts.alert_sinks, lasting, passing, clock, refuse, meters)
+    op.output("told", outcomes, CallSink(tell, ending))
+
+    def finish() -> None:
+        source.finish()
+        orders.finish()
+
     keys = worker_keys(member.processes)
-    last = EndingSource(ending, keys, member.number, parts.most_processes, source.finish, meters)
+    last = EndingSource(ending, keys, member.number, parts.most_processes, finish, meters)
     op.stateful_batch("ending", op.input("asked", flow, last), lambda _: EndingLogic(ending))
     return flow
 
@@ -220,8 +271,13 @@ def _too_late(item: tuple[str, Partials | DeadLetter]) -> list[DeadLetter]:
     return [value] if isinstance(value, DeadLetter) else []
 
 
-def _emission(item: tuple[str, Emission]) -> Emission:
+def _alone(item: tuple[str, X]) -> X:
     return item[1]
+
+
+def _to_alerts(item: ScoredBatch | list[Command]) -> tuple[str, ScoredBatch | list[Command]]:
+    """All alerts are one state: a total mutes the parts that another worker has scored."""
+    return "alerts", item
 
 
 def _rejects(batch: Decoded) -> Sequence[DeadLetter]:

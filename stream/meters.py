@@ -68,6 +68,9 @@ class Meters:
         self._sent = self._counter("sent_points", "Points that a sink has taken", "sink")
         self._refused = self._counter("discarded_points", "Points that a sink will never take", "sink")
         self._letters = self._counter("sent_dead_letters", "Dead letters written")
+        self._scored = self._counter("scored_windows", "Closed windows that rules have judged")
+        self._open_alerts = self._gauge("open_alerts", "Alerts that are not resolved, as of the last ten seconds")
+        self._notifications = self._counter("notifications", "Notifications written to the outbox")
         self._errors = self._counter("errors", "What went wrong and was handled", "stage")
         self._retries = self._counter("retries", "What was tried again after an error", "stage")
         self._epoch_s = self._histogram("epoch_seconds", "From the end of one epoch to the next", _EPOCH_S)
@@ -148,6 +151,16 @@ class Meters:
 
     def sent_letters(self, letters: int) -> None:
         self._letters.inc(letters)
+
+    def scored(self, windows: int) -> None:
+        """The store has taken what rules made of so many windows."""
+        self._scored.inc(windows)
+
+    def alerts_open(self, alerts: int) -> None:
+        self._open_alerts.set(alerts)
+
+    def notified(self, notifications: int) -> None:
+        self._notifications.inc(notifications)
 
     def stage(self, name: str) -> None:
         """There is such a stage: its counters begin at 0, so that the first error is an increase."""

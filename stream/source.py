@@ -47,7 +47,10 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
         on_gap: OnGap = OnGap.EARLIEST,
         group: str | None = None,
         gather_ms: int = GATHER_MS,
+        poll: timedelta = _POLL,
     ) -> None:
+        """`poll`: how soon a stream is looked at again that had nothing."""
+        self._poll = poll
         self._gather_ms = gather_ms
         self._on_gap = on_gap
         self._group = group
@@ -79,7 +82,7 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
             gather_ms=self._gather_ms,
         )
         self._meters.reading(for_part, reader.queued)
-        part = _Partition(for_part, reader, position, self._ending, self._meters)
+        part = _Partition(for_part, reader, position, self._ending, self._meters, self._poll)
         self._parts.append(part)
         return part
 
@@ -98,8 +101,17 @@ class ValkeySource(FixedPartitionedSource[RawBatch, str]):
 
 
 class _Partition(StatefulSourcePartition[RawBatch, str]):
-    def __init__(self, stream: str, reader: StreamReader, position: Position, ending: Ending, meters: Meters) -> None:
+    def __init__(
+        self,
+        stream: str,
+        reader: StreamReader,
+        position: Position,
+        ending: Ending,
+        meters: Meters,
+        poll: timedelta,
+    ) -> None:
         self.reader = reader
+        self._poll = poll
         self._stream = stream
         self._meters = meters
         self._position = position
@@ -126,7 +138,7 @@ class _Partition(StatefulSourcePartition[RawBatch, str]):
         return [batch]
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _POLL if self._quiet else None
+        return datetime.now(UTC) + self._poll if self._quiet else None
 
     def snapshot(self) -> str:
         self._meters.epoch_ended(self._stream)

@@ -16,12 +16,15 @@ from typing import NoReturn
 import orjson
 import valkey
 
+from sinks.alert_store import AlertStore
 from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, SinkError
 from sinks.live import LiveSink
+from sinks.outbox import Outbox
 from sinks.pruned import PrunedStore
 from sinks.store import Store
+from stream.alert_writers import AlertSinks
 from stream.bounds import notes
 from stream.catalog import Catalog
 from stream.continuity import GapError, OnGap
@@ -31,6 +34,7 @@ from stream.enrich import Pseudonyms
 from stream.flow import ClusterError, Member, Parts, execute, make_recovery
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
+from stream.score import lifecycles, watches
 from stream.snapshots import StateError
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
@@ -99,6 +103,7 @@ class Run:
             expose(parts.meters.registry, self.settings, member.number)
             for database in parts.databases.values():
                 database.setup()
+            parts.alert_sinks.outbox.setup()
             every = timedelta(seconds=self.settings.snapshot_s)
             execute(parts, self.state / "recovery", snapshot_every=every)
         except (SinkError, StateError, GapError) as error:
@@ -112,6 +117,7 @@ class Run:
         finally:
             for database in parts.databases.values():
                 database.close()
+            parts.alert_sinks.store.close()
         return 0
 
     def _parts(self, facts: Facts, member: Member) -> Parts:
@@ -122,10 +128,11 @@ class Run:
         windows = [window for cube in plan.all_cubes for window in cube.windows]
         short = {window.name: _SHORT_KEPT_MS for window in windows if window.about_ms < MINUTE_MS}
         databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(self.state)), short)}
+        influx = None
         if settings.influx_url is not None:
             from sinks.influx import InfluxSink
 
-            databases["influx"] = InfluxSink(
+            influx = databases["influx"] = InfluxSink(
                 settings.influx_url,
                 settings.influx_token.get_secret_value(),
                 settings.influx_org,
@@ -133,11 +140,18 @@ class Run:
                 # Each text that was ever among the most frequent would be a field of its own.
                 skip=frozenset(metric.name for metric in self.catalog.metric if metric.measure == "top_k"),
             )
+        watched = watches(self.catalog, plan)
+        live = LiveSink(client, platform=self.catalog.platform.name)
+        outbox = Outbox(client, "streamgauge:outbox", ())
         return Parts(
             plan=plan,
+            alert_sinks=AlertSinks(AlertStore(settings.store_url(self.state)), outbox, live, influx),
+            watches=watched,
+            rules=lifecycles(watched, self.catalog),
+            platform=self.catalog.platform.name,
             pseudonyms=Pseudonyms(person_key(settings, self.state)),
             connect=connect,
-            live=LiveSink(client, platform=self.catalog.platform.name),
+            live=live,
             deadletter=DeadLetterSink(client),
             databases=databases,
             ending=self.ending,

@@ -109,6 +109,7 @@ def test_kill_minus_nine_and_a_restart_lose_and_double_nothing(made: Stack) -> N
         made.add("events:{1}", [{"kind": "pen", "price": 1, "quantity": 2, "time": now}] * 500)
         if round_ == 1:
             # Some of it is behind a snapshot by now, some is not.
+            made.ready()
             eventually(lambda: made.total("orders") > 0)
             processor.kill()
             processor.wait()
