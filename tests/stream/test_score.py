@@ -74,7 +74,7 @@ def test_a_window_is_judged_when_it_closes() -> None:
     assert end_ms == at(0)
     assert (row.rule, row.value, row.score, row.events, row.anomalous) == ("orders_1m_above", 12, 12, 1, True)
     assert batch.watermark_ms == at(0)
-    assert "12" in row.why
+    assert row.why == "12 (limit 10)"
 
 
 @pytest.mark.parametrize("state", [State.OPEN, State.CORRECTED])
