@@ -187,6 +187,31 @@ def serve(
 
 
 @app.command()
+def deliver(
+    catalog: CatalogOption,
+    state: StateOption = None,
+    pace: Annotated[str | None, typer.Option("--pace", hidden=True)] = None,
+) -> None:
+    """Send what the processor has to say of alerts to the catalog's webhooks: signed, retried, in order.
+
+    Reads the outbox at VALKEY_URL. Any number of these may run: to each endpoint one of them delivers, and another goes
+    on where it ended. SIGTERM ends it within 5 s; what was not delivered is after the next start.
+    """
+    from streamgauge.delivering import pace_of, run_deliver
+
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
+    own_state = state_directory(settings, loaded)
+    try:
+        status = run_deliver(loaded, settings, own_state, valkey_address(settings), pace_of(pace))
+    except Misconfigured as error:
+        fail(str(error), EXIT_CONFIGURATION)
+    except SinkError as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+@app.command()
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Catalog files or ready ones' names.")],
 ) -> None:
