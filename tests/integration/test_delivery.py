@@ -24,6 +24,7 @@ from tests.receiver import SECRET, Receiver, Reply, Request, receiving
 from tests.stack import eventually
 
 OUTBOX = "streamgauge:outbox:shop"
+ROUNDS = 4
 QUICK = {
     "delays_s": [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
     "lease_beyond_s": 1.0,
@@ -42,7 +43,14 @@ def webhook(name: str, receiver: Receiver, **keys: object) -> str:
         "allow_private": ["127.0.0.0/8"],
         "timeout": "1s",
     } | keys
-    return "[[webhook]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
+    given = {key: value for key, value in given.items() if value is not None}
+    return "[[webhook]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in given.items())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {json.dumps(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)
 
 
 class Deliverer:
@@ -126,11 +134,6 @@ def episodes(groups: int, each: int) -> list[Notification]:
     return told
 
 
-def loaded(deliver: Deliverer, kills: int) -> None:
-    """Until it has loaded there is nothing to be killed."""
-    eventually(lambda: deliver.said().count("webhook good: delivering") > kills, within_s=30)
-
-
 def in_order(told: Sequence[Notification], taken: Sequence[Request]) -> None:
     """Each notification once, and those of a group in the order in which they were told."""
     ids = [request.id for request in taken]
@@ -160,35 +163,31 @@ def test_a_deliverer_killed_at_random_loses_nothing_and_keeps_order(deliverer: S
         outbox = Outbox(client, OUTBOX, ["bad", "good"])
         outbox.setup()
 
-        def write() -> None:
-            """As a processor that is killed: after each crash it says again what it last said, and goes on."""
-            at = 0
-            while at < len(told):
-                some = told[max(0, at - chance.randrange(12)) : at + chance.randrange(1, 9)]
+        def write(first: int, last: int) -> None:
+            """As a processor that was killed: it says again what it last said, and goes on."""
+            at = max(0, first - chance.randrange(12))
+            while at < last:
+                some = told[at : min(last, at + chance.randrange(1, 9))]
                 outbox.write(some)
-                at = max(at, told.index(some[-1]) + 1)
-                time.sleep(chance.random() * 0.25)
+                at += len(some)
+                time.sleep(chance.random() * 0.1)
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        kills = 0
+        share = len(told) // ROUNDS
+        for number in range(ROUNDS):
+            process = deliver.start()
+            # Until it has loaded there is nothing to be killed.
+            eventually(lambda: deliver.said().count("webhook good: delivering") > number, within_s=60)  # noqa: B023
+            writer = threading.Thread(target=write, args=(number * share, (number + 1) * share))
+            writer.start()
+            time.sleep(chance.uniform(0.05, 0.6))
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            writer.join()
+        assert len(good.ids()) < len(told)
         process = deliver.start()
-        loaded(deliver, 0)
-        deadline = time.monotonic() + 150
-        while writer.is_alive() or len(bad.ids()) < len(told) or len(good.ids()) < len(told):
-            assert time.monotonic() < deadline, (len(bad.ids()), len(good.ids()), len(told), deliver.said()[-3_000:])
-            time.sleep(chance.uniform(1.0, 3.0))
-            if kills < 5:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                process = deliver.start()
-                # Until it has loaded nothing is there to be killed.
-                loaded(deliver, kills)
-        writer.join()
+        eventually(lambda: len(bad.ids()) == len(good.ids()) == len(told), within_s=90)
         process.terminate()
         assert process.wait(8) == 0
-        assert kills == 5
         assert bad.wrong == []
         assert good.wrong == []
         in_order(told, bad.taken)
@@ -198,3 +197,70 @@ def test_a_deliverer_killed_at_random_loses_nothing_and_keeps_order(deliverer: S
         assert deliver.verb("list").stdout.count("waiting 0  dead 0") == 2
         assert "of-secrecy" not in deliver.said()
         assert SECRET not in deliver.said()
+
+
+def test_of_two_deliverers_one_is_at_work_and_the_other_goes_on_where_it_ended(
+    deliverer: Start, client: valkey.Valkey
+) -> None:
+    slow = Receiver(lambda _: Reply(after_s=0.05))
+    told = episodes(3, 12)
+    with receiving(slow):
+        deliver = deliverer(webhook("ops", slow))
+        outbox = Outbox(client, OUTBOX, ["ops"])
+        outbox.setup()
+        first, second = deliver.start(), deliver.start()
+        eventually(lambda: "webhook ops: delivering" in deliver.said(), within_s=60)
+        outbox.write(told[:18])
+        eventually(lambda: len(slow.ids()) > 3, within_s=30)
+        assert deliver.said().count("webhook ops: delivering") == 1
+        # Whoever is at work is told to end, and the other, once it has loaded, takes over.
+        for process in (first, second):
+            process.terminate()
+            outbox.write(told[18:] if process is first else told[-3:])
+            if process is first:
+                assert process.wait(9) == 0
+                eventually(lambda: len(slow.ids()) == len(told), within_s=60)
+        assert second.wait(9) == 0
+        assert slow.wrong == []
+        in_order(told, slow.taken)
+        # Nothing was sent twice in an orderly change.
+        assert len(slow.requests) == len(told)
+
+
+def test_secrets_are_in_no_log_list_store_or_process_title(
+    deliverer: Start, client: valkey.Valkey, tmp_path: Path
+) -> None:
+    def echo(request: Request) -> Reply:
+        """An endpoint that says what it was sent, and where."""
+        return Reply(400, body=b"no: " + request.headers["x-token"].encode() + b" /hook/of-secrecy ?of-secrecy")
+
+    with receiving(Receiver(echo)) as receiver:
+        deliver = deliverer(
+            webhook("ops", receiver, headers={"x-token": "OPS_TOKEN"}, url=None, url_env="OPS_URL"), delays_s=[0, 0.05]
+        )
+        deliver.environment |= {
+            "OPS_TOKEN": "hunter2hunter2",
+            "OPS_URL": receiver.url,
+            "STREAMGAUGE_LOG_LEVEL": "DEBUG",
+        }
+        outbox = Outbox(client, OUTBOX, ["ops"])
+        outbox.setup()
+        process = deliver.start()
+        outbox.write([notification("g")])
+        eventually(lambda: "is given up" in deliver.said(), within_s=60)
+        listed = (
+            deliver.verb("list").stdout + deliver.verb("list", "--dead").stdout + deliver.verb("list", "--json").stdout
+        )
+        tried = deliver.verb("test", "ops")
+        process.terminate()
+        assert process.wait(9) == 0
+    assert "dead 1" in listed
+    assert tried.returncode == 1
+    assert "HTTP 400" in tried.stdout
+    keys = [key for key in client.scan_iter() if client.type(key) == b"hash"]
+    kept = b"".join(repr(client.hgetall(key)).encode() for key in keys)
+    store = b"".join(path.read_bytes() for path in (tmp_path / "state" / "shop").glob("points.db*"))
+    assert b"deliveries" in store
+    for text in (deliver.said(), listed, tried.stdout + tried.stderr, kept.decode(), store.decode("latin-1")):
+        for secret in ("hunter2", "of-secrecy", SECRET, SECRET.removeprefix("whsec_")):
+            assert secret not in text
