@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import alert_routes, board_routes, boards, compare, health, history, session, sse, ticker
+from live_api import alert_routes, board_routes, boards, compare, delivery_routes, health, history, session, sse, ticker
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
@@ -41,6 +41,7 @@ from live_api.transport import HubProtocol, RequestProtocol
 from sinks.alert_records import Alert
 from sinks.alert_store import AlertStore
 from sinks.commands import CommandSink
+from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
 from sinks.records import Point
 from sinks.store import Store
@@ -76,6 +77,8 @@ def create_app(
     """The application, and its hub for the server to drain."""
     latest = Latest()
     declared = boards.boards_of(catalog)
+    store = Store(store_url)
+    log = Deliveries(store_url)
     store, alert_store = Store(store_url), AlertStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
@@ -129,6 +132,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
+            log.close()
             alert_store.close()
             client.close()
 
@@ -153,6 +157,7 @@ def create_app(
     app.include_router(history.router(context))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
+    app.include_router(delivery_routes.router(log))
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))

@@ -68,9 +68,9 @@ class Detector(base.AnomalyDetector):
     higher is stranger; never NaN, infinite or None. `score_one` changes no later score.
 
     *Guarantee*: a value that is not finite scores as if nothing were strange (0; 1 for as usual; `CALM` where the score
-    is the value itself) and is not learned; a time before the last one is taken for the last one. The same rows give the same
-    scores, also when the detector is saved and restored in between. Memory and bytes are bounded by `max_bytes`,
-    however long the series. *Failure*: ModelError for options and bytes.
+    is the value itself) and is not learned; a time before the last one is taken for the last one. The same rows give
+    the same scores, also when the detector is saved and restored in between. Memory and bytes are bounded by
+    `max_bytes`, however long the series. *Failure*: ModelError for options and bytes.
     """
 
     name: ClassVar[str]

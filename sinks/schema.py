@@ -142,3 +142,18 @@ rules = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("series_json", Text, nullable=False, comment="how many series are learning, ok, pending, firing, …"),
 )
+
+deliveries = Table(
+    "deliveries",
+    tables,
+    Column("id", _SeriesId, primary_key=True),
+    Column("endpoint", _KeyText, nullable=False),
+    Column("notification", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Double),
+    Column("error", Text),
+    Index("deliveries_by_endpoint", "endpoint", "at_ms"),
+)

@@ -27,6 +27,7 @@ from stream.measures.registry import MEASURES, make
 from stream.problems import CatalogError, Problem, key_of, problem_of
 from stream.rules import Rule, check_rules
 from stream.tables import FieldName, MetricName, Table, each_once
+from stream.webhooks import Webhook, check_webhooks
 from stream.windows import window_of
 
 _UTC = ZoneInfo("UTC")
@@ -240,6 +241,8 @@ class Catalog(Table):
     """The first is the one at `/`."""
     anomaly: list[Rule] = Field([], max_length=500)
     """What somebody is to be told of."""
+    webhook: list[Webhook] = Field([], max_length=100)
+    """Who is told of alerts."""
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -276,6 +279,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
     check_boards(raw, metrics, problems)
     check_rules(raw, metrics, problems)
+    check_webhooks(raw, catalog.webhook, problems)
     if problems:
         raise CatalogError(source, problems)
     return catalog
@@ -444,7 +448,13 @@ def _names(text: str) -> list[str]:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    tables: dict[Any, type[Table]] = {"platform": Platform, "event": Event, "metric": Metric, "anomaly": Rule}
+    tables: dict[Any, type[Table]] = {
+        "platform": Platform,
+        "event": Event,
+        "metric": Metric,
+        "anomaly": Rule,
+        "webhook": Webhook,
+    }
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board

@@ -14,7 +14,7 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_deadletter
+from streamgauge import __version__, cli_backtest, cli_deadletter
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_deadletter.app)
+app.add_typer(cli_backtest.app)
 
 CatalogOption = Annotated[
     str,
@@ -183,6 +184,31 @@ def serve(
         fail(str(error), EXIT_CONFIGURATION)
     except PortTaken as error:
         fail(str(error))
+
+
+@app.command()
+def deliver(
+    catalog: CatalogOption,
+    state: StateOption = None,
+    pace: Annotated[str | None, typer.Option("--pace", hidden=True)] = None,
+) -> None:
+    """Send what the processor has to say of alerts to the catalog's webhooks: signed, retried, in order.
+
+    Reads the outbox at VALKEY_URL. Any number of these may run: to each endpoint one of them delivers, and another goes
+    on where it ended. SIGTERM ends it within 5 s; what was not delivered is after the next start.
+    """
+    from streamgauge.delivering import pace_of, run_deliver
+
+    _, loaded = load_catalog(catalog)
+    settings = load_settings(state=state)
+    own_state = state_directory(settings, loaded)
+    try:
+        status = run_deliver(loaded, settings, own_state, valkey_address(settings), pace_of(pace))
+    except Misconfigured as error:
+        fail(str(error), EXIT_CONFIGURATION)
+    except SinkError as error:
+        fail(str(error))
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -21,7 +21,9 @@ _PATIENCE_S = 5.0
 
 
 def expose(registry: CollectorRegistry, settings: Settings, member: int, of: str = "processor") -> None:
-    """Serve `registry` from daemon threads until the process ends, as `settings` say. `of`: `processor` or `api`.
+    """Serve `registry` from daemon threads until the process ends, as `settings` say.
+
+    `of`: whose they are, `processor`, `api` or `deliver`.
 
     Raises Misconfigured when that cannot be where somebody set it to be. At the default address it is only logged: a
     second processor on a machine is no mistake, and counting matters more.

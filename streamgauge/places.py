@@ -39,6 +39,11 @@ def group_of(catalog: Catalog) -> str:
     return DEFAULT_GROUP if name == DEFAULT_GROUP else f"{DEFAULT_GROUP}:{_slug(name)}"
 
 
+def outbox_of(catalog: Catalog) -> str:
+    """The stream of notifications of this platform that are on their way to webhooks."""
+    return f"{DEFAULT_GROUP}:outbox:{_slug(catalog.platform.name)}"
+
+
 def _slug(platform: str) -> str:
     """The name of a platform in letters that are safe anywhere."""
     name = platform.lower()

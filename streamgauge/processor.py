@@ -38,7 +38,7 @@ from stream.score import lifecycles, watches
 from stream.snapshots import StateError
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
-from streamgauge.places import group_of
+from streamgauge.places import group_of, outbox_of
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
@@ -142,7 +142,7 @@ class Run:
             )
         watched = watches(self.catalog, plan)
         live = LiveSink(client, platform=self.catalog.platform.name)
-        outbox = Outbox(client, "streamgauge:outbox", ())
+        outbox = Outbox(client, outbox_of(self.catalog), [webhook.endpoint for webhook in self.catalog.webhook])
         return Parts(
             plan=plan,
             alert_sinks=AlertSinks(AlertStore(settings.store_url(self.state)), outbox, live, influx),

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     """Where the processor serves its own metrics; None (`off`) for nowhere. Member i of a cluster takes port + i."""
     api_metrics_port: int | None = Field(9564, ge=1, le=65535)
     """Where the API serves its own metrics, on the same host; None (`off`) for nowhere. Process i takes port + i."""
+    deliver_metrics_port: int | None = Field(9664, ge=1, le=65535)
+    """Where `deliver` serves its own metrics, on the same host; None (`off`) for nowhere."""
     origins: str = ""
     """Origins, separated by commas, whose pages may open a live line besides our own; `*` for all."""
     max_clients: int = Field(10_000, ge=1, le=1_000_000)
@@ -83,7 +85,7 @@ class Settings(BaseSettings):
     """How often a client is told something when there is nothing to tell."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
-    @field_validator("metrics_port", "api_metrics_port", mode="before")
+    @field_validator("metrics_port", "api_metrics_port", "deliver_metrics_port", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         if value == "off":
@@ -111,8 +113,8 @@ class Settings(BaseSettings):
         return self.host in LOOPBACK
 
     def metrics_of(self, part: str) -> MetricsPlace:
-        """Where the own metrics of the `processor` or the `api` are."""
-        name = "metrics_port" if part == "processor" else "api_metrics_port"
+        """Where the own metrics of the `processor`, the `api` or `deliver` are."""
+        name = "metrics_port" if part == "processor" else f"{part}_metrics_port"
         wanted = not self.model_fields_set.isdisjoint({"metrics_host", name})
         return MetricsPlace(self.metrics_host, getattr(self, name), wanted, f"STREAMGAUGE_{name.upper()}")
 

@@ -1,0 +1,31 @@
+"""REST: the log of deliveries."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+
+from sinks.deliveries import Deliveries
+from sinks.errors import SinkError
+
+MOST = 1_000
+
+
+def router(log: Deliveries) -> APIRouter:
+    """Routes over the delivery log."""
+    api = APIRouter(prefix="/v1")
+
+    @api.get("/deliveries", summary="What webhooks were told, and what came of it")
+    def deliveries(
+        endpoint: Annotated[str | None, Query(description="Only of this webhook")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST, description="How many")] = 100,
+    ) -> dict[str, Any]:
+        """The newest first."""
+        try:
+            found = log.read(endpoint, limit=limit)
+        except SinkError as error:
+            raise HTTPException(503, f"the store cannot be read now: {error}") from None
+        return {"deliveries": [one.to_json() for one in found]}
+
+    return api

@@ -1,0 +1,423 @@
+"""Telling endpoints of alerts: one courier for each, which keeps order, retries, and gives up in the end.
+
+What is to be told and how far it is are in the ledger; when to try again, which to take, and whether to try at all are
+decided by pure parts (`retries`, `delivery_queue`, `circuit`). Here they meet the clock and the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpcore2
+from valkey import exceptions
+
+from live_api.circuit import FAILURES, FIRST_PROBE_MS, LONGEST_PROBE_MS, Circuit
+from live_api.delivery_ledger import LeaseLost, Ledger, Taken
+from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery_queue import Queue, Waiting
+from live_api.egress import Answer, Egress, EgressRefused
+from live_api.endpoints import Endpoint
+from live_api.retries import Schedule, retry_after_s
+from live_api.signing import signed_headers
+from live_api.webhook_bodies import Body, bodies
+from sinks.deliveries import Delivery, Outcome
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 5_000
+"""Notifications of an endpoint that are held in memory; more wait in the outbox."""
+USER_AGENT = "streamgauge"
+_GONE = 410
+_THROTTLED = 429
+_POLL_S = 0.2
+_EXPIRE_EVERY_MS = 1_000
+_SHOWN_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient a courier is. Tests are less so."""
+
+    schedule: Schedule = field(default_factory=Schedule)
+    lease_beyond_s: float = 20.0
+    """How much longer than a request may take the lease lasts; so long a killed process is waited for."""
+    failures: int = FAILURES
+    first_probe_ms: int = FIRST_PROBE_MS
+    longest_probe_ms: int = LONGEST_PROBE_MS
+    stop_within_s: float = 5.0
+    """How long requests under way are waited for at the end."""
+
+
+class Courier:
+    """Delivers to one endpoint, if no other process does.
+
+    *Guarantee*: at least once, each time with the same `webhook-id` and body; in the order of the outbox within a
+    group, where a later notification is sent only once the earlier ones are delivered or given up. What was given up
+    does not hold back its group: that an alert is over is told even where its beginning was not. A process that is
+    killed repeats at most the requests that were under way.
+    *Failure*: endpoints that fail are retried by the schedule, whatever they answered: an endpoint that says 404 is as
+    often about to be put right as one that says 500. 410 switches it off. While Valkey is away nothing is sent.
+    *Cost*: a few round trips a second, and up to 5,000 notifications in memory.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        egress: Egress,
+        meters: DeliveryMeters,
+        log: Callable[[Delivery], None],
+        *,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        chance: Callable[[], float],
+        pace: Pace,
+    ) -> None:
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._egress = egress
+        self._meters = meters
+        self._log = log
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._pace = pace
+        self._lease_s = endpoint.timeout_s + pace.lease_beyond_s
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._queue = Queue()
+        self._circuit = Circuit(self._pace.failures, self._pace.first_probe_ms, self._pace.longest_probe_ms)
+        self._disabled = False
+        self._paused_until_ms = 0
+        self._lease_until_s = 0.0
+        self._expired_at_ms = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set. Raises only what is a mistake in the program."""
+        self._meters.of(self._endpoint.name)
+        wait_s = 0.0
+        while not await _set_within(stopping, wait_s):
+            wait_s = 1.0
+            try:
+                if not await self._ledger.acquire(int(self._lease_s * 1_000)):
+                    continue
+                logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
+                await self._lead(stopping)
+            except LeaseLost as error:
+                logger.warning("%s", error)
+            except exceptions.ValkeyError as error:
+                logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
+
+    async def _lead(self, stopping: asyncio.Event) -> None:
+        """Deliver for as long as the lease is ours."""
+        self._begin_anew()
+        self._lease_until_s = self._monotonic() + self._lease_s
+        self._meters.active(self._endpoint.name, active=True)
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await self._recall()
+            while not stopping.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                await self._look_at_state()
+                await self._take_up()
+                await self._expire()
+                self._start()
+                self._report()
+                self._changed.clear()
+                await _set_within(self._changed, self._until_next_s())
+            await self._land()
+        finally:
+            renewing.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(renewing, *self._tasks, return_exceptions=True)
+            self._meters.active(self._endpoint.name, active=False)
+            with contextlib.suppress(exceptions.ValkeyError):
+                await self._ledger.release()
+
+    async def _renew(self) -> None:
+        """Keep the lease. It is thought to end earlier than it does, as it is counted from before it was asked for."""
+        while self._failure is None:
+            await asyncio.sleep(min(3.0, self._pace.lease_beyond_s / 4))
+            began_s = self._monotonic()
+            try:
+                await self._ledger.renew(int(self._lease_s * 1_000))
+            except LeaseLost as error:
+                self._fail(error)
+            except exceptions.ValkeyError as error:
+                if self._monotonic() >= self._lease_until_s:
+                    self._fail(error)
+            else:
+                self._lease_until_s = began_s + self._lease_s
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._changed.set()
+
+    async def _recall(self) -> None:
+        """What an earlier process left."""
+        state = await self._ledger.state()
+        if state.get("circuit"):
+            self._circuit.restore(state["circuit"])
+        self._disabled = state.get("disabled_ms") is not None
+        async for page in self._ledger.backlog():
+            await self._add(page)
+
+    async def _look_at_state(self) -> None:
+        """Somebody may have switched it on again."""
+        if self._disabled and (await self._ledger.state()).get("disabled_ms") is None:
+            logger.info("webhook %s: switched on again", self._endpoint.name)
+            self._disabled = False
+            self._queue.hasten(self._clock())
+
+    async def _take_up(self) -> None:
+        while (room := WINDOW - len(self._queue)) > 0:
+            page = await self._ledger.fresh(room)
+            await self._add(page)
+            if not page:
+                return
+
+    async def _add(self, page: Sequence[Taken]) -> None:
+        now_ms = self._clock()
+        skipped, wanted = [], []
+        for taken in page:
+            told = None if taken.notification is None else self._endpoint.of_interest(taken.notification)
+            if told is None:
+                skipped.append(taken.entry)
+            else:
+                wanted.append(Waiting(taken.entry, told, now_ms, now_ms, original=taken.original, forced=taken.forced))
+        tries = await self._ledger.tries([one.entry for one in wanted])
+        done = await self._ledger.finished([one.notification.id for one in wanted if one.original is None])
+        new = []
+        for one in wanted:
+            # Written again by a processor that had crashed; one that was put back by hand is meant to be sent.
+            again = one.original is None and one.notification.id in done
+            if known := tries.get(one.entry):
+                one.attempts, one.next_ms = known["attempts"], known["next_ms"]
+                one.first_ms, one.sent = known["first_ms"], known["sent"]
+            if again or not self._queue.add(one):
+                skipped.append(one.entry)
+            elif known is None:
+                new.append(one)
+        await self._ledger.skip(skipped)
+        await self._ledger.keep(new)
+
+    async def _expire(self) -> None:
+        """Give up what has waited longer than all its attempts would have taken, as only probes were sent, or none."""
+        now_ms = self._clock()
+        if now_ms - self._expired_at_ms < _EXPIRE_EVERY_MS:
+            return
+        self._expired_at_ms = now_ms
+        grace_ms = self._pace.longest_probe_ms
+        for waiting in self._queue.expired(now_ms - self._pace.schedule.span_ms - grace_ms):
+            why = "switched off" if self._disabled else "it failed for all that time"
+            await self._give_up(waiting, f"not delivered after {waiting.attempts} attempts: {why}")
+
+    def _start(self) -> None:
+        now_ms = self._clock()
+        if self._disabled or now_ms < self._paused_until_ms:
+            return
+        if self._lease_until_s - self._monotonic() <= self._endpoint.timeout_s:
+            # It would be over before the request surely is, and another process could overtake it.
+            return
+        room = self._circuit.room(now_ms, self._queue.flying, self._endpoint.concurrency)
+        for waiting in self._queue.take(now_ms, room):
+            task = asyncio.create_task(self._deliver(waiting))
+            self._tasks.add(task)
+            task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        self._changed.set()
+
+    async def _land(self) -> None:
+        """The end: what is under way has a moment, the rest goes on after the next start."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._pace.stop_within_s)
+
+    def _until_next_s(self) -> float:
+        next_ms, now_ms = self._queue.next_ms(), self._clock()
+        if next_ms is None or next_ms <= now_ms:
+            # None waits, or one that may not begin: what would let it begin is looked at as often, or wakes us.
+            return _POLL_S
+        return min(_POLL_S, (next_ms - now_ms) / 1_000)
+
+    def _report(self) -> None:
+        self._meters.stands(
+            self._endpoint.name,
+            waiting=len(self._queue),
+            oldest_ms=self._queue.oldest_ms,
+            now_ms=self._clock(),
+            circuit_open=self._circuit.open,
+            disabled=self._disabled,
+        )
+
+    async def _deliver(self, waiting: Waiting) -> None:
+        """One attempt: all requests of a notification that were not taken yet, in their order."""
+        if (
+            waiting.original is not None
+            and not waiting.forced
+            and await self._ledger.overtaken(waiting.notification.group, waiting.original)
+        ):
+            await self._give_up(waiting, "overtaken: later news of the same alert was delivered")
+            return
+        requests = bodies(self._endpoint.form, waiting.notification, self._endpoint.wanted)
+        waiting.attempts += 1
+        while waiting.sent < len(requests):
+            attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
+            if attempt.outcome is not Outcome.DELIVERED:
+                await self._failed(waiting, attempt)
+                return
+            waiting.sent += 1
+            if waiting.sent < len(requests):
+                await self._ledger.keep([waiting])
+        now_ms = self._clock()
+        await self._finish(waiting, now_ms)
+        closed = self._circuit.succeeded()
+        await self._note(waiting, attempt, now_ms)
+        if closed:
+            logger.info("webhook %s: it answers again", self._endpoint.name)
+            await self._ledger.keep(self._queue.hasten(now_ms))
+
+    async def _finish(self, waiting: Waiting, now_ms: int, *, dead: str | None = None) -> None:
+        """Also when Valkey is away for a moment, as otherwise it would be sent once more."""
+        while True:
+            try:
+                await self._ledger.finish(waiting, now_ms, dead=dead)
+            except exceptions.ValkeyError:
+                if self._monotonic() >= self._lease_until_s:
+                    raise
+                await asyncio.sleep(_POLL_S)
+            else:
+                self._queue.remove(waiting)
+                return
+
+    async def _failed(self, waiting: Waiting, attempt: Attempt) -> None:
+        now_ms = self._clock()
+        wanted_s = None if attempt.answer is None else retry_after_s(attempt.answer.retry_after, now_ms)
+        if wanted_s is not None:
+            # What it asks for is about all that it is sent.
+            self._paused_until_ms = max(self._paused_until_ms, now_ms + int(wanted_s * 1_000))
+        if attempt.outcome is Outcome.GONE:
+            waiting.attempts -= 1
+            await self._switch_off(now_ms)
+            await self._note(waiting, attempt, now_ms)
+            self._queue.postpone(waiting, now_ms)
+            return
+        throttled = attempt.answer is not None and attempt.answer.status == _THROTTLED
+        if not throttled and self._circuit.failed(now_ms):
+            logger.warning(
+                "webhook %s: %d failures in a row, the last: %s; from now on it is only tried now and then",
+                self._endpoint.name,
+                self._circuit.failures,
+                attempt.error,
+            )
+        next_ms = self._pace.schedule.next_ms(waiting.attempts, now_ms, self._chance(), wanted_s)
+        if next_ms is None:
+            await self._give_up(waiting, f"attempt {waiting.attempts}, the last: {attempt.error}", attempt)
+            return
+        waiting.next_ms = next_ms
+        await self._ledger.keep([waiting])
+        await self._note(waiting, attempt, now_ms)
+        self._queue.postpone(waiting, next_ms)
+
+    async def _give_up(self, waiting: Waiting, why: str, attempt: Attempt | None = None) -> None:
+        logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
+        now_ms = self._clock()
+        await self._finish(waiting, now_ms, dead=why)
+        answer = None if attempt is None else attempt.answer
+        await self._note(
+            waiting, Attempt(Outcome.DEAD, answer, None if attempt is None else attempt.took_ms, why), now_ms
+        )
+
+    async def _switch_off(self, now_ms: int) -> None:
+        logger.error(
+            "webhook %s: it answered 410 and is switched off; `streamgauge webhooks enable %s` ends that",
+            self._endpoint.name,
+            self._endpoint.name,
+        )
+        self._disabled = True
+        await self._ledger.set_state(disabled_ms=now_ms, why="it answered 410 Gone")
+
+    async def _note(self, waiting: Waiting, attempt: Attempt, now_ms: int) -> None:
+        """For people: the log, the metrics, and the last outcome."""
+        status = None if attempt.answer is None else attempt.answer.status
+        number = max(1, waiting.attempts)
+        delivery = Delivery(
+            self._endpoint.name,
+            waiting.notification.id,
+            number,
+            now_ms,
+            attempt.outcome,
+            status,
+            attempt.took_ms,
+            attempt.error,
+        )
+        self._log(delivery)
+        self._meters.attempted(self._endpoint.name, attempt.outcome, attempt.took_ms)
+        last = {"at_ms": now_ms, "outcome": attempt.outcome, "status": status, "error": attempt.error}
+        await self._ledger.set_state(circuit=self._circuit.to_state(), last=last)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one request."""
+
+    outcome: Outcome
+    answer: Answer | None
+    took_ms: float | None
+    error: str | None
+    """In words, without anything secret."""
+
+
+async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> Attempt:
+    """Post one request now. Never raises for what an endpoint or the network does."""
+    headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
+    headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
+    began_s = asyncio.get_running_loop().time()
+
+    def failed(outcome: Outcome, error: str) -> Attempt:
+        return Attempt(outcome, None, (asyncio.get_running_loop().time() - began_s) * 1_000, error)
+
+    try:
+        answer = await egress.post(endpoint.url, headers, body.content)
+    except EgressRefused as error:
+        return Attempt(Outcome.REFUSED, None, None, str(error))
+    except TimeoutError:
+        return failed(Outcome.FAILED, f"no answer within {endpoint.timeout_s:g} s")
+    except (
+        httpcore2.TimeoutException,
+        httpcore2.NetworkError,
+        httpcore2.ProtocolError,
+        httpcore2.UnsupportedProtocol,
+        OSError,
+    ) as error:
+        return failed(Outcome.FAILED, f"{type(error).__name__}: {error}"[:_SHOWN_BYTES])
+    if answer.delivered:
+        return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None)
+    outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
+    said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
+    # An endpoint may say what it was sent; nothing of that is for a log.
+    for secret in endpoint.secrets:
+        said = said.replace(secret, "…")
+    hint = ", which is not followed" if 300 <= answer.status <= 399 else ""
+    return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "))
+
+
+async def _set_within(event: asyncio.Event, within_s: float) -> bool:
+    """Whether it is set, after waiting for that for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    return event.is_set()

@@ -1,0 +1,181 @@
+"""`streamgauge deliver`: the catalog's webhooks with their secrets, and the process that delivers to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from valkey.asyncio import Valkey
+
+from live_api.delivering import deliver
+from live_api.delivery_meters import DeliveryMeters
+from live_api.endpoints import Endpoint
+from live_api.retries import Schedule
+from live_api.signing import LONGEST_BYTES, PREFIX, SHORTEST_BYTES, SigningKey
+from live_api.webhooks import Pace
+from sinks.alert_records import Severity
+from sinks.deliveries import Deliveries
+from sinks.errors import Misconfigured
+from sinks.store import Store
+from stream.catalog import Catalog
+from stream.webhooks import PAGERDUTY_URL, Webhook, check_url
+from streamgauge.exposition import expose
+from streamgauge.places import outbox_of
+from streamgauge.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
+_MOST_SECRET_BYTES = 64 << 10
+_SECRET = f"{PREFIX} and base64 of {SHORTEST_BYTES} to {LONGEST_BYTES} bytes; several, for a change, apart by spaces"
+
+
+def endpoints_of(catalog: Catalog, environment: Mapping[str, str]) -> list[Endpoint]:
+    """The webhooks with what the environment and files have for them.
+
+    Raises Misconfigured, with all that is wrong: the webhook, the variable or file, what was expected. Never a secret.
+    """
+    made, wrong = [], []
+    for webhook in catalog.webhook:
+        try:
+            made.append(_endpoint(webhook, environment))
+        except Misconfigured as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Misconfigured("\n".join(wrong))
+    return made
+
+
+def _endpoint(webhook: Webhook, environment: Mapping[str, str]) -> Endpoint:
+    name = webhook.endpoint
+    url = webhook.url or PAGERDUTY_URL
+    if webhook.url_env is not None:
+        url = _variable(name, webhook.url_env, "the URL", environment).strip()
+        if (problem := check_url(url, webhook.allow_http, webhook.networks)) is not None:
+            expected, found = problem
+            raise Misconfigured(f"webhook {name}: {webhook.url_env}: expected {expected}; found {found}")
+    keys: tuple[SigningKey, ...] = ()
+    routing_key = None
+    where, secret = _secret(webhook, name, environment)
+    if webhook.format == "pagerduty":
+        if not _ROUTING_KEY.fullmatch(secret or ""):
+            raise Misconfigured(
+                f"webhook {name}: {where}: expected a routing key of 32 letters and digits; found {len(secret or '')} "
+                "characters that are none"
+            )
+        routing_key = secret
+    elif secret is not None:
+        try:
+            keys = tuple(SigningKey.parse(one) for one in secret.split())
+        except ValueError as error:
+            raise Misconfigured(f"webhook {name}: {where}: {error}") from None
+        if not keys:
+            raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found nothing")
+    headers = {}
+    for header, variable in webhook.headers.items():
+        value = _variable(name, variable, f"header {header}", environment).strip()
+        if not value.isprintable() or not value.isascii():
+            raise Misconfigured(f"webhook {name}: {variable}: expected printable ASCII on one line; found more")
+        headers[header] = value
+    return Endpoint(
+        name,
+        webhook.format,
+        url,
+        keys,
+        headers,
+        routing_key,
+        webhook.template,
+        Severity(webhook.severity),
+        frozenset(webhook.rules),
+        webhook.resolved,
+        webhook.concurrency,
+        webhook.timeout_s,
+        webhook.networks,
+    )
+
+
+def _secret(webhook: Webhook, name: str, environment: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where the secret is, in words, and the secret."""
+    if webhook.secret_env is not None:
+        return webhook.secret_env, _variable(name, webhook.secret_env, _SECRET, environment).strip()
+    if webhook.secret_file is None:
+        return "secret", None
+    path = Path(webhook.secret_file)
+    where = f"secret_file {path}"
+    try:
+        with path.open("rb") as file:
+            return where, file.read(_MOST_SECRET_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found letters beyond ASCII") from None
+
+
+def _variable(name: str, variable: str, expected: str, environment: Mapping[str, str]) -> str:
+    value = environment.get(variable, "")
+    if not value.strip():
+        raise Misconfigured(
+            f"webhook {name}: {variable}: expected {expected} in this environment variable; found nothing"
+        )
+    return value
+
+
+def pace_of(text: str | None) -> Pace:
+    """A pace as the tests' option has it: JSON with `delays_s`, and any number of `Pace`'s. None for the usual one."""
+    if text is None:
+        return Pace()
+    given = json.loads(text)
+    return Pace(Schedule(tuple(given.pop("delays_s")), given.pop("jitter", 0.2)), **given)
+
+
+def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: str, pace: Pace) -> int:
+    """Deliver until SIGTERM or SIGINT. Returns the exit status. Raises Misconfigured, Retryable."""
+    endpoints = endpoints_of(catalog, os.environ)
+    _warn(catalog, endpoints)
+    meters = DeliveryMeters()
+    expose(meters.registry, settings, 0, "deliver")
+    store_url = settings.store_url(state)
+    store = Store(store_url)
+    store.setup()
+    store.close()
+    log = Deliveries(store_url)
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        client = Valkey.from_url(valkey_url, socket_timeout=10, socket_connect_timeout=5)
+        try:
+            await deliver(
+                endpoints,
+                client=client,
+                outbox=outbox_of(catalog),
+                store=log,
+                meters=meters,
+                stopping=stopping,
+                pace=pace,
+            )
+        finally:
+            await client.aclose()
+
+    try:
+        asyncio.run(run())
+    finally:
+        log.close()
+    return 0
+
+
+def _warn(catalog: Catalog, endpoints: list[Endpoint]) -> None:
+    if not endpoints:
+        logger.warning("the catalog has no [[webhook]]: there is nobody to deliver to")
+    for webhook, endpoint in zip(catalog.webhook, endpoints, strict=True):
+        if endpoint.url.startswith("http://"):
+            logger.warning("INSECURE: WEBHOOK %s IS REACHED WITHOUT ENCRYPTION", endpoint.name)
+        if webhook.format in ("generic", "alertmanager") and not endpoint.keys:
+            logger.warning("INSECURE: WHAT WEBHOOK %s IS SENT IS NOT SIGNED; set secret_env", endpoint.name)
