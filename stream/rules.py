@@ -179,6 +179,9 @@ class Lifecycle:
     """Only series that have these."""
     judges_silence: bool = False
     """Whether the score says something also where a window has no value."""
+    lasts_outside: bool = False
+    """Whether an episode lasts while the value is outside of what was expected: a detector that learns speaks of what
+    is new, and is silent while it goes on."""
 
     @property
     def opens(self) -> float:
@@ -207,6 +210,7 @@ def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
         group_by=tuple(rule.group_by),
         dimensions=tuple(rule.dimensions.items()),
         judges_silence=rule.kind.takes_silence,
+        lasts_outside=rule.kind.learns,
     )
 
 
