@@ -19,6 +19,7 @@ _SHOWN_ALERTS = 10
 """Of a group, in a message for people; more are counted."""
 _SLACK_TEXT = 2_900
 """Slack takes 3,000 characters in a section."""
+_SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _TEAMS_TEXT = 1_000
 """Teams takes some 28 KB in all."""
 _PAGERDUTY_SUMMARY = 1_024
@@ -206,11 +207,14 @@ def _slack(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
 
 def _escaped(text: str, most: int) -> str:
     """For Slack, to which `<!channel>` would be a call to everybody. Cut before, so that no escape is torn apart."""
-    while True:
-        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        if len(escaped) <= most:
-            return escaped
-        text = text[: len(text) - (len(escaped) - most) - 1].rstrip("…") + "…"
+    pieces, size = [], 0
+    for char in text:
+        piece = _SLACK_ESCAPES.get(char, char)
+        size += len(piece)
+        if size >= most:
+            return "".join(pieces) + "…"
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _teams(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:

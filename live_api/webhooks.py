@@ -129,8 +129,8 @@ class Courier:
                     raise self._failure
                 await self._look_at_state()
                 await self._take_up()
-                await self._expire()
                 self._start()
+                await self._expire()
                 self._report()
                 self._changed.clear()
                 await _set_within(self._changed, self._until_next_s())
@@ -276,7 +276,7 @@ class Courier:
         waiting.attempts += 1
         while waiting.sent < len(requests):
             attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
-            if attempt.outcome is not Outcome.DELIVERED:
+            if not attempt.delivered:
                 await self._failed(waiting, attempt)
                 return
             waiting.sent += 1
@@ -300,7 +300,7 @@ class Courier:
                     raise
                 await asyncio.sleep(_POLL_S)
             else:
-                self._queue.remove(waiting)
+                self._queue.remove(waiting, now_ms)
                 return
 
     async def _failed(self, waiting: Waiting, attempt: Attempt) -> None:
@@ -379,6 +379,12 @@ class Attempt:
     took_ms: float | None
     error: str | None
     """In words, without anything secret."""
+    shown: str = ""
+    """How the answer's body began, without anything secret."""
+
+    @property
+    def delivered(self) -> bool:
+        return self.outcome is Outcome.DELIVERED
 
 
 async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> Attempt:
@@ -404,15 +410,15 @@ async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> A
         OSError,
     ) as error:
         return failed(Outcome.FAILED, f"{type(error).__name__}: {error}"[:_SHOWN_BYTES])
-    if answer.delivered:
-        return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None)
-    outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
     said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
     # An endpoint may say what it was sent; nothing of that is for a log.
     for secret in endpoint.secrets:
         said = said.replace(secret, "…")
+    if answer.delivered:
+        return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None, said)
+    outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
     hint = ", which is not followed" if 300 <= answer.status <= 399 else ""
-    return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "))
+    return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "), said)
 
 
 async def _set_within(event: asyncio.Event, within_s: float) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from stream.catalog import Catalog
 from stream.webhooks import PAGERDUTY_URL, Webhook, check_url
 from streamgauge.exposition import expose
 from streamgauge.places import outbox_of
-from streamgauge.settings import Settings
+from streamgauge.settings import EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
 
+_HARD_LIMIT_S = 7.0
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
 _MOST_SECRET_BYTES = 64 << 10
 _SECRET = f"{PREFIX} and base64 of {SHORTEST_BYTES} to {LONGEST_BYTES} bytes; several, for a change, apart by spaces"
@@ -44,7 +46,7 @@ def endpoints_of(catalog: Catalog, environment: Mapping[str, str]) -> list[Endpo
     made, wrong = [], []
     for webhook in catalog.webhook:
         try:
-            made.append(_endpoint(webhook, environment))
+            made.append(endpoint_of(webhook, environment))
         except Misconfigured as error:
             wrong.append(str(error))
     if wrong:
@@ -52,7 +54,8 @@ def endpoints_of(catalog: Catalog, environment: Mapping[str, str]) -> list[Endpo
     return made
 
 
-def _endpoint(webhook: Webhook, environment: Mapping[str, str]) -> Endpoint:
+def endpoint_of(webhook: Webhook, environment: Mapping[str, str]) -> Endpoint:
+    """One of them. Raises Misconfigured."""
     name = webhook.endpoint
     url = webhook.url or PAGERDUTY_URL
     if webhook.url_env is not None:
@@ -148,8 +151,16 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
 
     async def run() -> None:
         stopping = asyncio.Event()
+
+        def stop() -> None:
+            # Armed before anything that could hang, such as a name that is being looked up. Nothing is lost by it.
+            hard = threading.Timer(_HARD_LIMIT_S, os._exit, (EXIT_CUT_OFF,))
+            hard.daemon = True
+            hard.start()
+            stopping.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         client = Valkey.from_url(valkey_url, socket_timeout=10, socket_connect_timeout=5)
         try:
             await deliver(

@@ -226,15 +226,20 @@ def script(seed: int, start_ms: int, seconds: int) -> list[tuple[str, dict[str, 
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_again_and_again_it_tells_what_an_undisturbed_run_tells(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "processes"), [(1, 1), (2, 2)])
+def test_killed_again_and_again_it_tells_what_an_undisturbed_run_tells(
+    tmp_path: Path, seed: int, processes: int
+) -> None:
+    def run() -> Any:
+        return made.start("run", "run", "--catalog", str(made.catalog), "--processes", str(processes))
+
     with made_stack(tmp_path, free_port()) as made:
         rng = random.Random(seed)
         start_ms = int(time.time()) * 1_000 - 400_000
         events = script(seed, start_ms, 240)
         # A processor that is away for seconds takes a stream for idle when it is back; nothing is to be late by that.
         made.catalog.write_text(made.catalog.read_text().replace('"1s"\n\n[[metric]]', '"60s"\n\n[[metric]]', 1))
-        processor = made.run_processor()
+        processor = run()
         outbox = outbox_of(load(made.catalog))
         eventually(lambda: made.client.exists(outbox), what="the outbox")
         sizes = sorted(rng.sample(range(1, len(events)), 11))
@@ -245,7 +250,7 @@ def test_killed_again_and_again_it_tells_what_an_undisturbed_run_tells(tmp_path:
             if rng.random() < 0.6:
                 processor.kill()
                 processor.wait()
-                processor = made.run_processor()
+                processor = run()
         wanted = expected(made.catalog, events)
         assert len(wanted) > 20
 

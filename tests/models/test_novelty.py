@@ -85,9 +85,7 @@ def test_a_missing_peak_is_told_when_it_should_have_begun() -> None:
     rows = [(when, 20 + 60 * (8 <= when % DAY_S / 3600 < 20)) for when, _ in rhythm(16)]
     draw = random.Random(5)
     rows = [(when, value + draw.gauss(0, 2)) for when, value in rows]
-    missing = [
-        (when, 20 + draw.gauss(0, 2) if at // 288 == 14 else value) for at, (when, value) in enumerate(rows)
-    ]
+    missing = [(when, 20 + draw.gauss(0, 2) if at // 288 == 14 else value) for at, (when, value) in enumerate(rows)]
     detector, reasons = Novelty(), []
     for at, (when, value) in enumerate(missing):
         score = detector.score_one({"value": value, "time": when})
