@@ -31,7 +31,8 @@ from tests.browser.shop import CATALOG, PLATFORM, WINDOW_S, Shop, shop_of
 
 pytestmark = pytest.mark.browser
 
-# The first rule never fires by itself, so that what is shown is what the test says; the second does when much is given back.
+# The first rule never fires by itself, so that what is shown is what the test says. The second fires when much is given
+# back.
 RULES = """
 [[anomaly]]
 name = "many_sold"
