@@ -31,7 +31,8 @@ from tests.browser.shop import CATALOG, PLATFORM, WINDOW_S, Shop, shop_of
 
 pytestmark = pytest.mark.browser
 
-# A rule that never fires by itself, so that what is shown is what the test says.
+# The first rule never fires by itself, so that what is shown is what the test says. The second fires when much is given
+# back.
 RULES = """
 [[anomaly]]
 name = "many_sold"
@@ -39,6 +40,14 @@ metric = "sold"
 window = "10s"
 detector = "above"
 severity = { critical = 1000000 }
+
+[[anomaly]]
+name = "busy"
+metric = "refunds"
+window = "1s"
+detector = "above"
+severity = { warning = 50 }
+resolve_after = 1000
 
 [[board]]
 name = "watch"
@@ -145,6 +154,21 @@ def test_an_alert_is_acknowledged_on_the_wall(watched: Shop, store: AlertStore, 
     expect(row.get_by_role("button", name="Acknowledge")).to_have_count(0)
     page.screenshot(path=artifacts / "answered.png")
     _end(watched, store, alert)
+
+
+def test_the_processor_raises_an_alert_and_obeys(watched: Shop, page: Page) -> None:
+    page.goto(f"{watched.url}/board/watch")
+    watched.sell(200, "refund")
+    row = page.get_by_test_id("alert").filter(has_text="busy")
+    # Its window closes once events of later have come.
+    until(page, lambda: watched.sell(1, "pen") or row.count() == 1, what="the alert")
+    expect(row).to_contain_text("warning, firing")
+    for order, then in (("Acknowledge", "acknowledged by Ada"), ("Resolve", "resolved by Ada")):
+        row.get_by_role("button", name="Answer").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Your name").fill("Ada")
+        dialog.get_by_role("button", name=order).click()
+        expect(row).to_contain_text(then, timeout=15_000)
 
 
 def test_the_keyboard_does_it_too_and_a_reason_is_asked_for(watched: Shop, store: AlertStore, page: Page) -> None:
