@@ -231,9 +231,7 @@ def test_of_two_deliverers_one_is_at_work_and_the_other_goes_on_where_it_ended(
         assert len(slow.requests) == len(told)
 
 
-def test_secrets_are_in_no_log_list_store_or_process_title(
-    deliverer: Start, client: valkey.Valkey, tmp_path: Path
-) -> None:
+def test_secrets_are_in_no_log_list_or_store(deliverer: Start, client: valkey.Valkey, tmp_path: Path) -> None:
     def echo(request: Request) -> Reply:
         """An endpoint that says what it was sent, and where."""
         return Reply(400, body=b"no: " + request.headers["x-token"].encode() + b" /hook/of-secrecy ?of-secrecy")

@@ -187,6 +187,7 @@ def test_the_api_describes_itself(start: Start) -> None:
         "/v1/compare",
         "/v1/boards",
         "/v1/boards/{name}",
+        "/v1/deliveries",
         "/healthz",
         "/readyz",
     }

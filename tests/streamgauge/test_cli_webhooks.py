@@ -114,6 +114,11 @@ def test_test_without_the_secret_says_which_variable(verb: Command, catalog: Pat
     assert receiver.requests == []
 
 
+def test_check_lists_webhooks(verb: Command, catalog: Path) -> None:
+    done = verb("check", catalog)
+    assert "\n  webhook ops: generic, from info on\n  webhook chat: generic, from info on\n" in done.stdout
+
+
 def test_enable_ends_that_it_is_off(
     verb: Command, catalog: Path, valkey_server: ValkeyServer, valkey_client: valkey.Valkey
 ) -> None:
