@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+
 from benchmarks.anomaly.nab import FOLDER, measure, scorer
 from benchmarks.anomaly.result import TARGETS, is_met
 from models.base import DAY_S, ModelError
