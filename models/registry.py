@@ -9,6 +9,7 @@ from typing import Any
 from models.base import Detector, ModelError
 
 DETECTORS: Mapping[str, str] = {
+    "novelty": "models.novelty:Novelty",
     "gaussian": "models.gaussian:Gaussian",
     "half_space_trees": "models.half_space_trees:HalfSpaceTrees",
     "loda": "models.loda:Loda",
