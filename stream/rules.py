@@ -68,7 +68,7 @@ class Rule(Table):
     """Only series that have these."""
     key: str | None = None
     """Which value of a quantile, such as `p99`."""
-    severity: dict[Severity, Limit] = Field({}, strict=False)
+    severity: dict[Annotated[Severity, Field(strict=False)], Limit] = Field({})
     """The scores from which on an alert has a severity; of a threshold, the values. Default: the detector's."""
     close: Finite | None = None
     """Below this score a window is quiet. Default: half of what opens an alert, of thresholds nine tenths."""
