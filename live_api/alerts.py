@@ -11,7 +11,7 @@ import orjson
 MAX_ALERTS = 1_000
 FORGET_MS = 24 * 3_600_000
 """How long a resolved alert is told of."""
-FIRING = ("firing", "acknowledged")
+RESOLVED = "resolved"
 
 
 class Alerts:
@@ -31,11 +31,21 @@ class Alerts:
         if self.watched_since is None:
             self.watched_since = seq
         for name, alert in alerts.items():
-            self._alerts[name] = (seq, alert)
-            self._alerts.move_to_end(name)
+            self._put(name, alert, seq)
+
+    def _put(self, name: str, alert: dict[str, Any], seq: int) -> None:
+        self._alerts[name] = (seq, alert)
+        self._alerts.move_to_end(name)
         while len(self._alerts) > MAX_ALERTS:
-            done = (name for name, (_, alert) in self._alerts.items() if alert.get("status") not in FIRING)
+            done = (name for name, (_, alert) in self._alerts.items() if alert.get("status") == RESOLVED)
             del self._alerts[next(done, next(iter(self._alerts)))]
+
+    def recall(self, alerts: Mapping[str, dict[str, Any]], since: int, seq: int) -> None:
+        """Take in, as a change of `seq`, what a store has of alerts of which nothing was heard after `since`. That a
+        store has some does not say that somebody watches now."""
+        for name, alert in alerts.items():
+            if name not in self._alerts or self._alerts[name][0] <= since:
+                self._put(name, alert, seq)
 
     def restart(self) -> None:
         """Count from the beginning again."""
@@ -43,14 +53,18 @@ class Alerts:
         self._alerts = OrderedDict((name, (0, alert)) for name, (_, alert) in self._alerts.items())
 
     def changes(self, since: int) -> bytes | None:
-        """JSON of those that changed after `since`; None when none did."""
+        """JSON of those that changed after `since`; None when none did, and as long as nobody watches."""
+        if self.watched_since is None:
+            return None
+        if self.watched_since > since:
+            # What a store had before the first word was not told yet.
+            return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items()})
         changed: dict[str, dict[str, Any]] = {}
         for name, (seq, alert) in reversed(self._alerts.items()):
             if seq <= since:
                 break
             changed[name] = alert
-        news = changed or (self.watched_since is not None and self.watched_since > since)
-        return orjson.dumps(changed) if news else None
+        return orjson.dumps(changed) if changed else None
 
     def snapshot(self, now_ms: int) -> bytes | None:
         """JSON of all but those that were resolved long ago; None as long as nothing is known."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import valkey
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -23,8 +24,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import board_routes, boards, compare, delivery_routes, health, history, session, sse, ticker
+from live_api import alert_routes, board_routes, boards, compare, delivery_routes, health, history, session, sse, ticker
 from live_api.admission import Admission, Limits, Origins
+from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
@@ -36,6 +38,9 @@ from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
+from sinks.alert_records import Alert
+from sinks.alert_store import AlertStore
+from sinks.commands import CommandSink
 from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
 from sinks.records import Point
@@ -74,6 +79,9 @@ def create_app(
     declared = boards.boards_of(catalog)
     store = Store(store_url)
     log = Deliveries(store_url)
+    store, alert_store = Store(store_url), AlertStore(store_url)
+    # For what people say about alerts; the feed has a client of its own.
+    client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
 
     def shows(point: Point) -> bool:
@@ -83,6 +91,10 @@ def create_app(
     async def recall() -> Iterable[Point]:
         return filter(shows, await asyncio.to_thread(_recall, store))
 
+    async def recall_alerts() -> Mapping[str, dict[str, Any]]:
+        since_ms = clock_ms() - FORGET_MS
+        return await asyncio.to_thread(_recall_alerts, alert_store, since_ms)
+
     feed = Feed(
         valkey_url,
         latest,
@@ -90,6 +102,7 @@ def create_app(
         shows,
         platform=catalog.platform.name,
         clock=clock_ms,
+        recall_alerts=recall_alerts,
         monotonic=time.monotonic,
     )
     hub = Hub(
@@ -120,6 +133,8 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
             log.close()
+            alert_store.close()
+            client.close()
 
     async def live(websocket: WebSocket) -> None:
         await session.serve(websocket, door)
@@ -144,6 +159,7 @@ def create_app(
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
     app.include_router(health.router(context))
+    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", events, methods=["GET"]))
     if (STATIC / "index.html").exists():
@@ -291,3 +307,20 @@ def _recall(store: Store) -> list[Point]:
         # Nobody has written yet, or an earlier version has. Only now, as it waits for whoever writes.
         store.setup()
         return store.latest(0)
+
+
+def _recall_alerts(store: AlertStore, since_ms: int) -> dict[str, dict[str, Any]]:
+    """What was known of alerts when the last API ended: those that are open, and what has happened since. Raises
+    SinkError."""
+
+    def ask() -> list[Alert]:
+        return [*store.alerts(since_ms=since_ms, limit=MAX_ALERTS), *store.alerts(active=True, limit=MAX_ALERTS)]
+
+    try:
+        known = ask()
+    except Misconfigured:
+        # As above: the points may be those of a version that knew no alerts.
+        store.setup()
+        known = ask()
+    # The latest last: the hub lets go of the first when there are too many.
+    return {alert.id: alert.to_live() for alert in sorted(known, key=lambda alert: alert.last_seen_ms)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 
 from fastapi import HTTPException, Request
 
@@ -27,3 +28,19 @@ def dimensions_asked(metric: Described, request: Request, own: Collection[str]) 
             by = ", ".join(metric["by"]) or "none"
             raise HTTPException(400, f"{name}: {metric['name']} has no such dimension; its dimensions: {by}")
     return dimensions
+
+
+def time_ms(name: str, text: str | None) -> int | None:
+    """ISO 8601 or epoch milliseconds. A time without a zone is UTC."""
+    if text is None:
+        return None
+    if text.removeprefix("-").isdecimal() and len(text) <= 16:
+        return int(text)
+    try:
+        # A "+" that was not percent-encoded arrives as a space.
+        when = datetime.fromisoformat(text.strip().replace(" ", "+") if text.count(" ") == 1 else text)
+    except ValueError:
+        raise HTTPException(400, f"{name}: expected ISO 8601 or epoch milliseconds; found {text!r}") from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return int(when.timestamp() * 1_000)

@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,8 @@ class System:
     monotonic: Callable[[], float] = time.monotonic
     watermark_ms: int | None = None
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    watch: dict[str, dict[str, int]] | None = None
+    """How many series of each rule are in which state; None before anybody has said so."""
 
     def state(self, now_ms: int) -> str:
         """`live`, or which part is away: `valkey_down` or `processor_silent`."""
@@ -96,13 +98,17 @@ class Feed:
         platform: str,
         clock: Callable[[], int],
         alerts: Alerts | None = None,
+        recall_alerts: Callable[[], Awaitable[Mapping[str, dict[str, Any]]]] | None = None,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        """`clock` says what time it is; `monotonic` how much of it has passed, in seconds, and goes with `clock` unless
+        """`recall` and `recall_alerts` ask the store what was; both raise SinkError.
+
+        `clock` says what time it is; `monotonic` how much of it has passed, in seconds, and goes with `clock` unless
         it is given."""
         self._url = url
         self._latest = latest
         self._recall = recall
+        self._recall_alerts = recall_alerts
         self._shows = shows
         self._platform = platform
         self._clock = clock
@@ -133,7 +139,7 @@ class Feed:
         self._wanted.set()
         self._tried = asyncio.Event()
         """Set once the store has answered for the first time, if only that it cannot."""
-        self._recalled: tuple[list[Point], int] | None = None
+        self._recalled: tuple[list[Point], Mapping[str, dict[str, Any]], int] | None = None
         """What the store had, and the seq that was heard before; waits for a seq of its own."""
 
     @property
@@ -174,7 +180,9 @@ class Feed:
         self._wanted.clear()
         since = self._recall_since
         try:
-            self._recalled = list(await self._recall()), since
+            points = list(await self._recall())
+            alerts = await self._recall_alerts() if self._recall_alerts is not None else {}
+            self._recalled = points, alerts, since
         except SinkError as error:
             self.unread = str(error)
             self._wanted.set()
@@ -193,8 +201,8 @@ class Feed:
         and are told, as that may be the seq of the next one.
         """
         if self._recalled is not None:
-            (points, since), self._recalled = self._recalled, None
-            self._latest.recall(points, since, seq)
+            (points, alerts, since), self._recalled = self._recalled, None
+            self.alerts.recall(alerts, since, self._latest.recall(points, since, seq))
             self.unread = None
             self.arrived.set()
 
@@ -301,6 +309,8 @@ class Feed:
         self._latest.apply(filter(self._shows, update.points), seq)
         if update.alerts is not None:
             self.alerts.apply(update.alerts, seq)
+        if update.watch is not None:
+            self.system.watch = update.watch
         if self.caught_up:
             self._oldest_ms = min(update.at_ms, self._oldest_ms or update.at_ms)
         if update.reload_ms is not None and update.at_ms >= self._started_ms:
@@ -344,6 +354,7 @@ class Feed:
             "processor_seen_ms": self.system.processor_seen_ms,
             "watermark_ms": self.system.watermark_ms,
             "streams": self.system.streams,
+            "watch": self.system.watch,
             "rejects": rejects,
             "rejected_total": sum(rejects.values()),
         }

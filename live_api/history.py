@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
-from live_api.asked import asked_for, dimensions_asked
+from live_api.asked import asked_for, dimensions_asked, time_ms
 from live_api.context import Context
 from live_api.described import described
 from sinks.errors import SinkError
@@ -47,8 +46,8 @@ def router(context: Context) -> APIRouter:
             rows = context.store.points(
                 metric,
                 window,
-                from_ms=_time_ms("from", from_),
-                to_ms=_time_ms("to", to),
+                from_ms=time_ms("from", from_),
+                to_ms=time_ms("to", to),
                 dimensions=dimensions,
                 limit=MAX_POINTS + 1,
             )
@@ -65,19 +64,3 @@ def router(context: Context) -> APIRouter:
         }
 
     return api
-
-
-def _time_ms(name: str, text: str | None) -> int | None:
-    """ISO 8601 or epoch milliseconds. A time without a zone is UTC."""
-    if text is None:
-        return None
-    if text.removeprefix("-").isdecimal() and len(text) <= 16:
-        return int(text)
-    try:
-        # A "+" that was not percent-encoded arrives as a space.
-        when = datetime.fromisoformat(text.strip().replace(" ", "+") if text.count(" ") == 1 else text)
-    except ValueError:
-        raise HTTPException(400, f"{name}: expected ISO 8601 or epoch milliseconds; found {text!r}") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return int(when.timestamp() * 1_000)

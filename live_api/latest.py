@@ -216,9 +216,9 @@ class Latest:
         found = self._of_window.get((metric, window), {}).values()
         return {tuple(series.dimensions.values()): series.points[max(series.points)][1] for series in found}
 
-    def recall(self, points: Iterable[Point], since: int, seq: int | None = None) -> None:
+    def recall(self, points: Iterable[Point], since: int, seq: int | None = None) -> int:
         """Take in what a store has of windows that have not changed after `since`: as a change of `seq`, or of one more
-        than the latest that came in."""
+        than the latest that came in. Returns which that was."""
         staged = {
             (series_key(point.metric, point.window, point.dimensions), point.start_ms)
             for at, some in self._staged
@@ -232,4 +232,6 @@ class Latest:
             known = None if series is None else series.points.get(point.start_ms)
             if (known is None or known[0] <= since) and (key, point.start_ms) not in staged:
                 unheard.append(point)
-        self.apply(unheard, self._staged_seq + 1 if seq is None else seq)
+        seq = self._staged_seq + 1 if seq is None else seq
+        self.apply(unheard, seq)
+        return seq

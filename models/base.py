@@ -79,8 +79,6 @@ class Detector(base.AnomalyDetector):
     """Microseconds of one core that `score_one` and `learn_one` take together for a row, on the average."""
     max_bytes: ClassVar[int]
     """What `to_bytes` never exceeds."""
-    learns: ClassVar[bool] = True
-    """Whether it finds out by itself what is strange; False for those that are told, such as a threshold."""
     VERSION: ClassVar[int] = 1
     """Of the state; bytes of another are refused."""
     OPEN: ClassVar[float | None] = None

@@ -25,7 +25,8 @@ class Gaussian(Detector):
     """|value - mean| in standard deviations, of the last `memory` to 2 * `memory` rows.
 
     It knows nothing of hours and weekdays: for series without a rhythm. A value is held against a Gaussian, so that
-    series with long tails alarm more often than a table of probabilities promises.
+    series with long tails alarm more often than a table of probabilities promises, and after a spike the deviation is
+    large for as long as the spike is remembered.
     """
 
     name: ClassVar[str] = "gaussian"
@@ -65,7 +66,7 @@ class Gaussian(Detector):
         rows, mean, squares = self._pooled()
         if math.isnan(value) or rows < _FIRST:
             return 0.0
-        deviation = max(math.sqrt(squares / (rows - 1)), _LEAST_SHARE * abs(mean), 1e-100)
+        deviation = _deviation(rows, mean, squares)
         off = bounded((bounded(value) - mean) / deviation, MOST)
         self._last = off, mean, deviation
         return abs(off)
@@ -101,6 +102,11 @@ class Gaussian(Detector):
         made._before, made._now = _distribution(state["before"]), _distribution(state["now"])
         made._warmth = Warmth.from_state(state["warmth"])
         return made
+
+
+def _deviation(rows: float, mean: float, squares: float) -> float:
+    """The standard deviation, or what is taken for it where values hardly vary."""
+    return max(math.sqrt(squares / (rows - 1)), _LEAST_SHARE * abs(mean), 1e-100)
 
 
 def _numbers(distribution: Distribution) -> tuple[float, float, float]:

@@ -36,8 +36,9 @@ class HalfSpaceTrees(Featured):
     def _raw(self, features: dict[str, float]) -> float | None:
         if self._trees._first_window:
             return None
-        # River's own scale ends at 1, near which all that is rare is crowded; its logarithm tells it apart.
-        return -math.log(max(1e-9, 1.0 - self._trees.score_one(features)))
+        # River's own scale ends at 1, near which all that is rare is crowded; the logarithm tells it apart. Under a
+        # hundredth it would only tell apart by how few rows a corner was missed.
+        return -math.log(max(0.01, 1.0 - self._trees.score_one(features)))
 
     def _learn(self, features: dict[str, float]) -> None:
         self._trees.learn_one(features)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, ClassVar, Literal, Self
 
 from models.base import CALM, Detector, Expected, ModelError, Warmth, read, whole
+from models.profile import Profile
 from models.spread import FURTHEST, MOST, bounded
 
 Relative = Literal["usual"] | None
@@ -42,7 +42,7 @@ class Above(Detector):
 
     name: ClassVar[str] = "above"
     cost_us: ClassVar[float] = 25.0
-    max_bytes: ClassVar[int] = 12_000
+    max_bytes: ClassVar[int] = 8_000
     learns: ClassVar[bool] = False
 
     def __init__(self, relative: Relative = None, least: float = 0.0) -> None:
@@ -50,7 +50,7 @@ class Above(Detector):
             raise ModelError(f'relative: expected "usual" or nothing, found {relative!r}')
         self.relative = relative
         self.least = _least(least)
-        self._profile: Any = import_module("models.profile").Profile() if relative else None
+        self._profile = Profile() if relative else None
         self._warmth = Warmth()
         self._expected: Expected | None = None
         self._why = ""
@@ -105,7 +105,7 @@ class Above(Detector):
         made = cls(state["relative"], state["least"])
         made._warmth = Warmth.from_state(state["warmth"])
         if made._profile is not None:
-            made._profile = type(made._profile).from_state(state["profile"])
+            made._profile = Profile.from_state(state["profile"])
         return made
 
 

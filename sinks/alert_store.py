@@ -182,7 +182,7 @@ class AlertStore:
     ) -> list[Scored]:
         """What rules made of the windows that start in `[from_ms, to_ms)`, by start; the earliest `limit`.
 
-        `dimensions` keeps the series that have each of these values.
+        `dimensions` keeps the series that have each of these values. How many events there were is not kept.
         """
         asked = (dimensions or {}).items()
         about = select(_series.c.id, _series.c.rule, _series.c.dimensions, _series.c.names).where(

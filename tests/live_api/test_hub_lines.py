@@ -11,6 +11,7 @@ from live_api import interest, protocol, ticker
 from live_api.frame import Frame
 from live_api.hub import MOST_ANSWERS, PING_EVERY_S, STALLED_AFTER_S
 from live_api.protocol import MAX_TOPICS, Close, Hello, ProtocolError, Subscribe, Unsubscribe
+from sinks.live import Update
 
 from .conftest import point
 from .lines import FakeLine, World
@@ -211,16 +212,62 @@ def test_alerts_are_told_when_they_change_and_all_to_who_comes() -> None:
     assert late.received[-1]["alerts"].keys() == {"b"}
 
 
+def test_alerts_of_a_store_are_told_once_somebody_watches() -> None:
+    world = World()
+    line, _ = world.join("alerts")
+    world.feed.alerts.recall({"a": {"status": "firing"}, "b": {"status": "flapping"}}, 0, world.now_ms << 11)
+    world.say()
+    world.tick()
+    # That they fired when the last API ended does not say that they fire.
+    assert all("alerts" not in message for message in line.received)
+    over = {"status": "resolved", "resolved": world.now_ms}
+    world.say(alerts={"b": over})
+    world.tick()
+    told = {"a": {"status": "firing"}, "b": over}
+    assert line.received[-1]["alerts"] == told
+    assert world.join("alerts")[0].received[-1]["alerts"] == told
+
+
+def test_what_was_heard_of_an_alert_is_newer_than_what_a_store_has() -> None:
+    world = World()
+    world.say(alerts={"a": {"status": "firing", "score": 2}, "b": {"status": "firing"}})
+    since = world.now_ms << 11
+    world.say(alerts={"a": {"status": "acknowledged"}})
+    stored = {"a": {"status": "firing"}, "b": {"status": "resolved"}, "c": {"status": "firing"}}
+    world.feed.alerts.recall(stored, since, (world.now_ms << 11) + 1)
+    world.say()
+    world.tick()
+    told = world.join("alerts")[0].received[-1]["alerts"]
+    assert {name: alert["status"] for name, alert in told.items()} == {
+        "a": "acknowledged",
+        "b": "resolved",
+        "c": "firing",
+    }
+
+
+def test_what_rules_watch_over_is_part_of_the_system_until_something_else_is_said() -> None:
+    world = World()
+    line, _ = world.join("system")
+    assert line.received[-1]["system"]["watch"] is None
+    for watch in ({"low": {"learning": 3, "ok": 20}}, None, {}):
+        world.feed._take(Update(world.now_ms, watch=watch), world.now_ms << 11)
+        world.tick(1.1)
+    systems = [message["system"]["watch"] for message in line.received if "system" in message]
+    assert systems == [None, {"low": {"learning": 3, "ok": 20}}, {"low": {"learning": 3, "ok": 20}}, {}]
+
+
 def test_alerts_are_bounded_and_those_that_fire_stay() -> None:
     world = World()
     world.say(alerts={"first": {"status": "firing"}})
     for number in range(1_500):
         world.say(alerts={f"a{number}": {"status": "resolved", "resolved": world.now_ms}})
+        if not number:
+            world.say(alerts={"restless": {"status": "flapping"}, "mute": {"status": "nodata"}})
     world.tick()
     line, _ = world.join("alerts")
     told = line.received[-1]["alerts"]
     assert len(told) == 1_000
-    assert "first" in told
+    assert {"first", "restless", "mute"} <= told.keys()
 
 
 def test_reload_is_told_to_all_once() -> None:

@@ -1,0 +1,157 @@
+"""The verbs of `streamgauge backtest`: what would have been said of the past."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamgauge.preconditions import fail, load_catalog
+
+_EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="backtest",
+    help="Try on a file of the past what would be said of it, before anybody is woken.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback()
+def backtest() -> None:
+    """Try on a file of the past what would be said of it, before anybody is woken."""
+
+
+@app.command("anomaly")
+def anomaly(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV with a column timestamp and a column value, also with .gz.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write timestamp,value,anomaly_score,alert here."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option("--detector", "-d", metavar="NAME", help="What finds something strange: novelty.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="An option of the detector; may be repeated."),
+    ] = None,
+    opens: Annotated[
+        str | None,
+        typer.Option("--open", metavar="SCORE", help="From which score on a row is out of the ordinary, or 5m, or 3s."),
+    ] = None,
+    close: Annotated[
+        float | None, typer.Option("--close", metavar="SCORE", help="Below which score a row is quiet.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", "--k", min=1, help="An alert opens when so many")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="of the last so many rows are.")] = None,
+    resolve_after: Annotated[
+        int | None, typer.Option("--resolve-after", min=1, help="It ends after so many quiet rows in a row.")
+    ] = None,
+    catalog: Annotated[
+        str | None, typer.Option("--catalog", "-c", metavar="FILE", help="Take a rule of this catalog, and change it.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option("--rule", "-r", metavar="NAME", help="Which rule of the catalog.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", "-l", metavar="FILE", help="JSON: windows [[from, to], …] in which something was wrong."
+        ),
+    ] = None,
+) -> None:
+    """Run a rule over a series of the past, with the processor's own detector and episodes, and say what came of it.
+
+    With labels also how many episodes were right (precision), how many windows were found (recall) and how late.
+    """
+    from streamgauge.backtest import (
+        BacktestError,
+        Judged,
+        Summary,
+        judge,
+        make_rule,
+        opening,
+        read_labels,
+        report,
+        write_scores,
+    )
+    from streamgauge.backtest import backtest as run
+    from streamgauge.files import FileError
+    from streamgauge.series_file import read_series
+
+    given = {"detector": detector, "close": close, "k": k, "n": n, "resolve_after": resolve_after}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes |= {"options": _options(option)} if option else {}
+    base = _rule_of(catalog, rule)
+    limit = None if opens is None else _scalar(opens)
+    try:
+        if limit is not None and (base is None or changes.get("detector", base.detector) != base.detector):
+            changes["severity"] = {"warning": limit}
+        elif limit is not None and base is not None:
+            changes["severity"] = opening(base, limit)
+        tried = make_rule(base, changes)
+        windows = None if labels is None else read_labels(labels, file.name)
+    except BacktestError as error:
+        fail(str(error), _EXIT_USAGE)
+    summary = Summary()
+    judged: Iterable[Judged] = run(tried, read_series(file), summary)
+    started_s = time.perf_counter()
+    try:
+        if out is None:
+            deque(judged, maxlen=0)
+        else:
+            with out.open("w", newline="") as to:
+                write_scores(judged, to)
+    except FileError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{out}: {error.strerror or error}")
+    seconds = time.perf_counter() - started_s
+    verdict = None if windows is None else judge(summary, windows)
+    try:
+        for line in report(tried, summary, verdict, seconds):
+            typer.echo(line)
+    except BrokenPipeError:
+        sys.stdout = None
+
+
+def _rule_of(catalog: str | None, name: str | None) -> Any:
+    """The rule to begin with; None without a catalog."""
+    if (catalog is None) != (name is None):
+        fail("--catalog and --rule go together: which rule of which catalog", _EXIT_USAGE)
+    if catalog is None:
+        return None
+    path, loaded = load_catalog(catalog)
+    names = [rule.called for rule in loaded.anomaly]
+    if name not in names:
+        fail(f"--rule: expected one of {path}: {', '.join(names) or 'it has none'}; found {name!r}", _EXIT_USAGE)
+    return loaded.anomaly[names.index(name)]
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            fail(f"--option: expected NAME=VALUE, found {text!r}", _EXIT_USAGE)
+        found[name.strip()] = _scalar(value.strip())
+    return found
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    """As TOML would read it; a text where it is nothing else."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
