@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -86,18 +86,26 @@ class FoodSharing:
 
     def events_between(self, start_ms: int, end_ms: int) -> list[Event]:
         """The events with `start_ms` ≤ time < `end_ms` (epoch), in order of time."""
-        if not 0 <= start_ms <= end_ms:
-            raise ValueError(f"a span must have 0 ≤ start_ms ≤ end_ms, got {start_ms} and {end_ms}")
         events: list[Event] = []
-        for slot in range(start_ms // self._slot_ms, -(-end_ms // self._slot_ms)):
-            rows = self._in_slot(slot)
-            first, last = np.searchsorted(rows["time"], (start_ms, end_ms))
-            events += self._events(rows[first:last])
+        for rows in self._slots_between(start_ms, end_ms):
+            events += self._events(rows)
         return events
+
+    def rows_between(self, start_ms: int, end_ms: int) -> Rows:
+        """The same events as rows of numbers, for who has weeks of them to look at; see `streamgauge.demo.rows`."""
+        return join([rows.copy() for rows in self._slots_between(start_ms, end_ms)])
 
     def incidents_between(self, start_ms: int, end_ms: int) -> list[Occurrence]:
         """The incidents under way at some time in `start_ms` ≤ t < `end_ms` (epoch), by when they start."""
         return occurrences(self.incidents, start_ms, end_ms)
+
+    def _slots_between(self, start_ms: int, end_ms: int) -> Iterator[Rows]:
+        if not 0 <= start_ms <= end_ms:
+            raise ValueError(f"a span must have 0 ≤ start_ms ≤ end_ms, got {start_ms} and {end_ms}")
+        for slot in range(start_ms // self._slot_ms, -(-end_ms // self._slot_ms)):
+            rows = self._in_slot(slot)
+            first, last = np.searchsorted(rows["time"], (start_ms, end_ms))
+            yield rows[first:last]
 
     def _in_slot(self, slot: int) -> Rows:
         """All that happens in a slot, in order of time; ties in the order of their visits' slots."""
