@@ -113,20 +113,21 @@ class Courier:
         wait_s = 0.0
         while not await _set_within(stopping, wait_s):
             wait_s = 1.0
+            asked_s = self._monotonic()
             try:
                 if not await self._ledger.acquire(int(self._lease_s * 1_000)):
                     continue
                 logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
-                await self._lead(stopping)
+                await self._lead(stopping, asked_s + self._lease_s)
             except LeaseLost as error:
                 logger.warning("%s", error)
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
 
-    async def _lead(self, stopping: asyncio.Event) -> None:
+    async def _lead(self, stopping: asyncio.Event, lease_until_s: float) -> None:
         """Deliver for as long as the lease is ours."""
         self._begin_anew()
-        self._lease_until_s = self._monotonic() + self._lease_s
+        self._lease_until_s = lease_until_s
         self._meters.active(self._endpoint.name, active=True)
         renewing = asyncio.create_task(self._renew())
         try:
@@ -240,14 +241,17 @@ class Courier:
         now_ms = self._clock()
         if self._disabled or now_ms < self._paused_until_ms:
             return
-        if self._lease_until_s - self._monotonic() <= self._endpoint.timeout_s:
-            # It would be over before the request surely is, and another process could overtake it.
+        if not self._lease_lasts():
             return
         room = self._circuit.room(now_ms, self._queue.flying, self._endpoint.concurrency)
         for waiting in self._queue.take(now_ms, room):
             task = asyncio.create_task(self._deliver(waiting))
             self._tasks.add(task)
             task.add_done_callback(self._landed)
+
+    def _lease_lasts(self) -> bool:
+        """Whether it is ours for longer than a request takes, so that no other process can overtake one."""
+        return self._lease_until_s - self._monotonic() > self._endpoint.timeout_s
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -301,6 +305,10 @@ class Courier:
             waiting.sent += 1
             if waiting.sent < len(requests):
                 await self._ledger.keep([waiting])
+                if not self._lease_lasts():
+                    waiting.attempts -= 1
+                    self._queue.postpone(waiting, self._clock())
+                    return
         now_ms = self._clock()
         await self._finish(waiting, now_ms)
         closed = self._circuit.succeeded()
