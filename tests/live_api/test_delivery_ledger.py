@@ -18,10 +18,11 @@ from tests.alerts import notification
 OUTBOX = "streamgauge:outbox:shop"
 
 
+Ask = Callable[[Callable[[Valkey], Awaitable[Any]]], Any]
+
+
 @pytest.fixture
-def ask(
-    valkey_server: ValkeyServer, valkey_client: valkey.Valkey
-) -> Callable[[Callable[[Valkey], Awaitable[Any]]], Any]:
+def ask(valkey_server: ValkeyServer, valkey_client: valkey.Valkey) -> Ask:
     def run(question: Callable[[Valkey], Awaitable[Any]]) -> Any:
         async def ask() -> Any:
             client = Valkey.from_url(valkey_server.connection_url)
