@@ -12,37 +12,26 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import httpcore2
 from valkey import exceptions
 
+from live_api.attempts import Attempt, send
 from live_api.circuit import FAILURES, FIRST_PROBE_MS, LONGEST_PROBE_MS, Circuit
 from live_api.delivery_ledger import LeaseLost, Ledger, Taken
 from live_api.delivery_meters import DeliveryMeters
 from live_api.delivery_queue import Queue, Waiting
-from live_api.egress import Answer, Egress, EgressRefused
+from live_api.egress import Egress
 from live_api.endpoints import Endpoint
 from live_api.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
-from live_api.signing import signed_headers
-from live_api.webhook_bodies import Body, bodies
+from live_api.webhook_bodies import bodies
 from sinks.deliveries import Delivery, Outcome
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 5_000
 """Notifications of an endpoint that are held in memory; more wait in the outbox."""
-USER_AGENT = "streamgauge"
-_GONE = 410
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
-_SHOWN_LETTERS = 200
-_NETWORK = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.UnsupportedProtocol,
-    OSError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +102,21 @@ class Courier:
         wait_s = 0.0
         while not await _set_within(stopping, wait_s):
             wait_s = 1.0
+            asked_s = self._monotonic()
             try:
                 if not await self._ledger.acquire(int(self._lease_s * 1_000)):
                     continue
                 logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
-                await self._lead(stopping)
+                await self._lead(stopping, asked_s + self._lease_s)
             except LeaseLost as error:
                 logger.warning("%s", error)
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
 
-    async def _lead(self, stopping: asyncio.Event) -> None:
+    async def _lead(self, stopping: asyncio.Event, lease_until_s: float) -> None:
         """Deliver for as long as the lease is ours."""
         self._begin_anew()
-        self._lease_until_s = self._monotonic() + self._lease_s
+        self._lease_until_s = lease_until_s
         self._meters.active(self._endpoint.name, active=True)
         renewing = asyncio.create_task(self._renew())
         try:
@@ -240,14 +230,17 @@ class Courier:
         now_ms = self._clock()
         if self._disabled or now_ms < self._paused_until_ms:
             return
-        if self._lease_until_s - self._monotonic() <= self._endpoint.timeout_s:
-            # It would be over before the request surely is, and another process could overtake it.
+        if not self._lease_lasts():
             return
         room = self._circuit.room(now_ms, self._queue.flying, self._endpoint.concurrency)
         for waiting in self._queue.take(now_ms, room):
             task = asyncio.create_task(self._deliver(waiting))
             self._tasks.add(task)
             task.add_done_callback(self._landed)
+
+    def _lease_lasts(self) -> bool:
+        """Whether it is ours for longer than a request takes, so that no other process can overtake one."""
+        return self._lease_until_s - self._monotonic() > self._endpoint.timeout_s
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -301,6 +294,10 @@ class Courier:
             waiting.sent += 1
             if waiting.sent < len(requests):
                 await self._ledger.keep([waiting])
+                if not self._lease_lasts():
+                    waiting.attempts -= 1
+                    self._queue.postpone(waiting, self._clock())
+                    return
         now_ms = self._clock()
         await self._finish(waiting, now_ms)
         closed = self._circuit.succeeded()
@@ -387,58 +384,6 @@ class Courier:
         self._meters.attempted(self._endpoint.name, attempt.outcome, attempt.took_ms)
         last = {"at_ms": now_ms, "outcome": attempt.outcome, "status": status, "error": attempt.error}
         await self._ledger.set_state(circuit=self._circuit.to_state(), last=last)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of one request."""
-
-    outcome: Outcome
-    answer: Answer | None
-    took_ms: float | None
-    error: str | None
-    """In words, without anything secret."""
-    shown: str = ""
-    """How the answer's body began, without anything secret."""
-
-    @property
-    def delivered(self) -> bool:
-        return self.outcome is Outcome.DELIVERED
-
-
-async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> Attempt:
-    """Post one request now. Never raises for what an endpoint, the network or a record does."""
-    clock_s = asyncio.get_running_loop().time
-    began_s = clock_s()
-
-    def failed(error: str) -> Attempt:
-        return Attempt(Outcome.FAILED, None, (clock_s() - began_s) * 1_000, _without_secrets(endpoint, error))
-
-    try:
-        headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
-        headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
-        answer = await egress.post(endpoint.url, headers, body.content)
-    except EgressRefused as error:
-        return Attempt(Outcome.REFUSED, None, None, str(error))
-    except TimeoutError:
-        return failed(f"no answer within {endpoint.timeout_s:g} s")
-    except _NETWORK as error:
-        return failed(f"{type(error).__name__}: {error}".removesuffix(": "))
-    except ValueError as error:
-        return failed(f"it cannot be sent: {error}")
-    said = _without_secrets(endpoint, answer.body.decode(errors="replace"))
-    if answer.delivered:
-        return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None, said)
-    outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
-    hint = ", which is not followed" if 300 <= answer.status <= 399 else ""
-    return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "), said)
-
-
-def _without_secrets(endpoint: Endpoint, text: str) -> str:
-    """How it begins. An endpoint may say what it was sent, and where; nothing of that is for a log."""
-    for secret in endpoint.secrets:
-        text = text.replace(secret, "…")
-    return text[:_SHOWN_LETTERS]
 
 
 async def _set_within(event: asyncio.Event, within_s: float) -> bool:
