@@ -25,7 +25,7 @@ _TEAMS_TEXT = 1_000
 _PAGERDUTY_SUMMARY = 1_024
 _FIELD = re.compile(r"\{([a-z_.]+)\}")
 _LABEL = re.compile(r"[^a-zA-Z0-9_]")
-_STANDARD_LINE = "{change}: {alert.rule} {alert.dimensions} ({alert.severity}): {alert.why}"
+_STANDARD_LINE = "{change}: {alert.title} {alert.dimensions} ({alert.severity}): {alert.why}"
 _COLORS = {"info": "#439fe0", "warning": "#daa038", "error": "#e8590c", "critical": "#c92a2a", "resolved": "#2f9e44"}
 _NEVER = "0001-01-01T00:00:00Z"
 """How Alertmanager writes that something has not ended."""
@@ -69,6 +69,7 @@ def line(notification: Notification, change: Change, alert: Alert, template: str
     values |= {
         "platform": notification.platform,
         "change": change.value,
+        "alert.title": alert.called,
         "alert.metric": alert.metric,
         "alert.window": alert.window,
         "alert.dimensions": ", ".join(f"{name}={value}" for name, value in alert.dimensions),

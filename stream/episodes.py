@@ -308,6 +308,7 @@ class Episodes:
             expected=row.expected,
             lower=row.lower,
             upper=row.upper,
+            title=self._life.title,
         )
 
     def _resolve(self, at_ms: int, resolution: Resolution) -> None:

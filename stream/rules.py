@@ -185,6 +185,7 @@ class Lifecycle:
     """Only series that have these."""
     judges_silence: bool = False
     """Whether the score says something also where a window has no value."""
+    title: str = ""
     lasts_outside: bool = False
     """Whether an episode lasts while the value is outside of what was expected: a detector that learns speaks of what
     is new, and is silent while it goes on."""
@@ -217,6 +218,7 @@ def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
         dimensions=tuple(rule.dimensions.items()),
         judges_silence=rule.kind.takes_silence,
         lasts_outside=rule.kind.learns,
+        title=rule.title or "",
     )
 
 

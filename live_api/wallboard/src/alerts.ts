@@ -14,6 +14,8 @@ export type AlertStatus = (typeof STATUSES)[number];
 export interface Alert {
   id: string;
   rule: string;
+  /** What the rule is called for people. */
+  title: string;
   series: { metric: string; window: string; dimensions: Readonly<Record<string, string>> };
   severity: Severity;
   status: AlertStatus;
@@ -63,6 +65,7 @@ function parseAlert(id: string, sent: unknown): Alert | null {
   return {
     id,
     rule: string(sent.rule) ?? id,
+    title: string(sent.title) ?? "",
     series: {
       metric: string(series.metric) ?? "",
       window: string(series.window) ?? "",

@@ -88,12 +88,19 @@ describe("the feed", () => {
     expect(feed(storeWith({ a: {}, b: {}, c: {} }), at, 2)).toMatchObject({ hidden: 1 });
   });
 
+  it("calls a rule by its title, where it has one", () => {
+    expect(feed(storeWith({ a: {} })).rows[0]!.rule).toBe("claims low");
+    expect(feed(storeWith({ a: { title: "Few claims" } })).rows[0]!.rule).toBe("Few claims");
+  });
+
   it("says what was measured and what was expected", () => {
     const values = (over: object) => feed(storeWith({ a: over })).rows[0]!.values;
     expect(values({ actual: 3, expected: 40, lower: 12, upper: 68.5 })).toBe("3, expected 40 (12 to 68.5)");
     expect(values({ actual: 3, expected: 40 })).toBe("3, expected 40");
     expect(values({ actual: 3, lower: 0, upper: 5 })).toBe("3, expected 0 to 5");
-    expect(values({ actual: 3 })).toBe("3");
+    expect(values({ actual: 3, why: "" })).toBe("3");
+    // A limit has said it.
+    expect(values({ actual: 3, why: "3 (limit 5)" })).toBe("");
     expect(values({ expected: 40 })).toBe("");
   });
 

@@ -33,6 +33,7 @@ describe("parsing", () => {
     expect(parsed({ a: sent() }).get("a")).toEqual({
       id: "a",
       rule: "claims_low",
+      title: "",
       series: { metric: "claims", window: "1m", dimensions: { community: "Riverside" } },
       severity: "critical",
       status: "firing",

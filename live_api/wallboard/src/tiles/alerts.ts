@@ -144,7 +144,7 @@ function rowOf(alert: Alert, moment: Moment, title: (metric: string) => string):
     id,
     severity,
     status,
-    rule: rule.replaceAll("_", " "),
+    rule: alert.title === "" ? rule.replaceAll("_", " ") : alert.title,
     about: [metric === "" ? "" : title(metric), label].filter((part) => part !== "").join(", "),
     why,
     values: valuesText(alert),
@@ -154,8 +154,10 @@ function rowOf(alert: Alert, moment: Moment, title: (metric: string) => string):
   };
 }
 
-function valuesText({ actual, expected, lower, upper }: Alert): string {
+function valuesText({ actual, expected, lower, upper, why }: Alert): string {
   if (actual === null) return "";
+  // A limit says itself what was measured, and expects nothing.
+  if (expected === null && lower === null && why !== "") return "";
   const band = lower === null || upper === null ? "" : `${shortNumber(lower)} to ${shortNumber(upper)}`;
   if (expected === null) return band === "" ? shortNumber(actual) : `${shortNumber(actual)}, expected ${band}`;
   return `${shortNumber(actual)}, expected ${shortNumber(expected)}${band === "" ? "" : ` (${band})`}`;
