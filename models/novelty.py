@@ -15,8 +15,11 @@ QUIET_SHARE = 0.2
 """Of a season: a score is told only when it is above all of that time before it."""
 QUIET_CELLS = 48
 """That a season is divided into to remember those."""
-UNIT = 2.5
-"""Makes 3 of a sum of 1.2, which is where an alert opens by default."""
+UNIT = 3.0
+"""Makes 3 of a sum of 1, which is where an alert opens by default."""
+VALUE_MARGIN = 0.75
+SHAPE_MARGIN = 2.0
+"""Times the noise of extremes that a record has to be exceeded by; distances of shapes are the jumpier."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100
 """Before which every step between levels is new, and none is news."""
@@ -25,6 +28,8 @@ LEVEL_SPREADS = 2.0
 """Mean absolute deviations that a coarse level is wide."""
 CLIP_SPREADS = 8.0
 """As far from the level as a value counts for a shape: a spike is told by its value, not by all shapes it is in."""
+CLEARLY = 0.5
+"""A term of all time from which on a value scores above everything that did before."""
 LARGEST = 1e150
 """Values beyond are taken for this, so that no sum or square of them overflows."""
 EXACTNESS = 1e-9
@@ -54,9 +59,9 @@ class _Row:
 class Novelty(Detector):
     """How new a row is, as a sum over horizons h of one, two and four seasons and of all time.
 
-    `2.5 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
+    `3 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
     difference from what `Profile` expects, and of the distance that `Shape` finds; `step` is 1 for two successive
-    coarse levels of the value that never followed one another. A value that is beyond all time, and an alert by itself,
+    coarse levels of the value that never followed one another. A value that is beyond all time by a term of 1/2 or more
     scores above everything before it. A score that is not above all of the last fifth of a
     season is 0, so that an incident is told when it begins, and again when it gets worse.
 
@@ -80,9 +85,9 @@ class Novelty(Detector):
         self.season_s = float(season_s)
         self.utc_offset_s = float(utc_offset_s)
         self._profile = Profile(self.utc_offset_s)
-        self._values = Records(self.season_s)
-        self._above = Records(self.season_s)
-        self._distances = Records(self.season_s)
+        self._values = Records(self.season_s, VALUE_MARGIN)
+        self._above = Records(self.season_s, VALUE_MARGIN)
+        self._distances = Records(self.season_s, SHAPE_MARGIN)
         self._shape = Shape(self.season_s)
         self._warmth = Warmth()
         # Of the shape that ended with the row last learned, until the next one is.
@@ -178,7 +183,7 @@ class Novelty(Detector):
             strange += sum(map(max, terms, others))
         if row.shape is not None:
             strange += sum(row.shape.terms)
-        if row.beyond is not None and row.beyond.terms[-1] > 0 and sum(row.beyond.terms) >= 1:
+        if row.beyond is not None and row.beyond.terms[-1] >= CLEARLY:
             # The sum saturates, and a spike widens the range that the next one is measured by.
             strange = max(strange, self._peak + row.beyond.terms[-1])
         row.strange = strange

@@ -26,8 +26,9 @@ class Profile:
 
     An hour of the week is a mix of itself and of its hour of the day, which weighs as much as three visits; where even
     that has not been visited, the mean of the last days stands in. Each visit to an hour counts as one, with its mean,
-    however many rows it had. What all hours are above their level, exponentially weighted over two days, is added: after a shift
-    of the level the whole week follows within days. Weeks are of UTC, or begin at `utc_offset_s` before it.
+    however many rows it had. Apart from that the series as a whole is up or down, exponentially weighted over two days:
+    after a shift of the level all hours follow within days, and keep their rhythm. Weeks are of UTC, or begin
+    `utc_offset_s` before it.
     """
 
     __slots__ = ("_days", "_hour", "_overall", "_shift", "_usual", "_visit", "_weeks", "utc_offset_s")
@@ -40,7 +41,7 @@ class Profile:
         # Of all rows: rows, level, deviation, time of the last one.
         self._overall = [0.0, 0.0, 0.0, 0.0]
         self._shift = 0.0
-        # Of the visit under way: hour since the epoch, rows, sum of values and of deviations.
+        # Of the visit under way: hour since the epoch, rows, sum of values less the shift, sum of deviations.
         self._visit = [-1.0, 0.0, 0.0, 0.0]
         self._hour = -1
         self._usual: tuple[float, float] | None = None
@@ -104,7 +105,7 @@ class Profile:
         usual = self.usual(time_s)
         visit = self._visit
         visit[1] += 1
-        visit[2] += value
+        visit[2] += value - self._shift
         if usual is None:
             visit[3] += abs(value - overall[1])
         else:

@@ -10,8 +10,6 @@ HORIZONS = (1, 2, 4)
 """Seasons; the last horizon is all time."""
 CELLS = 48
 """That a season is divided into to see how much extremes differ from one cell to the next."""
-MARGIN = 1.0
-"""Times the noise of extremes that a value has to exceed a record by before it counts as beyond."""
 RANGE_SHARE = 0.3
 """Share of the range of the longest horizon that, once exceeded by, makes half a term."""
 NOISE_WEIGHT = 0.02
@@ -37,14 +35,15 @@ class Records:
 
     With `hi_h` the highest value of horizon h, `lo_h` the lowest, N the mean absolute difference of the highest of a
     cell and of the cell before (of the lowest, for records downwards), and R the range of the longest horizon but all
-    time: `excess_h = value - hi_h - N` and `term_h = excess_h / (excess_h + 0.3 R + N)`. Extremes that jump about
+    time: `excess_h = value - hi_h - margin · N` and `term_h = excess_h / (excess_h + 0.3 R + N)`. Extremes that jump about
     by themselves, as those of rare counts and of latencies do, are thus no news, in whatever unit and however often
     rows come. Horizons are of blocks that have rows, so that a gap takes no record away.
     """
 
-    __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "block_s", "cell_s", "first_s")
+    __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "block_s", "cell_s", "first_s", "margin")
 
-    def __init__(self, season_s: float) -> None:
+    def __init__(self, season_s: float, margin: float) -> None:
+        self.margin = margin
         self.block_s = season_s / BLOCKS
         self.cell_s = season_s / CELLS
         self.first_s = 0.0
@@ -66,12 +65,12 @@ class Records:
         _, open_top, open_bottom = self._open
         if value > top and value > open_top:
             high, noise = True, self._noise[1]
-            margin = MARGIN * noise + tolerance
+            margin = self.margin * noise + tolerance
             excess = [value - margin - max(top, open_top) for top, _ in self._bounds]
             excess.append(value - margin - self._all[0])
         elif value < bottom and value < open_bottom:
             high, noise = False, self._noise[2]
-            margin = MARGIN * noise + tolerance
+            margin = self.margin * noise + tolerance
             excess = [min(bottom, open_bottom) - margin - value for _, bottom in self._bounds]
             excess.append(self._all[1] - margin - value)
         else:
@@ -143,6 +142,7 @@ class Records:
         """Everything, as lists of numbers."""
         return {
             "season_s": self.block_s * BLOCKS,
+            "margin": self.margin,
             "first_s": self.first_s,
             "all": self._all,
             "blocks": self._blocks,
@@ -154,7 +154,7 @@ class Records:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """The inverse of `to_state`."""
-        made = cls(state["season_s"])
+        made = cls(state["season_s"], state["margin"])
         made.first_s = state["first_s"]
         made._all = list(state["all"])
         made._blocks = [list(block) for block in state["blocks"]]

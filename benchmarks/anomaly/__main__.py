@@ -83,9 +83,7 @@ def _json(found: dict[str, Figures]) -> dict[str, dict[str, object]]:
     values: dict[str, dict[str, object]] = {
         name: {key: round(value, 2) for key, value in asdict(one).items()} for name, one in found.items()
     }
-    values["targets"] = {
-        key: "met" if is_met(key, getattr(found["novelty"], key)) else "missed" for key in TARGETS
-    }
+    values["targets"] = {key: "met" if is_met(key, getattr(found["novelty"], key)) else "missed" for key in TARGETS}
     return values
 
 
