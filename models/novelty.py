@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from models.base import DAY_S, Detector, Expected, ModelError, Warmth, read
-from models.profile import Profile
+from models.profile import Profile, band
 from models.records import Beyond, Records
 from models.shape import Shape
 
@@ -100,7 +100,9 @@ class Novelty(Detector):
         # The strangest of all rows since it was warm.
         self._peak = 0.0
         self._known: tuple[float, float, _Row] | None = None
-        self._told: tuple[Expected | None, str | _Row] = (None, "")
+        # Of the row last scored: value and spread that were expected, and why it is strange.
+        self._told: tuple[float, float] | None = None
+        self._why = ""
 
     @property
     def warm(self) -> bool:
@@ -108,32 +110,27 @@ class Novelty(Detector):
 
     @property
     def expected(self) -> Expected | None:
-        return self._told[0]
+        return None if self._told is None else band(*self._told)
 
     @property
     def why(self) -> str:
-        expected, told = self._told
-        if isinstance(told, _Row):
-            told = self._words(told)
-            self._told = expected, told
-        return told
+        return self._why
 
     def score_one(self, x: Mapping[Any, Any]) -> float:
-        value, time_s = read(x)
-        time_s = max(time_s, self._warmth.last_s) if self._warmth.rows else time_s
+        value, time_s = self._read(x)
         if value != value:
-            self._told = self._profile.expected(time_s), ""
+            self._told = self._profile.usual(time_s) or self._profile.overall
+            self._why = ""
             return 0.0
-        row = self._look(min(max(value, -LARGEST), LARGEST), time_s)
-        self._told = self._profile.expected(time_s), self._words(row) if row.score else ""
+        row = self._look(value, time_s)
+        self._told = row.usual or self._profile.overall
+        self._why = self._words(row) if row.score else ""
         return row.score
 
     def learn_one(self, x: Mapping[Any, Any]) -> None:
-        value, time_s = read(x)
+        value, time_s = self._read(x)
         if value != value:
             return
-        value = min(max(value, -LARGEST), LARGEST)
-        time_s = max(time_s, self._warmth.last_s) if self._warmth.rows else time_s
         row = self._look(value, time_s)
         self._known = None
         self._warmth.saw(time_s)
@@ -159,6 +156,17 @@ class Novelty(Detector):
                 self._steps |= 1 << (self._level * LEVELS + row.coarse)
             self._level = row.coarse
         self._profile.learn(value, time_s)
+
+    def _read(self, x: Mapping[Any, Any]) -> tuple[float, float]:
+        """Value and time, the time no earlier than the last one."""
+        value, time_s = read(x)
+        if value > LARGEST:
+            value = LARGEST
+        elif value < -LARGEST:
+            value = -LARGEST
+        if self._warmth.rows and time_s < self._warmth.last_s:
+            time_s = self._warmth.last_s
+        return value, time_s
 
     def _look(self, value: float, time_s: float) -> _Row:
         """What there is to say of a row. Changes nothing but what is kept of the last answer."""
@@ -233,7 +241,6 @@ class Novelty(Detector):
         return "; ".join(words for _, words in sorted(found, key=lambda one: -one[0]))
 
     def to_state(self) -> dict[str, Any]:
-        expected, _ = self._told
         return {
             "season_s": self.season_s,
             "profile": self._profile.to_state(),
@@ -247,8 +254,8 @@ class Novelty(Detector):
             "steps": self._steps,
             "quiet": self._quiet,
             "peak": self._peak,
-            "expected": None if expected is None else [expected.value, expected.lower, expected.upper],
-            "why": self.why,
+            "told": self._told,
+            "why": self._why,
         }
 
     @classmethod
@@ -265,8 +272,8 @@ class Novelty(Detector):
         made._steps = state["steps"]
         made._quiet = [list(one) for one in state["quiet"]]
         made._peak = state["peak"]
-        expected = state["expected"]
-        made._told = (None if expected is None else Expected(*expected)), state["why"]
+        made._told = None if state["told"] is None else (state["told"][0], state["told"][1])
+        made._why = state["why"]
         return made
 
 

@@ -56,6 +56,11 @@ class Profile:
         """The mean absolute deviation from it."""
         return self._overall[2]
 
+    @property
+    def overall(self) -> tuple[float, float] | None:
+        """Level and spread; None before the first row."""
+        return (self._overall[1], self._overall[2]) if self._overall[0] else None
+
     def usual(self, time_s: float) -> tuple[float, float] | None:
         """Value and mean absolute deviation of that hour; None while its hour of the day has not been seen."""
         hour = int((time_s + self.utc_offset_s) // HOUR_S)
@@ -69,13 +74,8 @@ class Profile:
 
     def expected(self, time_s: float) -> Expected | None:
         """What is usual then, and four mean absolute deviations around it. None before the first row."""
-        found = self.usual(time_s)
-        if found is None:
-            if not self._overall[0]:
-                return None
-            found = self._overall[1], self._overall[2]
-        value, spread = found
-        return Expected(value, value - BAND * spread, value + BAND * spread)
+        found = self.usual(time_s) or self.overall
+        return None if found is None else band(*found)
 
     def learn(self, value: float, time_s: float) -> None:
         """Take a finite value in, of a time that is not before the last one."""
@@ -153,3 +153,8 @@ class Profile:
         made._shift = state["shift"]
         made._visit = list(state["visit"])
         return made
+
+
+def band(value: float, spread: float) -> Expected:
+    """A value, and four mean absolute deviations around it."""
+    return Expected(value, value - BAND * spread, value + BAND * spread)

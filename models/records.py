@@ -133,10 +133,20 @@ class Records:
             cell[2] = value
 
     def _bind(self) -> None:
-        self._bounds = []
+        """Work out the bounds of all horizons, in one walk back over the closed blocks."""
+        blocks = self._blocks or [self._open]
+        _, top, bottom = blocks[-1]
+        bounds = []
+        at = len(blocks)
         for horizon in HORIZONS:
-            kept = self._blocks[-BLOCKS * horizon :] or [self._open]
-            self._bounds.append((max(block[1] for block in kept), min(block[2] for block in kept)))
+            for _, block_top, block_bottom in blocks[max(0, len(blocks) - BLOCKS * horizon) : at]:
+                if block_top > top:
+                    top = block_top
+                if block_bottom < bottom:
+                    bottom = block_bottom
+            at = max(0, len(blocks) - BLOCKS * horizon)
+            bounds.append((top, bottom))
+        self._bounds = bounds
 
     def to_state(self) -> dict[str, Any]:
         """Everything, as lists of numbers."""
