@@ -17,8 +17,8 @@ QUIET_CELLS = 48
 """That a season is divided into to remember those."""
 UNIT = 3.0
 """Makes 3 of a sum of 1, which is where an alert opens by default."""
-VALUE_MARGIN = 0.75
-SHAPE_MARGIN = 2.0
+VALUE_MARGIN = 0.5
+SHAPE_MARGIN = 1.5
 """Times the noise of extremes that a record has to be exceeded by; distances of shapes are the jumpier."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Self
 
 BLOCKS = 8
@@ -12,8 +13,8 @@ CELLS = 48
 """That a season is divided into to see how much extremes differ from one cell to the next."""
 RANGE_SHARE = 0.3
 """Share of the range of the longest horizon that, once exceeded by, makes half a term."""
-NOISE_WEIGHT = 0.02
-"""Of the newest cell in the noise, once there are fifty."""
+NOISE_WEIGHT = 0.01
+"""Of the newest cell in the noise, once there are a hundred."""
 
 
 class Beyond(NamedTuple):
@@ -33,11 +34,11 @@ class Beyond(NamedTuple):
 class Records:
     """The highest and lowest of a series over several horizons, as extremes of blocks.
 
-    With `hi_h` the highest value of horizon h, `lo_h` the lowest, N the mean absolute difference of the highest of a
-    cell and of the cell before (of the lowest, for records downwards), and R the range of the longest horizon but all
-    time: `excess_h = value - hi_h - margin · N` and `term_h = excess_h / (excess_h + 0.3 R + N)`. Extremes that jump about
-    by themselves, as those of rare counts and of latencies do, are thus no news, in whatever unit and however often
-    rows come. Horizons are of blocks that have rows, so that a gap takes no record away.
+    With `hi_h` the highest value of horizon h, N the root mean square of how much the highest of a cell differs from
+    that of the cell before, and R the range of the longest horizon but all time: `excess_h = value - hi_h - margin N`
+    and `term_h = excess_h / (excess_h + 0.3 R + N)`; likewise downwards, with the lowest. Extremes that jump about by
+    themselves, as those of rare counts and of latencies do, are thus no news, in whatever unit and however often rows
+    come. Horizons are of blocks that have rows, so that a gap takes no record away.
     """
 
     __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "block_s", "cell_s", "first_s", "margin")
@@ -53,7 +54,8 @@ class Records:
         self._open: list[float] = []
         # Highest and lowest of the closed blocks of each horizon.
         self._bounds: list[tuple[float, float]] = []
-        # Of the open cell: number, highest, lowest; of the one before: highest, lowest. Then cells and noise.
+        # Of the open cell: number, highest, lowest; of the one before: highest, lowest. Then cells, and the mean
+        # squares of the differences, upwards and downwards.
         self._cell: list[float] = []
         self._noise = [0.0, 0.0, 0.0]
 
@@ -64,12 +66,12 @@ class Records:
         top, bottom = self._bounds[0]
         _, open_top, open_bottom = self._open
         if value > top and value > open_top:
-            high, noise = True, self._noise[1]
+            high, noise = True, math.sqrt(self._noise[1])
             margin = self.margin * noise + tolerance
             excess = [value - margin - max(top, open_top) for top, _ in self._bounds]
             excess.append(value - margin - self._all[0])
         elif value < bottom and value < open_bottom:
-            high, noise = False, self._noise[2]
+            high, noise = False, math.sqrt(self._noise[2])
             margin = self.margin * noise + tolerance
             excess = [min(bottom, open_bottom) - margin - value for _, bottom in self._bounds]
             excess.append(self._all[1] - margin - value)
@@ -124,8 +126,8 @@ class Records:
                 noise = self._noise
                 noise[0] += 1
                 weight = max(1 / noise[0], NOISE_WEIGHT)
-                noise[1] += weight * (abs(cell[1] - cell[3]) - noise[1])
-                noise[2] += weight * (abs(cell[2] - cell[4]) - noise[2])
+                noise[1] += weight * ((cell[1] - cell[3]) ** 2 - noise[1])
+                noise[2] += weight * ((cell[2] - cell[4]) ** 2 - noise[2])
             self._cell = [number, value, value, cell[1], cell[2]]
         elif value > cell[1]:
             cell[1] = value
