@@ -11,14 +11,16 @@ from models.records import Beyond, Records
 from models.shape import Shape
 
 SEASON_S = 2 * DAY_S
+SEASONS = 0.5
+"""That hours and shapes are remembered before one of them can be new: they begin later than the values."""
 QUIET_SHARE = 0.2
 """Of a season: a score is told only when it is above all of that time before it."""
 QUIET_CELLS = 48
 """That a season is divided into to remember those."""
 UNIT = 3.0
 """Makes 3 of a sum of 1, which is where an alert opens by default."""
-VALUE_MARGIN = 0.5
-SHAPE_MARGIN = 1.5
+VALUE_MARGIN = 0.75
+SHAPE_MARGIN = 2.0
 """Times the noise of extremes that a record has to be exceeded by; distances of shapes are the jumpier."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100
@@ -97,7 +99,7 @@ class Novelty(Detector):
         self._steps = 0
         # The strangest of each cell, and the cell's number, for a fifth of a season.
         self._quiet: list[list[float]] = []
-        # The strangest of all rows since it was warm.
+        # The strangest of all rows.
         self._peak = 0.0
         self._known: tuple[float, float, _Row] | None = None
         # Of the row last scored: value and spread that were expected, and why it is strange.
@@ -135,8 +137,7 @@ class Novelty(Detector):
         self._known = None
         self._warmth.saw(time_s)
         self._hush(row.strange, time_s)
-        if self._warmth.warm:
-            self._peak = max(self._peak, row.strange)
+        self._peak = max(self._peak, row.strange)
         if self._distance is not None:
             self._distances.learn(self._distance, time_s)
         level, spread = self._profile.level, self._profile.spread
@@ -176,9 +177,9 @@ class Novelty(Detector):
         tolerance = EXACTNESS * abs(value)
         row.beyond = self._values.beyond(value, tolerance)
         row.usual = self._profile.usual(time_s)
-        if row.usual is not None:
+        if row.usual is not None and self._above.seasons >= SEASONS:
             row.above = self._above.beyond(value - row.usual[0], tolerance + EXACTNESS * abs(row.usual[0]))
-        if self._distance is not None:
+        if self._distance is not None and self._distances.seasons >= SEASONS:
             found = self._distances.beyond(self._distance, EXACTNESS * abs(self._profile.level))
             row.shape = found if found is not None and found.high else None
         row.coarse = coarse = self._coarse(value)

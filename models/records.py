@@ -13,6 +13,8 @@ CELLS = 48
 """That a season is divided into to see how much extremes differ from one cell to the next."""
 RANGE_SHARE = 0.3
 """Share of the range of the longest horizon that, once exceeded by, makes half a term."""
+ROWS = 30
+"""Before which nothing is a record."""
 NOISE_WEIGHT = 0.01
 """Of the newest cell in the noise, once there are a hundred."""
 
@@ -41,13 +43,14 @@ class Records:
     come. Horizons are of blocks that have rows, so that a gap takes no record away.
     """
 
-    __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "block_s", "cell_s", "first_s", "margin")
+    __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "_rows", "block_s", "cell_s", "first_s", "margin")
 
     def __init__(self, season_s: float, margin: float) -> None:
         self.margin = margin
         self.block_s = season_s / BLOCKS
         self.cell_s = season_s / CELLS
         self.first_s = 0.0
+        self._rows = 0
         # Highest and lowest of all time; of each closed block with its start; of the one that is open.
         self._all: list[float] = []
         self._blocks: list[list[float]] = []
@@ -59,9 +62,14 @@ class Records:
         self._cell: list[float] = []
         self._noise = [0.0, 0.0, 0.0]
 
+    @property
+    def seasons(self) -> float:
+        """That it remembers in closed blocks."""
+        return len(self._blocks) / BLOCKS
+
     def beyond(self, value: float, tolerance: float) -> Beyond | None:
         """How far a value breaks records, by more than the tolerance; None where it breaks none."""
-        if not self._all:
+        if self._rows < ROWS:
             return None
         top, bottom = self._bounds[0]
         _, open_top, open_bottom = self._open
@@ -95,6 +103,7 @@ class Records:
     def learn(self, value: float, time_s: float) -> None:
         """Take a value in, of a time that is not before the last one."""
         start_s = time_s // self.block_s * self.block_s
+        self._rows += 1
         if not self._all:
             self.first_s = time_s
             self._all = [value, value]
@@ -156,6 +165,7 @@ class Records:
             "season_s": self.block_s * BLOCKS,
             "margin": self.margin,
             "first_s": self.first_s,
+            "rows": self._rows,
             "all": self._all,
             "blocks": self._blocks,
             "open": self._open,
@@ -168,6 +178,7 @@ class Records:
         """The inverse of `to_state`."""
         made = cls(state["season_s"], state["margin"])
         made.first_s = state["first_s"]
+        made._rows = state["rows"]
         made._all = list(state["all"])
         made._blocks = [list(block) for block in state["blocks"]]
         made._open = list(state["open"])

@@ -23,7 +23,7 @@ def hours(days: float, value: float) -> list[tuple[float, float]]:
 
 
 def test_before_the_first_row_there_is_no_record() -> None:
-    assert Records(DAY_S).beyond(1.0, 0.0) is None
+    assert Records(DAY_S, 1.0).beyond(1.0, 0.0) is None
 
 
 def test_what_was_seen_breaks_nothing() -> None:
