@@ -25,7 +25,7 @@ class Beyond(NamedTuple):
     high: bool
     """Whether it is above them; below otherwise."""
     terms: tuple[float, float, float, float]
-    """For each horizon in [0, 1): excess / (excess + scale), 0 where the record stands."""
+    """For each horizon from 0, where the record stands, up to 1."""
 
     @property
     def horizon(self) -> int:
@@ -38,12 +38,27 @@ class Records:
 
     With `hi_h` the highest value of horizon h, N the root mean square of how much the highest of a cell differs from
     that of the cell before, and R the range of the longest horizon but all time: `excess_h = value - hi_h - margin N`
-    and `term_h = excess_h / (excess_h + 0.3 R + N)`; likewise downwards, with the lowest. Extremes that jump about by
-    themselves, as those of rare counts and of latencies do, are thus no news, in whatever unit and however often rows
-    come. Horizons are of blocks that have rows, so that a gap takes no record away.
+    and `term_h = excess_h / (excess_h + 0.3 R + N)`; likewise downwards, with the lowest. While the series is younger
+    than a horizon, its term is less by the root of the share there is; that of all time as that of the longest.
+
+    Extremes that jump about by themselves, as those of rare counts and of latencies do, are thus no news, in whatever
+    unit and however often rows come. Horizons are of blocks that have rows, so that a gap takes no record away.
     """
 
-    __slots__ = ("_all", "_blocks", "_bounds", "_cell", "_noise", "_open", "_rows", "block_s", "cell_s", "first_s", "margin")
+    __slots__ = (
+        "_all",
+        "_blocks",
+        "_bounds",
+        "_cell",
+        "_noise",
+        "_open",
+        "_rows",
+        "_weights",
+        "block_s",
+        "cell_s",
+        "first_s",
+        "margin",
+    )
 
     def __init__(self, season_s: float, margin: float) -> None:
         self.margin = margin
@@ -57,6 +72,8 @@ class Records:
         self._open: list[float] = []
         # Highest and lowest of the closed blocks of each horizon.
         self._bounds: list[tuple[float, float]] = []
+        # Of each horizon, and of all time.
+        self._weights: list[float] = []
         # Of the open cell: number, highest, lowest; of the one before: highest, lowest. Then cells, and the mean
         # squares of the differences, upwards and downwards.
         self._cell: list[float] = []
@@ -89,7 +106,11 @@ class Records:
             return None
         top, bottom = self._bounds[-1]
         scale = RANGE_SHARE * (max(top, open_top) - min(bottom, open_bottom)) + noise
-        a, b, c, d = [over / (over + scale) if over > 0 else 0.0 for over in excess]
+        terms = [
+            over / (over + scale) * weight if over > 0 else 0.0
+            for over, weight in zip(excess, self._weights, strict=True)
+        ]
+        a, b, c, d = terms
         return Beyond(high, (a, b, c, d))
 
     def span_s(self, horizon: int, time_s: float) -> float:
@@ -144,7 +165,7 @@ class Records:
             cell[2] = value
 
     def _bind(self) -> None:
-        """Work out the bounds of all horizons, in one walk back over the closed blocks."""
+        """Work out bounds and weights of all horizons, in one walk back over the closed blocks."""
         blocks = self._blocks or [self._open]
         _, top, bottom = blocks[-1]
         bounds = []
@@ -158,6 +179,9 @@ class Records:
             at = max(0, len(blocks) - BLOCKS * horizon)
             bounds.append((top, bottom))
         self._bounds = bounds
+        lived = (len(self._blocks) + 1) / BLOCKS
+        weights = [math.sqrt(min(1.0, lived / horizon)) for horizon in HORIZONS]
+        self._weights = [*weights, weights[-1]]
 
     def to_state(self) -> dict[str, Any]:
         """Everything, as lists of numbers."""

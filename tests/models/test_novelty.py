@@ -46,6 +46,30 @@ def test_it_is_quiet_while_nothing_happens() -> None:
     assert alerts(scores(Novelty(), rhythm(21)), since=WEEK) == []
 
 
+def test_a_series_that_begins_is_no_news() -> None:
+    draw = random.Random(8)
+    rows = [(START_S + at * 300.0, draw.gauss(10, 2)) for at in range(WEEK)]
+    assert alerts(scores(Novelty(), rows)) == []
+
+
+@pytest.mark.parametrize("rows", [100, 300, 3_000])
+def test_a_spike_early_on_scores_above_everything_before_it(rows: int) -> None:
+    draw = random.Random(rows)
+    detector = Novelty()
+    found = scores(detector, [(START_S + at * 60.0, draw.gauss(10, 2)) for at in range(rows)])
+    assert detector.score_one({"value": 100.0, "time": START_S + rows * 60.0}) > max(found)
+
+
+def test_each_of_growing_spikes_scores_above_the_one_before() -> None:
+    rows = rhythm(28)
+    for spike in range(6):
+        rows[(spike + 14) * 288] = rows[(spike + 14) * 288][0], 400.0 * 2**spike
+    found = scores(Novelty(), rows)
+    spikes = [found[(spike + 14) * 288] for spike in range(6)]
+    assert spikes == sorted(set(spikes))
+    assert spikes[0] >= Novelty.OPEN
+
+
 def test_a_spike_scores_above_everything_before_it_and_says_why() -> None:
     rows = rhythm(14)
     detector = Novelty()
