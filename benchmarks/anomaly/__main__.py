@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print(found: dict[str, Figures]) -> None:
     heads = ("detector", "standard", "low FP", "low FN", "LOO", "default", "false", "µs")
-    table = Table()
+    table = Table(box=None)  # 80 columns
     table.add_column(heads[0], no_wrap=True)
     for head in heads[1:]:
         table.add_column(head, justify="right")
