@@ -53,7 +53,7 @@ bench-engine: setup  # rates beside those of others, latency, memory, pauses, re
 bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, painted age: a quarter of an hour, alone
 	$(RUN)/python -m benchmarks.hub
 
-bench-anomaly: setup  # detectors over labelled series beside published ones, in ../shared/data/nab; a few minutes
+bench-anomaly: setup  # detectors over labelled series beside published ones; a minute, alone
 	$(RUN)/python -m benchmarks.anomaly
 
 clean:

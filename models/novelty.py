@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from models.base import DAY_S, Detector, Expected, ModelError, Warmth, read
-from models.profile import Profile
+from models.profile import Profile, band
 from models.records import Beyond, Records
 from models.shape import Shape
 
 SEASON_S = 2 * DAY_S
+SEASONS = 0.5
+"""That hours and shapes are remembered before one of them can be new: they begin later than the values."""
 QUIET_SHARE = 0.2
 """Of a season: a score is told only when it is above all of that time before it."""
 QUIET_CELLS = 48
 """That a season is divided into to remember those."""
-UNIT = 2.5
-"""Makes 3 of a sum of 1.2, which is where an alert opens by default."""
+UNIT = 3.0
+"""Makes 3 of a sum of 1, which is where an alert opens by default."""
+VALUE_MARGIN = 0.75
+SHAPE_MARGIN = 2.0
+"""Times the noise of extremes that a record has to be exceeded by; distances of shapes are the jumpier."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100
 """Before which every step between levels is new, and none is news."""
@@ -25,6 +30,8 @@ LEVEL_SPREADS = 2.0
 """Mean absolute deviations that a coarse level is wide."""
 CLIP_SPREADS = 8.0
 """As far from the level as a value counts for a shape: a spike is told by its value, not by all shapes it is in."""
+CLEARLY = 0.5
+"""A term of all time from which on a value scores above everything that did before."""
 LARGEST = 1e150
 """Values beyond are taken for this, so that no sum or square of them overflows."""
 EXACTNESS = 1e-9
@@ -54,9 +61,9 @@ class _Row:
 class Novelty(Detector):
     """How new a row is, as a sum over horizons h of one, two and four seasons and of all time.
 
-    `2.5 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
+    `3 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
     difference from what `Profile` expects, and of the distance that `Shape` finds; `step` is 1 for two successive
-    coarse levels of the value that never followed one another. A value that is beyond all time, and an alert by itself,
+    coarse levels of the value that never followed one another. A value that is beyond all time by a term of 1/2 or more
     scores above everything before it. A score that is not above all of the last fifth of a
     season is 0, so that an incident is told when it begins, and again when it gets worse.
 
@@ -80,9 +87,9 @@ class Novelty(Detector):
         self.season_s = float(season_s)
         self.utc_offset_s = float(utc_offset_s)
         self._profile = Profile(self.utc_offset_s)
-        self._values = Records(self.season_s)
-        self._above = Records(self.season_s)
-        self._distances = Records(self.season_s)
+        self._values = Records(self.season_s, VALUE_MARGIN)
+        self._above = Records(self.season_s, VALUE_MARGIN)
+        self._distances = Records(self.season_s, SHAPE_MARGIN)
         self._shape = Shape(self.season_s)
         self._warmth = Warmth()
         # Of the shape that ended with the row last learned, until the next one is.
@@ -92,10 +99,12 @@ class Novelty(Detector):
         self._steps = 0
         # The strangest of each cell, and the cell's number, for a fifth of a season.
         self._quiet: list[list[float]] = []
-        # The strangest of all rows since it was warm.
+        # The strangest of all rows.
         self._peak = 0.0
         self._known: tuple[float, float, _Row] | None = None
-        self._told: tuple[Expected | None, str | _Row] = (None, "")
+        # Of the row last scored: value and spread that were expected, and why it is strange.
+        self._told: tuple[float, float] | None = None
+        self._why = ""
 
     @property
     def warm(self) -> bool:
@@ -103,38 +112,32 @@ class Novelty(Detector):
 
     @property
     def expected(self) -> Expected | None:
-        return self._told[0]
+        return None if self._told is None else band(*self._told)
 
     @property
     def why(self) -> str:
-        expected, told = self._told
-        if isinstance(told, _Row):
-            told = self._words(told)
-            self._told = expected, told
-        return told
+        return self._why
 
     def score_one(self, x: Mapping[Any, Any]) -> float:
-        value, time_s = read(x)
-        time_s = max(time_s, self._warmth.last_s) if self._warmth.rows else time_s
+        value, time_s = self._read(x)
         if value != value:
-            self._told = self._profile.expected(time_s), ""
+            self._told = self._profile.usual(time_s) or self._profile.overall
+            self._why = ""
             return 0.0
-        row = self._look(min(max(value, -LARGEST), LARGEST), time_s)
-        self._told = self._profile.expected(time_s), self._words(row) if row.score else ""
+        row = self._look(value, time_s)
+        self._told = row.usual or self._profile.overall
+        self._why = self._words(row) if row.score else ""
         return row.score
 
     def learn_one(self, x: Mapping[Any, Any]) -> None:
-        value, time_s = read(x)
+        value, time_s = self._read(x)
         if value != value:
             return
-        value = min(max(value, -LARGEST), LARGEST)
-        time_s = max(time_s, self._warmth.last_s) if self._warmth.rows else time_s
         row = self._look(value, time_s)
         self._known = None
         self._warmth.saw(time_s)
         self._hush(row.strange, time_s)
-        if self._warmth.warm:
-            self._peak = max(self._peak, row.strange)
+        self._peak = max(self._peak, row.strange)
         if self._distance is not None:
             self._distances.learn(self._distance, time_s)
         level, spread = self._profile.level, self._profile.spread
@@ -155,6 +158,17 @@ class Novelty(Detector):
             self._level = row.coarse
         self._profile.learn(value, time_s)
 
+    def _read(self, x: Mapping[Any, Any]) -> tuple[float, float]:
+        """Value and time, the time no earlier than the last one."""
+        value, time_s = read(x)
+        if value > LARGEST:
+            value = LARGEST
+        elif value < -LARGEST:
+            value = -LARGEST
+        if self._warmth.rows and time_s < self._warmth.last_s:
+            time_s = self._warmth.last_s
+        return value, time_s
+
     def _look(self, value: float, time_s: float) -> _Row:
         """What there is to say of a row. Changes nothing but what is kept of the last answer."""
         if self._known is not None and self._known[0] == value and self._known[1] == time_s:
@@ -163,9 +177,9 @@ class Novelty(Detector):
         tolerance = EXACTNESS * abs(value)
         row.beyond = self._values.beyond(value, tolerance)
         row.usual = self._profile.usual(time_s)
-        if row.usual is not None:
+        if row.usual is not None and self._above.seasons >= SEASONS:
             row.above = self._above.beyond(value - row.usual[0], tolerance + EXACTNESS * abs(row.usual[0]))
-        if self._distance is not None:
+        if self._distance is not None and self._distances.seasons >= SEASONS:
             found = self._distances.beyond(self._distance, EXACTNESS * abs(self._profile.level))
             row.shape = found if found is not None and found.high else None
         row.coarse = coarse = self._coarse(value)
@@ -178,7 +192,7 @@ class Novelty(Detector):
             strange += sum(map(max, terms, others))
         if row.shape is not None:
             strange += sum(row.shape.terms)
-        if row.beyond is not None and row.beyond.terms[-1] > 0 and sum(row.beyond.terms) >= 1:
+        if row.beyond is not None and row.beyond.terms[-1] >= CLEARLY:
             # The sum saturates, and a spike widens the range that the next one is measured by.
             strange = max(strange, self._peak + row.beyond.terms[-1])
         row.strange = strange
@@ -228,7 +242,6 @@ class Novelty(Detector):
         return "; ".join(words for _, words in sorted(found, key=lambda one: -one[0]))
 
     def to_state(self) -> dict[str, Any]:
-        expected, _ = self._told
         return {
             "season_s": self.season_s,
             "profile": self._profile.to_state(),
@@ -242,8 +255,8 @@ class Novelty(Detector):
             "steps": self._steps,
             "quiet": self._quiet,
             "peak": self._peak,
-            "expected": None if expected is None else [expected.value, expected.lower, expected.upper],
-            "why": self.why,
+            "told": self._told,
+            "why": self._why,
         }
 
     @classmethod
@@ -260,8 +273,8 @@ class Novelty(Detector):
         made._steps = state["steps"]
         made._quiet = [list(one) for one in state["quiet"]]
         made._peak = state["peak"]
-        expected = state["expected"]
-        made._told = (None if expected is None else Expected(*expected)), state["why"]
+        made._told = None if state["told"] is None else (state["told"][0], state["told"][1])
+        made._why = state["why"]
         return made
 
 

@@ -26,8 +26,9 @@ class Profile:
 
     An hour of the week is a mix of itself and of its hour of the day, which weighs as much as three visits; where even
     that has not been visited, the mean of the last days stands in. Each visit to an hour counts as one, with its mean,
-    however many rows it had. What all hours are above their level, exponentially weighted over two days, is added: after a shift
-    of the level the whole week follows within days. Weeks are of UTC, or begin at `utc_offset_s` before it.
+    however many rows it had. Apart from that the series as a whole is up or down, exponentially weighted over two days:
+    after a shift of the level all hours follow within days, and keep their rhythm. Weeks are of UTC, or begin
+    `utc_offset_s` before it.
     """
 
     __slots__ = ("_days", "_hour", "_overall", "_shift", "_usual", "_visit", "_weeks", "utc_offset_s")
@@ -40,7 +41,7 @@ class Profile:
         # Of all rows: rows, level, deviation, time of the last one.
         self._overall = [0.0, 0.0, 0.0, 0.0]
         self._shift = 0.0
-        # Of the visit under way: hour since the epoch, rows, sum of values and of deviations.
+        # Of the visit under way: hour since the epoch, rows, sum of values less the shift, sum of deviations.
         self._visit = [-1.0, 0.0, 0.0, 0.0]
         self._hour = -1
         self._usual: tuple[float, float] | None = None
@@ -55,6 +56,11 @@ class Profile:
         """The mean absolute deviation from it."""
         return self._overall[2]
 
+    @property
+    def overall(self) -> tuple[float, float] | None:
+        """Level and spread; None before the first row."""
+        return (self._overall[1], self._overall[2]) if self._overall[0] else None
+
     def usual(self, time_s: float) -> tuple[float, float] | None:
         """Value and mean absolute deviation of that hour; None while its hour of the day has not been seen."""
         hour = int((time_s + self.utc_offset_s) // HOUR_S)
@@ -68,13 +74,8 @@ class Profile:
 
     def expected(self, time_s: float) -> Expected | None:
         """What is usual then, and four mean absolute deviations around it. None before the first row."""
-        found = self.usual(time_s)
-        if found is None:
-            if not self._overall[0]:
-                return None
-            found = self._overall[1], self._overall[2]
-        value, spread = found
-        return Expected(value, value - BAND * spread, value + BAND * spread)
+        found = self.usual(time_s) or self.overall
+        return None if found is None else band(*found)
 
     def learn(self, value: float, time_s: float) -> None:
         """Take a finite value in, of a time that is not before the last one."""
@@ -104,7 +105,7 @@ class Profile:
         usual = self.usual(time_s)
         visit = self._visit
         visit[1] += 1
-        visit[2] += value
+        visit[2] += value - self._shift
         if usual is None:
             visit[3] += abs(value - overall[1])
         else:
@@ -152,3 +153,8 @@ class Profile:
         made._shift = state["shift"]
         made._visit = list(state["visit"])
         return made
+
+
+def band(value: float, spread: float) -> Expected:
+    """A value, and four mean absolute deviations around it."""
+    return Expected(value, value - BAND * spread, value + BAND * spread)

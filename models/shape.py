@@ -24,8 +24,8 @@ class Shape:
     """The distance of the last twelve cells to the most similar twelve before them, looking back only.
 
     `min over lags of sqrt(mean over k of (x[n - k] - x[n - k - lag])²)` with lags of six cells to eight seasons, in the
-    value's unit, neither centred nor scaled: a familiar course at an unfamiliar level is unfamiliar. New with each cell,
-    in 15 µs. For left discords see Lu et al., Matrix Profile XXIV, KDD 2022.
+    value's unit, neither centred nor scaled: a familiar course at an unfamiliar level is unfamiliar. New with each
+    cell, in 15 µs. For left discords see Lu et al., Matrix Profile XXIV, KDD 2022.
     """
 
     __slots__ = ("_cells", "_count", "_number", "_rows", "_squares", "_step", "_sum", "cell_s")

@@ -1,4 +1,4 @@
-"""The labelled series of the Numenta Anomaly Benchmark (Ahmad et al. 2017), a detector over them, and what it scored."""
+"""The labelled series of the Numenta Anomaly Benchmark (Ahmad et al. 2017), a detector over them, and its score."""
 
 from __future__ import annotations
 
