@@ -14,12 +14,14 @@ from typer.main import get_group
 from live_api.app import create_app
 from live_api.meters import HubMeters
 from live_api.protocol import Close
+from models.registry import DETECTORS
 from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
 from stream.catalog import Catalog, Event, Metric, Platform, parse
 from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
+from stream.rules import Rule
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
 from streamgauge.settings import Settings
@@ -56,13 +58,15 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = _text("docs/catalog.md")
-    for table in (Platform, Event, Metric, Board, Tile):
+    for table in (Platform, Event, Metric, Board, Tile, Rule):
         for key in table.model_fields:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:
         assert re.search(rf"^## `\[+{name}\]+`", text, re.MULTILINE), name
     for measure in [*MEASURES, *DERIVED]:
         assert f"`{measure}`" in text, measure
+    for detector in DETECTORS:
+        assert f"`{detector}`" in text, detector
     for kind in TAKES:
         assert f"\n| `{kind}` | " in text, kind
     for reason in _REFUSED_TODAY:
