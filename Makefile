@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub clean
+.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -52,6 +52,9 @@ bench-engine: setup  # rates beside those of others, latency, memory, pauses, re
 
 bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, painted age: a quarter of an hour, alone
 	$(RUN)/python -m benchmarks.hub
+
+bench-anomaly: setup  # detectors over labelled series beside published ones, in ../shared/data/nab; a few minutes
+	$(RUN)/python -m benchmarks.anomaly
 
 clean:
 	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

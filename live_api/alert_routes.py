@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from live_api.admission import Origins
 from live_api.asked import asked_for, dimensions_asked, time_ms
@@ -25,6 +25,7 @@ from stream.catalog import Catalog
 from stream.walltime import clock_ms
 
 T = TypeVar("T")
+Id = Annotated[str, Path(alias="id")]
 
 MAX_ALERTS = 1_000
 MAX_SCORES = 10_000
@@ -122,8 +123,8 @@ def router(
         )
         return {"alerts": [alert.to_json() for alert in found[:limit]], "truncated": len(found) > limit}
 
-    @api.get("/alerts/{name}", summary="One alert by its id")
-    def alert(name: str) -> dict[str, Any]:
+    @api.get("/alerts/{id}", summary="One alert by its id")
+    def alert(name: Id) -> dict[str, Any]:
         return _alert(store, name).to_json()
 
     def order(name: str, order: Order, body: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -134,30 +135,30 @@ def router(
             raise HTTPException(409, f"alert {name} is resolved already, since {iso(found.resolved_ms or 0)}")
         return tell(Command(order, by, clock(), platform, found.id, why, **more))
 
-    @api.post("/alerts/{name}/ack", status_code=202, summary="Somebody takes it on", openapi_extra=_BODY)
-    def ack(name: str, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    @api.post("/alerts/{id}/ack", status_code=202, summary="Somebody takes it on", openapi_extra=_BODY)
+    def ack(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(name, Order.ACK, body)
 
-    @api.post("/alerts/{name}/resolve", status_code=202, summary="It is over", openapi_extra=_BODY)
-    def resolve(name: str, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    @api.post("/alerts/{id}/resolve", status_code=202, summary="It is over", openapi_extra=_BODY)
+    def resolve(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(name, Order.RESOLVE, body)
 
     @api.post(
-        "/alerts/{name}/false_alarm",
+        "/alerts/{id}/false_alarm",
         status_code=202,
         summary="It was none: it ends, and that series has to be stranger from now on",
         openapi_extra=_BODY,
     )
-    def false_alarm(name: str, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def false_alarm(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(name, Order.FALSE_ALARM, body)
 
     @api.post(
-        "/alerts/{name}/silence",
+        "/alerts/{id}/silence",
         status_code=202,
         summary="Nobody is told of alerts of its rule and series for a while",
         openapi_extra=_BODY,
     )
-    def silence_alert(name: str, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def silence_alert(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         until_ms = silence_end(body, clock())
         return order(name, Order.SILENCE, body, silence=_new_id(), until_ms=until_ms)
 
@@ -182,8 +183,8 @@ def router(
             )
         )
 
-    @api.delete("/silences/{name}", status_code=202, summary="End a silence", dependencies=[Depends(allowed)])
-    def unsilence(name: str, by: str = Query(description="Who says so")) -> dict[str, Any]:
+    @api.delete("/silences/{id}", status_code=202, summary="End a silence", dependencies=[Depends(allowed)])
+    def unsilence(name: Id, by: str = Query(description="Who says so")) -> dict[str, Any]:
         who = author({"by": by})
         if name not in (one.id for one in _asked(lambda: store.silences(clock()))):
             raise HTTPException(404, f"silence: there is none {name!r}, or it has ended")

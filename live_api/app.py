@@ -77,9 +77,7 @@ def create_app(
     """The application, and its hub for the server to drain."""
     latest = Latest()
     declared = boards.boards_of(catalog)
-    store = Store(store_url)
-    log = Deliveries(store_url)
-    store, alert_store = Store(store_url), AlertStore(store_url)
+    store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}

@@ -7,7 +7,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from valkey import exceptions
 from valkey.asyncio import Valkey
@@ -32,6 +32,7 @@ async def deliver(
     client: Valkey,
     outbox: str,
     store: Deliveries,
+    prepare: Callable[[], None],
     meters: DeliveryMeters,
     stopping: asyncio.Event,
     pace: Pace | None = None,
@@ -39,11 +40,12 @@ async def deliver(
 ) -> None:
     """Deliver to all endpoints until `stopping` is set, and end within seconds then.
 
-    Endpoints that are no longer in the catalog are forgotten, with what they were still to be told.
+    Endpoints that are no longer in the catalog are forgotten, with what they were still to be told. `prepare` makes the
+    tables of the log's store, which is not waited for. Raises valkey's errors for what only a person can put right.
     """
     pace = pace or Pace()
     await _settle(client, outbox, [endpoint.name for endpoint in endpoints], stopping)
-    log = DeliveryLog(store, meters, clock_ms)
+    log = DeliveryLog(store, meters, clock_ms, prepare)
     ways = [
         Egress(
             allowed=endpoint.allowed,
@@ -95,6 +97,8 @@ async def _settle(client: Valkey, outbox: str, endpoints: Sequence[str], stoppin
                     waiting,
                 )
             return
+        except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+            raise
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
             logger.error("Valkey: %s; trying again", error)
             await asyncio.sleep(1.0)

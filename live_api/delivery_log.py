@@ -26,7 +26,11 @@ class DeliveryLog:
     second in which anything was delivered.
     """
 
-    def __init__(self, store: Deliveries, meters: DeliveryMeters, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Deliveries, meters: DeliveryMeters, clock: Callable[[], int], prepare: Callable[[], None]
+    ) -> None:
+        """`prepare` makes the tables; called until it has once."""
+        self._prepare: Callable[[], None] | None = prepare
         self._store = store
         self._meters = meters
         self._clock = clock
@@ -51,6 +55,9 @@ class DeliveryLog:
         while self._held:
             some = [self._held.popleft() for _ in range(min(_A_WRITE, len(self._held)))]
             try:
+                if self._prepare is not None:
+                    await asyncio.to_thread(self._prepare)
+                    self._prepare = None
                 await asyncio.to_thread(self._store.write, some)
             except SinkError as error:
                 if not self._away:
@@ -60,7 +67,7 @@ class DeliveryLog:
                 return
             self._away = False
         now_ms = self._clock()
-        if now_ms - self._pruned_at_ms >= _PRUNE_EVERY_MS:
+        if self._prepare is None and now_ms - self._pruned_at_ms >= _PRUNE_EVERY_MS:
             self._pruned_at_ms = now_ms
             try:
                 await asyncio.to_thread(self._store.prune, now_ms)

@@ -23,7 +23,7 @@ class Waiting:
     """Its entry in the outbox."""
     notification: Notification
     first_ms: int
-    """When it was first taken up."""
+    """When it was first taken up, or later became the first of its group."""
     next_ms: int
     """When it may be tried."""
     attempts: int = 0
@@ -92,13 +92,14 @@ class Queue:
         waiting.next_ms = next_ms
         self._push(waiting)
 
-    def remove(self, waiting: Waiting) -> None:
-        """One that was under way is done with, and the next of its group may follow."""
+    def remove(self, waiting: Waiting, now_ms: int) -> None:
+        """One that was under way is done with, and the next of its group may follow. Its time begins only now."""
         self._flying -= 1
         self._ids.discard(waiting.notification.id)
         group = self._groups[waiting.notification.group]
         group.popleft()
         if group:
+            group[0].first_ms = max(group[0].first_ms, now_ms)
             self._push(group[0])
         else:
             del self._groups[waiting.notification.group]

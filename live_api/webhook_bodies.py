@@ -19,12 +19,13 @@ _SHOWN_ALERTS = 10
 """Of a group, in a message for people; more are counted."""
 _SLACK_TEXT = 2_900
 """Slack takes 3,000 characters in a section."""
+_SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _TEAMS_TEXT = 1_000
 """Teams takes some 28 KB in all."""
 _PAGERDUTY_SUMMARY = 1_024
 _FIELD = re.compile(r"\{([a-z_.]+)\}")
 _LABEL = re.compile(r"[^a-zA-Z0-9_]")
-_STANDARD_LINE = "{change}: {alert.rule} {alert.dimensions} ({alert.severity}): {alert.why}"
+_STANDARD_LINE = "{change}: {alert.title} {alert.dimensions} ({alert.severity}): {alert.why}"
 _COLORS = {"info": "#439fe0", "warning": "#daa038", "error": "#e8590c", "critical": "#c92a2a", "resolved": "#2f9e44"}
 _NEVER = "0001-01-01T00:00:00Z"
 """How Alertmanager writes that something has not ended."""
@@ -68,6 +69,7 @@ def line(notification: Notification, change: Change, alert: Alert, template: str
     values |= {
         "platform": notification.platform,
         "change": change.value,
+        "alert.title": alert.called,
         "alert.metric": alert.metric,
         "alert.window": alert.window,
         "alert.dimensions": ", ".join(f"{name}={value}" for name, value in alert.dimensions),
@@ -206,11 +208,15 @@ def _slack(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
 
 def _escaped(text: str, most: int) -> str:
     """For Slack, to which `<!channel>` would be a call to everybody. Cut before, so that no escape is torn apart."""
-    while True:
-        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        if len(escaped) <= most:
-            return escaped
-        text = text[: len(text) - (len(escaped) - most) - 1].rstrip("…") + "…"
+    pieces: list[str] = []
+    size = 0
+    for char in text:
+        piece = _SLACK_ESCAPES.get(char, char)
+        size += len(piece)
+        if size >= most:
+            return "".join(pieces) + "…"
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _teams(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:

@@ -12,30 +12,26 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import httpcore2
 from valkey import exceptions
 
+from live_api.attempts import Attempt, send
 from live_api.circuit import FAILURES, FIRST_PROBE_MS, LONGEST_PROBE_MS, Circuit
 from live_api.delivery_ledger import LeaseLost, Ledger, Taken
 from live_api.delivery_meters import DeliveryMeters
 from live_api.delivery_queue import Queue, Waiting
-from live_api.egress import Answer, Egress, EgressRefused
+from live_api.egress import Egress
 from live_api.endpoints import Endpoint
-from live_api.retries import Schedule, retry_after_s
-from live_api.signing import signed_headers
-from live_api.webhook_bodies import Body, bodies
+from live_api.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
+from live_api.webhook_bodies import bodies
 from sinks.deliveries import Delivery, Outcome
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 5_000
 """Notifications of an endpoint that are held in memory; more wait in the outbox."""
-USER_AGENT = "streamgauge"
-_GONE = 410
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
-_SHOWN_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +102,21 @@ class Courier:
         wait_s = 0.0
         while not await _set_within(stopping, wait_s):
             wait_s = 1.0
+            asked_s = self._monotonic()
             try:
                 if not await self._ledger.acquire(int(self._lease_s * 1_000)):
                     continue
                 logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
-                await self._lead(stopping)
+                await self._lead(stopping, asked_s + self._lease_s)
             except LeaseLost as error:
                 logger.warning("%s", error)
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
 
-    async def _lead(self, stopping: asyncio.Event) -> None:
+    async def _lead(self, stopping: asyncio.Event, lease_until_s: float) -> None:
         """Deliver for as long as the lease is ours."""
         self._begin_anew()
-        self._lease_until_s = self._monotonic() + self._lease_s
+        self._lease_until_s = lease_until_s
         self._meters.active(self._endpoint.name, active=True)
         renewing = asyncio.create_task(self._renew())
         try:
@@ -129,8 +126,8 @@ class Courier:
                     raise self._failure
                 await self._look_at_state()
                 await self._take_up()
-                await self._expire()
                 self._start()
+                await self._expire()
                 self._report()
                 self._changed.clear()
                 await _set_within(self._changed, self._until_next_s())
@@ -168,6 +165,7 @@ class Courier:
         state = await self._ledger.state()
         if state.get("circuit"):
             self._circuit.restore(state["circuit"])
+            self._circuit.probe_ms = min(self._circuit.probe_ms, self._clock() + self._pace.longest_probe_ms)
         self._disabled = state.get("disabled_ms") is not None
         async for page in self._ledger.backlog():
             await self._add(page)
@@ -202,14 +200,20 @@ class Courier:
             # Written again by a processor that had crashed; one that was put back by hand is meant to be sent.
             again = one.original is None and one.notification.id in done
             if known := tries.get(one.entry):
-                one.attempts, one.next_ms = known["attempts"], known["next_ms"]
-                one.first_ms, one.sent = known["first_ms"], known["sent"]
+                one.attempts, one.sent = known["attempts"], known["sent"]
+                # Of a clock that has been set back since, what was to be soon would be far off.
+                one.first_ms = min(known["first_ms"], now_ms)
+                one.next_ms = min(known["next_ms"], self._latest_ms(one.attempts, now_ms))
             if again or not self._queue.add(one):
                 skipped.append(one.entry)
             elif known is None:
                 new.append(one)
         await self._ledger.skip(skipped)
         await self._ledger.keep(new)
+
+    def _latest_ms(self, attempts: int, now_ms: int) -> int:
+        """The latest that an attempt after so many can have been put off to."""
+        return self._pace.schedule.next_ms(attempts, now_ms, 1.0, LONGEST_RETRY_AFTER_S) or now_ms
 
     async def _expire(self) -> None:
         """Give up what has waited longer than all its attempts would have taken, as only probes were sent, or none."""
@@ -226,14 +230,17 @@ class Courier:
         now_ms = self._clock()
         if self._disabled or now_ms < self._paused_until_ms:
             return
-        if self._lease_until_s - self._monotonic() <= self._endpoint.timeout_s:
-            # It would be over before the request surely is, and another process could overtake it.
+        if not self._lease_lasts():
             return
         room = self._circuit.room(now_ms, self._queue.flying, self._endpoint.concurrency)
         for waiting in self._queue.take(now_ms, room):
             task = asyncio.create_task(self._deliver(waiting))
             self._tasks.add(task)
             task.add_done_callback(self._landed)
+
+    def _lease_lasts(self) -> bool:
+        """Whether it is ours for longer than a request takes, so that no other process can overtake one."""
+        return self._lease_until_s - self._monotonic() > self._endpoint.timeout_s
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -272,16 +279,25 @@ class Courier:
         ):
             await self._give_up(waiting, "overtaken: later news of the same alert was delivered")
             return
-        requests = bodies(self._endpoint.form, waiting.notification, self._endpoint.wanted)
+        try:
+            requests = bodies(self._endpoint.form, waiting.notification, self._endpoint.wanted)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+            # A record that cannot be told, such as one of a time beyond all calendars, must not hold up the rest.
+            await self._give_up(waiting, f"it cannot be put into format {self._endpoint.form}: {error!r}")
+            return
         waiting.attempts += 1
         while waiting.sent < len(requests):
             attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
-            if attempt.outcome is not Outcome.DELIVERED:
+            if not attempt.delivered:
                 await self._failed(waiting, attempt)
                 return
             waiting.sent += 1
             if waiting.sent < len(requests):
                 await self._ledger.keep([waiting])
+                if not self._lease_lasts():
+                    waiting.attempts -= 1
+                    self._queue.postpone(waiting, self._clock())
+                    return
         now_ms = self._clock()
         await self._finish(waiting, now_ms)
         closed = self._circuit.succeeded()
@@ -300,7 +316,7 @@ class Courier:
                     raise
                 await asyncio.sleep(_POLL_S)
             else:
-                self._queue.remove(waiting)
+                self._queue.remove(waiting, now_ms)
                 return
 
     async def _failed(self, waiting: Waiting, attempt: Attempt) -> None:
@@ -368,51 +384,6 @@ class Courier:
         self._meters.attempted(self._endpoint.name, attempt.outcome, attempt.took_ms)
         last = {"at_ms": now_ms, "outcome": attempt.outcome, "status": status, "error": attempt.error}
         await self._ledger.set_state(circuit=self._circuit.to_state(), last=last)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of one request."""
-
-    outcome: Outcome
-    answer: Answer | None
-    took_ms: float | None
-    error: str | None
-    """In words, without anything secret."""
-
-
-async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> Attempt:
-    """Post one request now. Never raises for what an endpoint or the network does."""
-    headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
-    headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
-    began_s = asyncio.get_running_loop().time()
-
-    def failed(outcome: Outcome, error: str) -> Attempt:
-        return Attempt(outcome, None, (asyncio.get_running_loop().time() - began_s) * 1_000, error)
-
-    try:
-        answer = await egress.post(endpoint.url, headers, body.content)
-    except EgressRefused as error:
-        return Attempt(Outcome.REFUSED, None, None, str(error))
-    except TimeoutError:
-        return failed(Outcome.FAILED, f"no answer within {endpoint.timeout_s:g} s")
-    except (
-        httpcore2.TimeoutException,
-        httpcore2.NetworkError,
-        httpcore2.ProtocolError,
-        httpcore2.UnsupportedProtocol,
-        OSError,
-    ) as error:
-        return failed(Outcome.FAILED, f"{type(error).__name__}: {error}"[:_SHOWN_BYTES])
-    if answer.delivered:
-        return Attempt(Outcome.DELIVERED, answer, answer.duration_ms, None)
-    outcome = Outcome.GONE if answer.status == _GONE else Outcome.FAILED
-    said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
-    # An endpoint may say what it was sent; nothing of that is for a log.
-    for secret in endpoint.secrets:
-        said = said.replace(secret, "…")
-    hint = ", which is not followed" if 300 <= answer.status <= 399 else ""
-    return Attempt(outcome, answer, answer.duration_ms, f"HTTP {answer.status}{hint}: {said}".rstrip(": "))
 
 
 async def _set_within(event: asyncio.Event, within_s: float) -> bool:

@@ -15,7 +15,7 @@ FEATURES = ("value", "before", "step", "mean")
 """The value, the one before it, the difference of the two, and the mean of the last dozen; each from 0 to 1."""
 _MEAN_ROWS = 12
 _SCALE = 3.0
-_SMALLEST_SPREAD = 0.3
+_SMALLEST_SPREAD = 0.05
 _STRANGE = 3.0
 _WORDS = {
     "value": ("higher than usual", "lower than usual"),

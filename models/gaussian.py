@@ -32,6 +32,7 @@ class Gaussian(Detector):
     name: ClassVar[str] = "gaussian"
     cost_us: ClassVar[float] = 8.0
     max_bytes: ClassVar[int] = 400
+    OPEN: ClassVar[float | None] = 8.0
 
     def __init__(self, memory: int = 1_000) -> None:
         self.memory = whole("memory", memory, 50, 1_000_000)

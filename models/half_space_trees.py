@@ -26,6 +26,7 @@ class HalfSpaceTrees(Featured):
     name: ClassVar[str] = "half_space_trees"
     cost_us: ClassVar[float] = 100.0
     max_bytes: ClassVar[int] = 26_000
+    OPEN: ClassVar[float | None] = 30.0
 
     def __init__(self, memory: int = 1_000, seed: int = 1) -> None:
         self.memory = whole("memory", memory, 100, 100_000)

@@ -54,6 +54,7 @@ class Loda(Featured):
     name: ClassVar[str] = "loda"
     cost_us: ClassVar[float] = 170.0
     max_bytes: ClassVar[int] = 14_000
+    OPEN: ClassVar[float | None] = 50.0
 
     def __init__(self, memory: int = 1_000, seed: int = 1) -> None:
         self.memory = whole("memory", memory, 100, 100_000)

@@ -15,8 +15,8 @@ QUIET_SHARE = 0.2
 """Of a season: a score is told only when it is above all of that time before it."""
 QUIET_CELLS = 48
 """That a season is divided into to remember those."""
-UNIT = 3.0
-"""Makes 3 of a sum of 1, which is where an alert opens by default."""
+UNIT = 2.5
+"""Makes 3 of a sum of 1.2, which is where an alert opens by default."""
 STEP_WEIGHT = 0.25
 STEP_ROWS = 100
 """Before which every step between levels is new, and none is news."""
@@ -37,7 +37,7 @@ NONE: Terms = (0.0, 0.0, 0.0, 0.0)
 class _Row:
     """What was found of a row: the score, and all that is needed to say why."""
 
-    __slots__ = ("above", "beyond", "score", "shape", "step", "strange", "usual", "value")
+    __slots__ = ("above", "beyond", "coarse", "score", "shape", "step", "strange", "usual", "value")
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -45,6 +45,7 @@ class _Row:
         self.beyond: Beyond | None = None
         self.above: Beyond | None = None
         self.shape: Beyond | None = None
+        self.coarse = -1
         self.step = False
         self.strange = 0.0
         self.score = 0.0
@@ -53,9 +54,10 @@ class _Row:
 class Novelty(Detector):
     """How new a row is, as a sum over horizons h of one, two and four seasons and of all time.
 
-    `3 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
+    `2.5 · (Σ_h max(value_h, hour_h) + Σ_h shape_h + step / 4)`, where the terms of `Records` are of the value, of its
     difference from what `Profile` expects, and of the distance that `Shape` finds; `step` is 1 for two successive
-    coarse levels of the value that never followed one another. A score that is not above all of the last fifth of a
+    coarse levels of the value that never followed one another. A value that is beyond all time, and an alert by itself,
+    scores above everything before it. A score that is not above all of the last fifth of a
     season is 0, so that an incident is told when it begins, and again when it gets worse.
 
     A season is a time, not a number of rows, and everything is measured in the series' own noise: the same options
@@ -76,7 +78,8 @@ class Novelty(Detector):
         if not -DAY_S <= utc_offset_s <= DAY_S:
             raise ModelError(f"utc_offset_s: expected seconds within a day, found {utc_offset_s!r}")
         self.season_s = float(season_s)
-        self._profile = Profile(float(utc_offset_s))
+        self.utc_offset_s = float(utc_offset_s)
+        self._profile = Profile(self.utc_offset_s)
         self._values = Records(self.season_s)
         self._above = Records(self.season_s)
         self._distances = Records(self.season_s)
@@ -89,6 +92,8 @@ class Novelty(Detector):
         self._steps = 0
         # The strangest of each cell, and the cell's number, for a fifth of a season.
         self._quiet: list[list[float]] = []
+        # The strangest of all rows since it was warm.
+        self._peak = 0.0
         self._known: tuple[float, float, _Row] | None = None
         self._told: tuple[Expected | None, str | _Row] = (None, "")
 
@@ -128,22 +133,26 @@ class Novelty(Detector):
         self._known = None
         self._warmth.saw(time_s)
         self._hush(row.strange, time_s)
+        if self._warmth.warm:
+            self._peak = max(self._peak, row.strange)
         if self._distance is not None:
             self._distances.learn(self._distance, time_s)
         level, spread = self._profile.level, self._profile.spread
         clipped = value
         if spread > 0:
             far = CLIP_SPREADS * spread
-            clipped = min(max(value, level - far), level + far)
+            if value > level + far:
+                clipped = level + far
+            elif value < level - far:
+                clipped = level - far
         self._distance = self._shape.learn(clipped, time_s)
         self._values.learn(value, time_s)
         if row.usual is not None:
             self._above.learn(value - row.usual[0], time_s)
-        coarse = self._coarse(value)
-        if coarse >= 0:
+        if row.coarse >= 0:
             if self._level >= 0:
-                self._steps |= 1 << (self._level * LEVELS + coarse)
-            self._level = coarse
+                self._steps |= 1 << (self._level * LEVELS + row.coarse)
+            self._level = row.coarse
         self._profile.learn(value, time_s)
 
     def _look(self, value: float, time_s: float) -> _Row:
@@ -159,9 +168,9 @@ class Novelty(Detector):
         if self._distance is not None:
             found = self._distances.beyond(self._distance, EXACTNESS * abs(self._profile.level))
             row.shape = found if found is not None and found.high else None
-        if self._level >= 0 and self._warmth.rows > STEP_ROWS:
-            coarse = self._coarse(value)
-            row.step = coarse >= 0 and not self._steps >> (self._level * LEVELS + coarse) & 1
+        row.coarse = coarse = self._coarse(value)
+        if coarse >= 0 and self._level >= 0 and self._warmth.rows > STEP_ROWS:
+            row.step = not self._steps >> (self._level * LEVELS + coarse) & 1
         strange = STEP_WEIGHT if row.step else 0.0
         if row.beyond is not None or row.above is not None:
             terms = row.beyond.terms if row.beyond is not None else NONE
@@ -169,6 +178,9 @@ class Novelty(Detector):
             strange += sum(map(max, terms, others))
         if row.shape is not None:
             strange += sum(row.shape.terms)
+        if row.beyond is not None and row.beyond.terms[-1] > 0 and sum(row.beyond.terms) >= 1:
+            # The sum saturates, and a spike widens the range that the next one is measured by.
+            strange = max(strange, self._peak + row.beyond.terms[-1])
         row.strange = strange
         if strange > 0 and strange > self._loudest(time_s):
             row.score = UNIT * strange
@@ -176,11 +188,12 @@ class Novelty(Detector):
         return row
 
     def _coarse(self, value: float) -> int:
-        spread = self._profile.spread
-        if spread <= EXACTNESS * abs(self._profile.level):
+        """Which of the coarse levels a value is at; -1 while the series is constant."""
+        level, spread = self._profile.level, self._profile.spread
+        if spread <= EXACTNESS * abs(level):
             return -1
-        place = (value - self._profile.level) / (LEVEL_SPREADS * spread) + LEVELS / 2
-        return int(min(max(place, 0.0), LEVELS - 1.0))
+        place = (value - level) / (LEVEL_SPREADS * spread) + LEVELS / 2
+        return 0 if place < 0 else int(place) if place < LEVELS else LEVELS - 1
 
     def _loudest(self, time_s: float) -> float:
         since = (time_s - QUIET_SHARE * self.season_s) // (self.season_s / QUIET_CELLS)
@@ -228,6 +241,7 @@ class Novelty(Detector):
             "level": self._level,
             "steps": self._steps,
             "quiet": self._quiet,
+            "peak": self._peak,
             "expected": None if expected is None else [expected.value, expected.lower, expected.upper],
             "why": self.why,
         }
@@ -245,6 +259,7 @@ class Novelty(Detector):
         made._level = state["level"]
         made._steps = state["steps"]
         made._quiet = [list(one) for one in state["quiet"]]
+        made._peak = state["peak"]
         expected = state["expected"]
         made._told = (None if expected is None else Expected(*expected)), state["why"]
         return made

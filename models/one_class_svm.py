@@ -27,6 +27,7 @@ class OneClassSVM(Featured):
     name: ClassVar[str] = "one_class_svm"
     cost_us: ClassVar[float] = 130.0
     max_bytes: ClassVar[int] = 2_500
+    OPEN: ClassVar[float | None] = 30.0
 
     def __init__(self, memory: int = 1_000, seed: int = 1) -> None:
         self.memory = whole("memory", memory, 100, 100_000)

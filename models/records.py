@@ -10,7 +10,7 @@ HORIZONS = (1, 2, 4)
 """Seasons; the last horizon is all time."""
 CELLS = 48
 """That a season is divided into to see how much extremes differ from one cell to the next."""
-MARGIN = 1.5
+MARGIN = 1.0
 """Times the noise of extremes that a value has to exceed a record by before it counts as beyond."""
 RANGE_SHARE = 0.3
 """Share of the range of the longest horizon that, once exceeded by, makes half a term."""
@@ -37,7 +37,7 @@ class Records:
 
     With `hi_h` the highest value of horizon h, `lo_h` the lowest, N the mean absolute difference of the highest of a
     cell and of the cell before (of the lowest, for records downwards), and R the range of the longest horizon but all
-    time: `excess_h = value - hi_h - 1.5 N` and `term_h = excess_h / (excess_h + 0.3 R + N)`. Extremes that jump about
+    time: `excess_h = value - hi_h - N` and `term_h = excess_h / (excess_h + 0.3 R + N)`. Extremes that jump about
     by themselves, as those of rare counts and of latencies do, are thus no news, in whatever unit and however often
     rows come. Horizons are of blocks that have rows, so that a gap takes no record away.
     """

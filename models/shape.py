@@ -23,18 +23,19 @@ BRIDGED = 4
 class Shape:
     """The distance of the last twelve cells to the most similar twelve before them, looking back only.
 
-    `min over j of sqrt(mean over k of (x[n - 12 + k] - x[j + k])²)` in the value's unit, neither centred nor scaled: a
-    familiar course at an unfamiliar level is unfamiliar. New with each cell, in 10 µs. For left discords see Lu et al.,
-    Matrix Profile XXIV, KDD 2022.
+    `min over lags of sqrt(mean over k of (x[n - k] - x[n - k - lag])²)` with lags of six cells to eight seasons, in the
+    value's unit, neither centred nor scaled: a familiar course at an unfamiliar level is unfamiliar. New with each cell,
+    in 15 µs. For left discords see Lu et al., Matrix Profile XXIV, KDD 2022.
     """
 
-    __slots__ = ("_cells", "_count", "_number", "_rows", "_step", "_sum", "_windows", "cell_s")
+    __slots__ = ("_cells", "_count", "_number", "_rows", "_squares", "_step", "_sum", "cell_s")
 
     def __init__(self, season_s: float) -> None:
         self.cell_s = season_s / CELLS
-        # Twice as long as what is kept, so that it is moved to the front but seldom. NaN is where there were no rows.
-        self._cells: NDArray[np.float64] = np.full(2 * (KEPT + LENGTH), np.nan)
-        self._windows = np.lib.stride_tricks.sliding_window_view(self._cells, LENGTH).T
+        # The newest last, after NaN for those that never were, and where there were no rows.
+        self._cells: NDArray[np.float64] = np.full(KEPT + LENGTH, np.nan)
+        # Of the newest twelve cells in turn, the squared difference from the cell of each lag, the longest first.
+        self._squares: NDArray[np.float64] = np.full((LENGTH, KEPT - APART + 1), np.nan)
         self._count = 0
         # The open cell: its number, rows, and their sum.
         self._number = 0.0
@@ -47,13 +48,16 @@ class Shape:
         """Take a finite value in. Returns the distance of the shape that ends before it, when that is new and whole."""
         number = time_s // self.cell_s
         found = None
-        if self._rows and number > self._number:
-            self._append(self._sum / self._rows)
+        if number > self._number and self._rows:
+            mean = self._sum / self._rows
+            self._append(mean)
             step = number - self._number
             if step > BRIDGED * self._step:
                 for _ in range(LENGTH):
                     self._append(math.nan)
             else:
+                for _ in range(min(int(step) - 1, LENGTH)):
+                    self._append(mean)
                 found = self._distance()
             # A step of a tenth towards it: the median, more or less, and never as long as a gap.
             self._step = max(self._step * (1.1 if step > self._step else 1 / 1.1), 1.0)
@@ -64,29 +68,31 @@ class Shape:
         return found
 
     def _append(self, mean: float) -> None:
-        if self._count == len(self._cells):
-            kept = KEPT + LENGTH - 1
-            self._cells[:kept] = self._cells[self._count - kept :]
-            self._count = kept
-        self._cells[self._count] = mean
+        cells = self._cells
+        cells[:-1] = cells[1:]
+        cells[-1] = mean
+        self._square(len(cells) - 1, self._count % LENGTH)
         self._count += 1
 
+    def _square(self, at: int, row: int) -> None:
+        """Work out a row of the squares, for the cell at that place."""
+        squares = self._squares[row]
+        np.subtract(self._cells[at - KEPT : at - APART + 1], self._cells[at], out=squares)
+        np.multiply(squares, squares, out=squares)
+
     def _distance(self) -> float | None:
-        now = self._count - LENGTH
-        end = now - APART + 1
-        if end <= LENGTH:
+        if self._count < 2 * LENGTH + APART:
             return None
         # Rows are added to one another as a whole, so that the sum is the same wherever the numbers lie in memory.
-        apart = self._windows[:, max(0, now - KEPT) : end] - self._cells[now : self._count, None]
-        apart *= apart
-        least = float(np.fmin.reduce(np.add.reduce(apart, axis=0)))
-        return math.sqrt(least / LENGTH) if math.isfinite(least) else None
+        least = float(np.fmin.reduce(np.add.reduce(self._squares, axis=0)))
+        return math.sqrt(least / LENGTH) if least == least else None
 
     def to_state(self) -> dict[str, Any]:
         """Everything, as numbers and lists of them."""
         return {
             "season_s": self.cell_s * CELLS,
-            "cells": self._cells[max(0, self._count - KEPT - LENGTH + 1) : self._count].tolist(),
+            "cells": self._cells[max(0, len(self._cells) - self._count) :].tolist(),
+            "count": self._count,
             "open": [self._number, self._rows, self._sum, self._step],
         }
 
@@ -95,7 +101,9 @@ class Shape:
         """The inverse of `to_state`."""
         made = cls(state["season_s"])
         cells = state["cells"]
-        made._count = len(cells)
-        made._cells[: made._count] = cells
+        made._cells[len(made._cells) - len(cells) :] = cells
+        made._count = state["count"]
         made._number, made._rows, made._sum, made._step = state["open"]
+        for age in range(min(LENGTH, made._count)):
+            made._square(len(made._cells) - 1 - age, (made._count - 1 - age) % LENGTH)
         return made

@@ -110,6 +110,13 @@ class Alert:
     muted_by: str | None = None
     """The rule whose alert says the same already; nobody is told of this one meanwhile."""
     silenced_until_ms: int | None = None
+    title: str = ""
+    """What the rule is called for people; "" where it has only its name."""
+
+    @property
+    def called(self) -> str:
+        """The rule, for people."""
+        return self.title or self.rule
 
     @property
     def deviation(self) -> float | None:
@@ -123,6 +130,7 @@ class Alert:
         return {
             "id": self.id,
             "rule": self.rule,
+            "title": self.title,
             "series": {"metric": self.metric, "window": self.window, "dimensions": dict(self.dimensions)},
             "severity": self.severity.value,
             "status": self.status.value,

@@ -88,6 +88,10 @@ Duration = Annotated[str, AfterValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window), BeforeValidator(_sliding)]
 
 
+ALERTS = "alerts"
+"""In InfluxDB it has the alerts themselves."""
+
+
 class Platform(Table):
     """`[platform]`: whose events these are and where they come from."""
 
@@ -181,6 +185,8 @@ class Metric(Table):
     def _check(self) -> Metric:
         if self.name.startswith(RESERVED_PREFIX):
             raise ValueError(f"expected a name that does not start with {RESERVED_PREFIX}, found {self.name!r}")
+        if self.name == ALERTS:
+            raise ValueError(f"expected another name than that of the measurement of alerts, found {self.name!r}")
         if self.measure in DERIVED:
             self._check_derived()
             return self

@@ -125,7 +125,8 @@ class Episodes:
             return
         self._silent = 0
         begun = self.phase is not Phase.OK
-        over = row.score >= self._life.opens + self.raised or (begun and row.outside)
+        lasts = begun and self._life.lasts_outside and row.outside
+        over = row.score >= self._life.opens + self.raised or lasts
         self._recent = [*self._recent, over][-self._life.n :]
         quiet = not over and row.score < self._life.quiet_below + self.raised
         self._quiet = self._quiet + 1 if quiet else 0
@@ -307,6 +308,7 @@ class Episodes:
             expected=row.expected,
             lower=row.lower,
             upper=row.upper,
+            title=self._life.title,
         )
 
     def _resolve(self, at_ms: int, resolution: Resolution) -> None:

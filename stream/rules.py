@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,12 @@ def _duration_or_off(text: str) -> str:
     return text if text == "off" else _duration(text)
 
 
+def _limit(limit: float | str) -> float | str:
+    if isinstance(limit, str):
+        duration_ms(limit)
+    return limit
+
+
 def _detector(name: str) -> str:
     if name not in DETECTORS:
         near = difflib.get_close_matches(name, DETECTORS, 1)
@@ -41,7 +47,7 @@ def _detector(name: str) -> str:
 
 Off = Annotated[str, AfterValidator(_duration_or_off)]
 """A duration, or `off`."""
-Limit = Finite | Annotated[str, AfterValidator(_duration)]
+Limit = Annotated[Finite | str, AfterValidator(_limit)]
 """A number, or a duration that stands for its seconds."""
 
 _HYSTERESIS = 0.5
@@ -179,6 +185,10 @@ class Lifecycle:
     """Only series that have these."""
     judges_silence: bool = False
     """Whether the score says something also where a window has no value."""
+    title: str = ""
+    lasts_outside: bool = False
+    """Whether an episode lasts while the value is outside of what was expected: a detector that learns speaks of what
+    is new, and is silent while it goes on."""
 
     @property
     def opens(self) -> float:
@@ -207,6 +217,8 @@ def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
         group_by=tuple(rule.group_by),
         dimensions=tuple(rule.dimensions.items()),
         judges_silence=rule.kind.takes_silence,
+        lasts_outside=rule.kind.learns,
+        title=rule.title or "",
     )
 
 
@@ -237,6 +249,7 @@ def check_rules(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], pr
         except ValidationError:
             continue
     names = [rule.called for rule in rules.values()]
+    muted = {rule.called: rule.inhibited_by for rule in rules.values()}
     for number, rule in rules.items():
         where = key_of(("anomaly", number), raw)
         if names.count(rule.called) > 1:
@@ -244,7 +257,24 @@ def check_rules(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], pr
         for name in rule.inhibited_by:
             if name not in names or name == rule.called:
                 problems.append(Problem(f"{where}.inhibited_by", f"other rules of {', '.join(names)}", repr(name)))
+        if circle := _circle(rule.called, muted):
+            expected = "rules that do not mute each other in turn"
+            problems.append(Problem(f"{where}.inhibited_by", expected, ", ".join(circle)))
         problems.extend(Problem(f"{where}.{key}", expected, found) for key, expected, found in _mistakes(rule, metrics))
+
+
+def _circle(rule: str, muted: Mapping[str, Sequence[str]]) -> list[str]:
+    """The way from a rule over those that mute it back to itself; none where there is none."""
+    paths, known = [[rule]], {rule}
+    while paths:
+        path = paths.pop()
+        for name in muted.get(path[-1], ()):
+            if name == rule and len(path) > 1:
+                return [*path, rule]
+            if name not in known:
+                known.add(name)
+                paths.append([*path, name])
+    return []
 
 
 def _mistakes(rule: Rule, metrics: Mapping[str, Metric | None]) -> Iterator[tuple[str, str, str]]:

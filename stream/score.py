@@ -217,7 +217,8 @@ class Scorer:
             start_ms=start_ms,
             dimensions=dimensions,
             value=value if math.isfinite(value) else None,
-            score=score,
+            # Of nothing a limit gives the least there is, which is no figure to show.
+            score=score if math.isfinite(value) or detector.takes_silence else 0.0,
             warm=warm,
             anomalous=warm and score >= watch.life.opens,
             expected=None if expected is None else expected.value,

@@ -25,6 +25,7 @@ TEMPLATE_FIELDS = (
     "change",
     "alert.id",
     "alert.rule",
+    "alert.title",
     "alert.metric",
     "alert.window",
     "alert.dimensions",

@@ -14,7 +14,7 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_backtest, cli_deadletter
+from streamgauge import __version__, cli_backtest, cli_deadletter, cli_webhooks
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -38,6 +38,7 @@ app = typer.Typer(
 
 app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
+app.add_typer(cli_webhooks.app)
 
 CatalogOption = Annotated[
     str,
@@ -238,6 +239,8 @@ def check(
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
         for board in loaded.board:
             typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
+        for webhook in loaded.webhook:
+            typer.echo(f"  webhook {webhook.endpoint}: {webhook.format}, from {webhook.severity} on")
         for note in notes(compile_plan(loaded)):
             typer.echo(f"  note: {note}")
     raise typer.Exit(0 if valid else 1)

@@ -8,10 +8,12 @@ import logging
 import os
 import re
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from valkey.asyncio import Valkey
+from valkey.exceptions import ValkeyError
 
 from live_api.delivering import deliver
 from live_api.delivery_meters import DeliveryMeters
@@ -27,10 +29,11 @@ from stream.catalog import Catalog
 from stream.webhooks import PAGERDUTY_URL, Webhook, check_url
 from streamgauge.exposition import expose
 from streamgauge.places import outbox_of
-from streamgauge.settings import Settings
+from streamgauge.settings import EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
 
+_HARD_LIMIT_S = 7.0
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
 _MOST_SECRET_BYTES = 64 << 10
 _SECRET = f"{PREFIX} and base64 of {SHORTEST_BYTES} to {LONGEST_BYTES} bytes; several, for a change, apart by spaces"
@@ -44,7 +47,7 @@ def endpoints_of(catalog: Catalog, environment: Mapping[str, str]) -> list[Endpo
     made, wrong = [], []
     for webhook in catalog.webhook:
         try:
-            made.append(_endpoint(webhook, environment))
+            made.append(endpoint_of(webhook, environment))
         except Misconfigured as error:
             wrong.append(str(error))
     if wrong:
@@ -52,7 +55,8 @@ def endpoints_of(catalog: Catalog, environment: Mapping[str, str]) -> list[Endpo
     return made
 
 
-def _endpoint(webhook: Webhook, environment: Mapping[str, str]) -> Endpoint:
+def endpoint_of(webhook: Webhook, environment: Mapping[str, str]) -> Endpoint:
+    """One of them. Raises Misconfigured."""
     name = webhook.endpoint
     url = webhook.url or PAGERDUTY_URL
     if webhook.url_env is not None:
@@ -135,21 +139,33 @@ def pace_of(text: str | None) -> Pace:
 
 
 def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: str, pace: Pace) -> int:
-    """Deliver until SIGTERM or SIGINT. Returns the exit status. Raises Misconfigured, Retryable."""
+    """Deliver until SIGTERM or SIGINT. Returns the exit status. Raises Misconfigured."""
     endpoints = endpoints_of(catalog, os.environ)
     _warn(catalog, endpoints)
     meters = DeliveryMeters()
     expose(meters.registry, settings, 0, "deliver")
     store_url = settings.store_url(state)
-    store = Store(store_url)
-    store.setup()
-    store.close()
     log = Deliveries(store_url)
+
+    def prepare() -> None:
+        store = Store(store_url)
+        try:
+            store.setup()
+        finally:
+            store.close()
 
     async def run() -> None:
         stopping = asyncio.Event()
+
+        def stop() -> None:
+            # Armed before anything that could hang, such as a name that is being looked up. Nothing is lost by it.
+            hard = threading.Timer(_HARD_LIMIT_S, os._exit, (EXIT_CUT_OFF,))
+            hard.daemon = True
+            hard.start()
+            stopping.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         client = Valkey.from_url(valkey_url, socket_timeout=10, socket_connect_timeout=5)
         try:
             await deliver(
@@ -157,6 +173,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
                 client=client,
                 outbox=outbox_of(catalog),
                 store=log,
+                prepare=prepare,
                 meters=meters,
                 stopping=stopping,
                 pace=pace,
@@ -166,6 +183,8 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
 
     try:
         asyncio.run(run())
+    except ValkeyError as error:
+        raise Misconfigured(f"VALKEY_URL: {error}. Check its user and password, and what that user may do.") from None
     finally:
         log.close()
     return 0

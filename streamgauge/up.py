@@ -71,6 +71,8 @@ def up(
             Child("processor", [*me, "run", *common, *how], environment),
             Child("api", [*me, "serve", *common, *listen], environment),
         ]
+        if catalog.webhook:
+            parts.append(Child("deliver", [*me, "deliver", *common], environment))
         if demo is not None:
             pace = ["--rate", str(demo.rate), "--history", str(demo.history_s)]
             parts.append(Child("demo", [*me, "simulate", *common, *pace], environment))

@@ -81,7 +81,7 @@ class Receiver:
 
     def took(self, request: Request) -> None:
         with self._lock:
-            if request.id not in {one.id for one in self.taken}:
+            if request.headers.get("webhook-id") not in {one.id for one in self.taken if self.secret is not None}:
                 self.taken.append(request)
 
     def ids(self) -> list[str]:
@@ -97,7 +97,12 @@ def receiving(receiver: Receiver | None = None) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["content-length"]))
+            size = int(self.headers["content-length"])
+            content = self.rfile.read(size)
+            if len(content) < size:
+                # Whoever sent it was killed half-way: no request, as any HTTP server would have it.
+                self.close_connection = True
+                return
             request = Request({name.lower(): value for name, value in self.headers.items()}, content)
             reply = made.arrived(request)
             if reply.after_s:

@@ -12,9 +12,11 @@ from typer.core import TyperCommand as Command
 from typer.main import get_group
 
 from live_api.app import create_app
+from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
 from live_api.protocol import Close
 from models.registry import DETECTORS
+from sinks.deliveries import Outcome
 from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
 from stream.catalog import Catalog, Event, Metric, Platform, parse
@@ -22,8 +24,10 @@ from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
 from stream.rules import Rule
+from stream.webhooks import FORMATS, TEMPLATE_FIELDS, Webhook
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
+from streamgauge.cli_webhooks import app as webhooks
 from streamgauge.settings import Settings
 from tests.stack import ROOT
 
@@ -58,7 +62,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = _text("docs/catalog.md")
-    for table in (Platform, Event, Metric, Board, Tile, Rule):
+    for table in (Platform, Event, Metric, Board, Tile, Rule, Webhook):
         for key in table.model_fields:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:
@@ -98,6 +102,30 @@ def test_every_option_of_the_deadletter_verbs_is_documented(verb: str, command: 
     assert re.search(rf"`(deadletter )?{verb}`", row)
 
 
+@pytest.mark.parametrize(("verb", "command"), get_group(webhooks).commands.items())
+def test_every_webhooks_verb_is_documented_with_its_options(verb: str, command: Command) -> None:
+    [row] = re.findall(rf"^\| `streamgauge webhooks {verb} .*$", _text("docs/webhooks.md"), flags=re.MULTILINE)
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--catalog"}:
+        assert f"`{option}" in row, option
+
+
+def test_every_format_field_of_a_template_and_outcome_is_documented() -> None:
+    text = _text("docs/webhooks.md")
+    for form in FORMATS:
+        assert f"\n| `{form}` | " in text, form
+    for name in TEMPLATE_FIELDS:
+        assert f"`{{{name}}}`" in text, name
+    for outcome in Outcome:
+        assert f"`{outcome}`" in text, outcome
+
+
+def test_the_webhooks_of_the_document_are_valid() -> None:
+    [block] = re.findall(r"```toml\n(.*?)```", _text("docs/webhooks.md"), re.DOTALL)
+    made = parse(f'[[metric]]\nname = "n"\nmeasure = "count"\n{block}').webhook
+    assert [webhook.endpoint for webhook in made] == ["ops", "events.pagerduty.com", "chat"]
+
+
 def test_every_field_of_a_dead_letter_is_documented() -> None:
     text = _text("docs/deadletters.md")
     for name in ("stream", "entry", "index", "reason", "message", "raw", "shape"):
@@ -106,13 +134,13 @@ def test_every_field_of_a_dead_letter_is_documented() -> None:
         assert f"`{shape}`" in text, shape
 
 
-@pytest.mark.parametrize("part", ["processor", "hub"])
+@pytest.mark.parametrize("part", ["processor", "hub", "deliver"])
 def test_every_metric_of_a_part_is_documented(part: str) -> None:
-    of_processor, of_api = _text("docs/operations.md").split("## `/metrics` of the API")
-    text = of_processor if part == "processor" else of_api
+    of_processor, of_api, of_deliver = re.split("## `/metrics` of (?:the API|`deliver`)", _text("docs/operations.md"))
+    text = {"processor": of_processor, "hub": of_api, "deliver": of_deliver}[part]
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .+ \|$", text, re.MULTILINE)
     documented = {(name, kind, labels) for name, kind, labels in rows}
-    meters = Meters() if part == "processor" else HubMeters()
+    meters = {"processor": Meters, "hub": HubMeters, "deliver": DeliveryMeters}[part]()
     instruments = [it for it in vars(meters).values() if isinstance(it, MetricWrapperBase)]
     made = set()
     for instrument in instruments:

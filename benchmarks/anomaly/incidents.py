@@ -113,10 +113,13 @@ class Episodes:
         incident, start_ms = occurrence.incident, occurrence.start_ms
         about = [alert for alert in self.alerts.values() if _is_about(alert, incident)]
         opened = [alert for alert in about if start_ms < alert.opened_ms <= occurrence.end_ms + AFTER_MS]
+        still = any(alert.opened_ms <= start_ms < (alert.resolved_ms or self._now_ms) for alert in about)
         if not opened:
-            still = any(alert.opened_ms <= start_ms < (alert.resolved_ms or self._now_ms) for alert in about)
             return Found(occurrence, 0 if still else None)
         best = min(opened, key=lambda alert: (self._windows(alert, start_ms), alert.opened_ms))
+        if still and self._windows(best, start_ms) > WITHIN:
+            # It opened for the next one of the kind; this one is part of that before.
+            return Found(occurrence, 0)
         first_ms = min(alert.opened_ms for alert in opened)
         return Found(occurrence, self._windows(best, start_ms), best.rule, (first_ms - start_ms) / 1_000)
 

@@ -188,6 +188,8 @@ class Shop:
         self.logs = made.logs
         self.get = made.get
         self.points = made.points
+        self.client = made.client
+        self.store_url = f"sqlite:///{made.directory}/state/corner-shop/points.db"
 
     def sell(self, count: int, kind: str = "book", price: float = 12.5) -> None:
         self._made.add(STREAM, [{"kind": kind, "price": price}] * count)
@@ -288,10 +290,10 @@ class Shop:
 
 
 @contextmanager
-def shop_of(directory: Path) -> Iterator[Shop]:
+def shop_of(directory: Path, text: str = CATALOG) -> Iterator[Shop]:
     """Valkey, processor and API of the shop, in `directory`."""
     catalog = directory / "catalog.toml"
-    catalog.write_text(CATALOG)
+    catalog.write_text(text)
     metrics_port = free_port()
     # A second between heartbeats, so that a server that hangs is noticed soon.
     environment = {"STREAMGAUGE_HEARTBEAT_S": "1", "STREAMGAUGE_API_METRICS_PORT": str(metrics_port)}

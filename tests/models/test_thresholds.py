@@ -87,11 +87,12 @@ def test_relative_to_what_is_usual_at_that_hour(name: str, factor: float, limit:
     # The noise is 5 %; whatever the hour, nothing comes near a limit.
     assert not any(reached(name, limit, score) for score in scores)
     now = rows[-1] | {"time": rows[-1]["time"] + STEP_S}
+    rule.score_one(now)
     usual = rule.expected
     assert usual is not None
     (score,) = watch(rule, [now | {"value": factor * usual.value}])
     assert reached(name, limit, score)
-    assert score * rule.orientation == pytest.approx(factor, rel=0.1)
+    assert score * rule.orientation == pytest.approx(factor)
     assert rule.expected is not None
     assert rule.expected.lower <= rule.expected.value <= rule.expected.upper
     assert "the usual " in rule.why

@@ -64,7 +64,7 @@ def test_k_of_n_windows() -> None:
 
 def test_while_the_value_stays_outside_what_is_expected_it_is_not_over() -> None:
     # `novelty` speaks when something new happens, and is silent while it lasts.
-    it = world()
+    it = world(lasts_outside=True)
     it.scores([0, 4])
     for minute in range(2, 30):
         it.show(row(0.0, minute, value=90.0, expected=10.0, lower=5.0, upper=15.0))
@@ -76,8 +76,16 @@ def test_while_the_value_stays_outside_what_is_expected_it_is_not_over() -> None
     assert it.changes == [OPENED, RESOLVED]
 
 
-def test_outside_what_is_expected_alone_opens_nothing() -> None:
+def test_a_limit_is_over_when_the_limit_is_not_reached_any_more() -> None:
     it = world()
+    it.scores([0, 4])
+    for minute in range(2, 5):
+        it.show(row(1.0, minute, value=90.0, expected=10.0, lower=5.0, upper=15.0))
+    assert it.changes == [OPENED, RESOLVED]
+
+
+def test_outside_what_is_expected_alone_opens_nothing() -> None:
+    it = world(lasts_outside=True)
     for minute in range(20):
         it.show(row(0.0, minute, value=90.0, expected=10.0, lower=5.0, upper=15.0))
     assert it.seen == {}

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_group
 
 from sinks.records import iso
 from streamgauge.backtest import BacktestError, Summary, backtest, judge, make_rule, opening, read_labels
+from streamgauge.cli_backtest import app
 from streamgauge.files import FileError
 from streamgauge.series_file import read_series
-from tests.stack import SHARED
+from tests.stack import ROOT, SHARED
 
 from .conftest import Command
 from .test_cli import fails
@@ -97,7 +99,7 @@ def test_each_row_is_scored_and_what_came_of_it_is_told(command: Command, file: 
     )
     done = command(
         "backtest", "anomaly", file, "--detector", "gaussian", "--option", "memory=400", "--open", 8,
-        "--labels", labels, "--out", "scores.csv",
+        "--labels", labels, "--out", "scores.csv", timeout_s=180,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     rows = written(file.with_name("scores.csv"))
@@ -293,6 +295,15 @@ def test_times_that_go_back_are_counted(tmp_path: Path) -> None:
     summary = Summary()
     list(backtest(make_rule(None, {"detector": "above", "severity": {"info": 3}}), read_series(path), summary))
     assert (summary.rows, summary.back, summary.to_ms) == (4, 1, START_MS + 3 * STEP_MS)
+
+
+def test_every_option_is_documented() -> None:
+    section = (ROOT / "docs" / "detectors.md").read_text().split("## `backtest`")[1]
+    (command,) = get_group(app).commands.values()
+    options = [option for parameter in command.params for option in parameter.opts if option.startswith("-")]
+    assert len(options) > 10
+    for option in options:
+        assert f"`{option}`" in section, option
 
 
 @pytest.mark.skipif(not NAB.exists(), reason="the real data is not here")

@@ -44,6 +44,7 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "STREAMGAUGE_METRICS_HOST": "0.0.0.0",
         "STREAMGAUGE_METRICS_PORT": "9500",
         "STREAMGAUGE_API_METRICS_PORT": "9600",
+        "STREAMGAUGE_DELIVER_METRICS_PORT": "9700",
         "STREAMGAUGE_ORIGINS": "https://wall.example, http://tv:8080",
         "STREAMGAUGE_MAX_CLIENTS": "5",
         "STREAMGAUGE_MAX_CLIENTS_PER_ADDRESS": "4",
@@ -63,6 +64,8 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.on_gap == "error"
     assert settings.shards == 4
     assert settings.metrics_of("processor") == MetricsPlace("0.0.0.0", 9500, True, "STREAMGAUGE_METRICS_PORT")
+    deliver = MetricsPlace("0.0.0.0", 9700, True, "STREAMGAUGE_DELIVER_METRICS_PORT")
+    assert settings.metrics_of("deliver") == deliver
     assert settings.metrics_of("api") == MetricsPlace("0.0.0.0", 9600, True, "STREAMGAUGE_API_METRICS_PORT")
     assert settings.allowed_origins == ("https://wall.example", "http://tv:8080")
     assert (settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s) == (5, 4, 2.5)

@@ -14,6 +14,8 @@ export type AlertStatus = (typeof STATUSES)[number];
 export interface Alert {
   id: string;
   rule: string;
+  /** What the rule is called for people. */
+  title: string;
   series: { metric: string; window: string; dimensions: Readonly<Record<string, string>> };
   severity: Severity;
   status: AlertStatus;
@@ -22,11 +24,20 @@ export interface Alert {
   lastSeen: number;
   ackedBy: string | null;
   resolved: number | null;
+  resolvedBy: string | null;
   expected: number | null;
+  /** The band in which it would not have surprised. */
+  lower: number | null;
+  upper: number | null;
   actual: number | null;
   score: number | null;
   /** In words. */
   why: string;
+  /** What whoever acknowledged, silenced or resolved it had to say. */
+  note: string | null;
+  /** The rule whose alert says the same already. */
+  mutedBy: string | null;
+  silencedUntil: number | null;
 }
 
 /** Past it, what needs somebody least goes first. */
@@ -54,6 +65,7 @@ function parseAlert(id: string, sent: unknown): Alert | null {
   return {
     id,
     rule: string(sent.rule) ?? id,
+    title: string(sent.title) ?? "",
     series: {
       metric: string(series.metric) ?? "",
       window: string(series.window) ?? "",
@@ -65,10 +77,16 @@ function parseAlert(id: string, sent: unknown): Alert | null {
     lastSeen: number(sent.last_seen) ?? opened,
     ackedBy: string(sent.acked_by),
     resolved: number(sent.resolved),
+    resolvedBy: string(sent.resolved_by),
     expected: number(sent.expected),
+    lower: number(sent.lower),
+    upper: number(sent.upper),
     actual: number(sent.actual),
     score: number(sent.score),
     why: string(sent.why) ?? "",
+    note: string(sent.note),
+    mutedBy: string(sent.muted_by),
+    silencedUntil: number(sent.silenced_until),
   };
 }
 
@@ -107,6 +125,10 @@ export class AlertStore {
   /** Forget what was resolved long ago. Call it now and then. */
   forgetOld(now: number): void {
     if ([...this.#alerts.values()].some((alert) => isOld(alert, now))) this.#changed(now);
+  }
+
+  get(id: string): Alert | undefined {
+    return this.#alerts.get(id);
   }
 
   /** What needs somebody first; of those, the worst, then the latest. The same list until something changes. */

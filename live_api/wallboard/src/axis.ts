@@ -41,3 +41,15 @@ export function lonePoints(values: ArrayLike<number | null | undefined>): number
     (index) => has(index) && !has(index - 1) && !has(index + 1),
   );
 }
+
+/** Where a band is known without a gap: first and last index of each such run. */
+export function runsOf(band: { lower: readonly (number | null)[]; upper: readonly (number | null)[] }): [number, number][] {
+  const runs: [number, number][] = [];
+  band.lower.forEach((value, index) => {
+    if (value === null || (band.upper[index] ?? null) === null) return;
+    const run = runs.at(-1);
+    if (run !== undefined && run[1] === index - 1) run[1] = index;
+    else runs.push([index, index]);
+  });
+  return runs;
+}

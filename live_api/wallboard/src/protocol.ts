@@ -50,6 +50,8 @@ export interface System {
   processorSeenMs: number | null;
   watermarkMs: number | null;
   streams: Record<string, StreamState>;
+  /** How many series of each rule are in which state; null where nobody has said. */
+  watch: Record<string, Record<string, number>> | null;
   rejects: Record<string, number> | null;
   rejectedTotal: number | null;
 }
@@ -202,6 +204,11 @@ export function numberIn(value: Value, key: string | null): number | null {
   return typeof value === "number" ? value : key === null ? null : (value[key] ?? null);
 }
 
+function parseWatch(sent: unknown): Record<string, Record<string, number>> | null {
+  if (!isRecord(sent)) return null;
+  return Object.fromEntries(Object.entries(sent).map(([rule, series]) => [rule, numbersOf(series) ?? {}]));
+}
+
 function parseSystem(sent: unknown): System | null {
   if (!isRecord(sent)) return null;
   const streams: Record<string, StreamState> = {};
@@ -224,6 +231,7 @@ function parseSystem(sent: unknown): System | null {
     processorSeenMs: number(sent.processor_seen_ms),
     watermarkMs: number(sent.watermark_ms),
     streams,
+    watch: parseWatch(sent.watch),
     rejects: numbersOf(sent.rejects),
     rejectedTotal: number(sent.rejected_total),
   };

@@ -1,7 +1,7 @@
 /** What the wall asks for instead of waiting to be told: which boards there are, what was, and what was a day ago. */
 
 import { parseBoard, parseBoards, type Board, type Boards } from "./board";
-import { isRecord, number } from "./json";
+import { isRecord, number, string, textsOf } from "./json";
 import { parseHistory, type History } from "./protocol";
 
 const LIMIT_MS = 10_000;
@@ -52,6 +52,76 @@ export async function fetchHistory(
     next = last;
   }
   return { points, truncated: true };
+}
+
+/** A rule, as far as charts need it. */
+export interface Rule {
+  name: string;
+  metric: string;
+  window: string;
+  /** Which value of several it watches. */
+  key: string | null;
+}
+
+export async function fetchRules(): Promise<Rule[]> {
+  const answer = await getJson("v1/rules");
+  if (!isRecord(answer) || !Array.isArray(answer.rules)) throw new TypeError("/v1/rules: expected an object with a list of rules");
+  return (answer.rules as unknown[]).flatMap((one) => {
+    if (!isRecord(one)) return [];
+    const [name, metric, window] = [string(one.name), string(one.metric), string(one.window)];
+    return name === null || metric === null || window === null ? [] : [{ name, metric, window, key: string(one.key) }];
+  });
+}
+
+/** What a rule made of one window of one series. */
+export interface Score {
+  start: number;
+  dimensions: Record<string, string>;
+  rule: string;
+  lower: number | null;
+  upper: number | null;
+  /** Out of the ordinary, by a detector that knows what is. */
+  anomalous: boolean;
+}
+
+export async function fetchScores(
+  metric: string,
+  window: string,
+  from: number,
+  to: number,
+  dimensions: Readonly<Record<string, string>>,
+): Promise<Score[]> {
+  const times = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
+  const query = new URLSearchParams({ ...dimensions, metric, window, ...times });
+  const answer = await getJson(`v1/scores?${query}`);
+  if (!isRecord(answer) || !Array.isArray(answer.scores)) throw new TypeError("/v1/scores: expected an object with a list of scores");
+  return (answer.scores as unknown[]).flatMap((one) => {
+    const start = isRecord(one) ? Date.parse(string(one.start) ?? "") : NaN;
+    if (!isRecord(one) || Number.isNaN(start)) return [];
+    return {
+      start,
+      dimensions: textsOf(one.dimensions),
+      rule: string(one.rule) ?? "",
+      lower: number(one.lower),
+      upper: number(one.upper),
+      anomalous: one.anomalous === true && one.warm === true,
+    };
+  });
+}
+
+/** Says something about an alert. It is on its way when this returns; what came of it is told on the line. */
+export async function sayOf(alert: string, order: string, body: Readonly<Record<string, string>>): Promise<void> {
+  const path = `v1/alerts/${encodeURIComponent(alert)}/${order}`;
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { accept: "application/json", "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(LIMIT_MS),
+  });
+  if (response.ok) return;
+  const answer: unknown = await response.json().catch(() => null);
+  const detail = isRecord(answer) ? string(answer.detail) : null;
+  throw new Refused(response.status, detail ?? `expected status 202, found ${response.status}`);
 }
 
 async function fetchPage(

@@ -2,7 +2,9 @@
 
 import { AlertStore } from "./alerts";
 import { Announcer } from "./announcer";
+import { Answers, browserStorage } from "./answers";
 import { Backfill } from "./backfill";
+import { Bands, type Band } from "./bands";
 import type { Board, BoardName, Tile } from "./board";
 import { ServerClock } from "./clock";
 import type { Compared } from "./compare";
@@ -16,12 +18,13 @@ import { addressOf, optionsOf, type Options } from "./options";
 import { capacitiesOf } from "./panels";
 import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
-import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, Refused } from "./rest";
+import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, fetchRules, fetchScores, Refused, sayOf } from "./rest";
 import { Rotation } from "./rotation";
 import { SeriesStore } from "./store";
 import type { Theme } from "./theme";
 import type { Level } from "./threshold";
 import { currentOf } from "./tiles/number";
+import { watchedOf } from "./watch";
 
 /** Ages are shown in seconds; a quarter of one keeps them from skipping. */
 const TICK_MS = 250;
@@ -53,6 +56,10 @@ export class Wall {
   readonly options: Options = optionsOf(location.href, document.baseURI);
   readonly store = new SeriesStore();
   readonly alerts = new AlertStore();
+  /** What is said about alerts from here. */
+  readonly answers: Answers;
+  /** A screen that nobody touches asks for nothing to be touched. */
+  readonly touched: boolean;
   readonly startedAt = Date.now();
   readonly #announcer = new Announcer();
   readonly #clock = new ServerClock();
@@ -61,6 +68,7 @@ export class Wall {
   readonly #reload: Reload;
   readonly #backfill: Backfill;
   readonly #comparisons: Comparisons;
+  readonly #bands: Bands;
   /** Set once it is known which boards there are. */
   #rotation: Rotation | null = null;
   #held = new Map<string, Board>();
@@ -82,7 +90,26 @@ export class Wall {
   readonly rejects = $derived(this.system?.rejects ?? null);
   readonly rejectedTotal = $derived(this.system?.rejectedTotal ?? (this.rejects && sum(Object.values(this.rejects))));
 
+  /** How many series rules watch, and how many of those are still learned. */
+  readonly watched = $derived(watchedOf(this.system?.watch ?? null));
+
   constructor() {
+    this.touched = !this.options.kiosk && this.options.rotateS === null;
+    this.answers = new Answers({
+      say: sayOf,
+      now: () => Date.now(),
+      changed: () => this.#askForFrame(),
+      storage: browserStorage(),
+    });
+    this.#bands = new Bands({
+      tiles: () => this.board?.tiles ?? [],
+      rules: fetchRules,
+      scores: fetchScores,
+      now: () => this.#serverNow(),
+      watermark: () => this.system?.watermarkMs ?? null,
+      random: Math.random,
+      changed: () => this.#askForFrame(),
+    });
     const url = new URL("v1/ws", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.#backfill = new Backfill(this.store, {
@@ -131,6 +158,7 @@ export class Wall {
       this.#backfill.stop();
       clearTimeout(this.#boardsTimer);
       this.#comparisons.stop();
+      this.#bands.stop();
       this.#reload.stop();
       this.#connection.stop();
     };
@@ -153,6 +181,11 @@ export class Wall {
   /** What a tile was compared with, so far as it is known. */
   comparedOf(tile: Tile): Compared | undefined {
     return this.#comparisons.of(tile);
+  }
+
+  /** What was to be expected of what a tile draws, by series, so far as it is known. */
+  bandsOf(tile: Tile): ReadonlyMap<string, Band> | undefined {
+    return this.#bands.of(tile);
   }
 
   /** Every tile says how it is; a screen reader hears of changes. */
@@ -224,7 +257,10 @@ export class Wall {
         this.alerts.snapshot(message.alerts, message.t);
         this.#askForFrame();
         // The server may have begun again, with other boards.
-        if (this.store.era > 1) void this.#loadBoards();
+        if (this.store.era > 1) {
+          this.#bands.forget();
+          void this.#loadBoards();
+        }
         this.#backfill.ask();
         break;
       case "update":
@@ -272,6 +308,8 @@ export class Wall {
     this.now = this.#serverNow();
     if (this.#rotation?.tick(performance.now(), this.alerts.firing > 0 || this.#isReading())) this.#showCurrent();
     this.held = this.#rotation?.held ?? false;
+    this.answers.look((id) => this.alerts.get(id));
+    void this.#bands.look();
     const said = this.#announcer.take();
     if (said !== null) this.announcement = said;
   }

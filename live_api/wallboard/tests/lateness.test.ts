@@ -9,6 +9,7 @@ function system(watermarkMs: number | null, stream: Partial<StreamState>): Syste
     processorSeenMs: 0,
     watermarkMs,
     streams: { one: { ...known, ...stream }, two: known },
+    watch: null,
     rejects: null,
     rejectedTotal: null,
   };

@@ -82,6 +82,40 @@ describe("a chart", () => {
     expect(old).toEqual(["10\u00a0s from 2 Apr 2024, 11:59:00", "4", "0"]);
   });
 
+  it("says what was to be expected of its lines, and what was out of the ordinary", () => {
+    const store = new SeriesStore();
+    const put = (channel: string) =>
+      store.update(
+        new Map([sent("10s", [[NOON - 2 * S, 4, "final"], [NOON - S, 9, "final"], [NOON, 1, "open"]], { channel })]),
+        NOON,
+      );
+    put("a");
+    put("b");
+    const judged = (lower: number | null, anomalous = false) => ({ lower, upper: lower === null ? null : lower + 5, anomalous });
+    const id = (channel: string) => JSON.stringify([["channel", channel]]);
+    const bands = new Map([
+      [id("a"), new Map([[NOON - 2 * S, judged(2)], [NOON - S, judged(3, true)], [NOON, judged(3, true)]])],
+      [id("b"), new Map([[NOON - S, judged(null, true)]])],
+    ]);
+    const chart = chartOf(by, store, new Ranking(), moment(), bands);
+    const at = chart.times.indexOf((NOON - S) / 1000);
+    const line = (channel: string) => chart.lines.find(({ label }) => label === channel)!;
+    // An open window is not judged before it closes.
+    expect(line("a").marks).toEqual([at]);
+    expect(line("a").band!.lower.slice(at - 1)).toEqual([2, 3, null]);
+    expect(line("a").band!.upper.slice(at - 1)).toEqual([7, 8, null]);
+    expect([line("b").band, line("b").marks]).toEqual([null, [at]]);
+
+    // More than two bands lie over one another: none is shown, but what was out of the ordinary is.
+    for (const channel of ["b", "c"]) {
+      put(channel);
+      bands.set(id(channel), new Map([[NOON - S, judged(1, true)]]));
+    }
+    const crowded = chartOf(by, store, new Ranking(), moment(), bands);
+    expect(crowded.lines.map(({ band }) => band)).toEqual([null, null, null]);
+    expect(crowded.lines.map(({ marks }) => marks.length)).toEqual([1, 1, 1]);
+  });
+
   it("names what stands for many and what has no value", () => {
     expect(seriesLabel({ channel: "__other__" }, ["channel"])).toBe("other");
     expect(seriesLabel({ channel: "__none__" }, ["channel"])).toBe("(none)");

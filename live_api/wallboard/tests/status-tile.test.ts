@@ -22,6 +22,7 @@ const system = (over: Partial<System> = {}): System => ({
   processorSeenMs: NOON,
   watermarkMs: NOON,
   streams: { "events:{0}": stream() },
+  watch: null,
   rejects: null,
   rejectedTotal: null,
   ...over,

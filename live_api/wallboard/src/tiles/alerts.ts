@@ -1,11 +1,12 @@
 /** What an alert feed says: what needs somebody first, and in one line how things stand, also when that is not known. */
 
 import type { Alert, AlertStatus, AlertStore, Severity } from "../alerts";
-import { ageText } from "../format";
+import { ageText, shortNumber } from "../format";
 import { LATE_MS, type Freshness } from "../freshness";
 import type { Moment } from "../moment";
 import { seriesLabel } from "./line";
 import { worst, type Level } from "../threshold";
+import { learningText, type Watched } from "../watch";
 
 export interface AlertRow {
   id: string;
@@ -15,8 +16,12 @@ export interface AlertRow {
   /** Which series: "claims, Riverside"; empty where it is about none. */
   about: string;
   why: string;
-  /** "firing", "acknowledged by Ada" */
+  /** "3, expected 40 (12 to 68)"; empty where nothing was measured. */
+  values: string;
+  /** "firing", "acknowledged by Ada", "firing, silenced until 14:05" */
   state: string;
+  /** Whether anything can still be said about it. */
+  goesOn: boolean;
   /** "since 13:58, 5 min" */
   since: string;
 }
@@ -39,12 +44,18 @@ export interface Feed {
 const LEVELS: Record<Severity, Level> = { critical: "critical", error: "critical", warning: "warning", info: "none" };
 
 /** `title` of a metric's name, where a catalog gives one. */
-export function feedOf(alerts: AlertStore, moment: Moment, limit: number, title: (metric: string) => string): Feed {
+export function feedOf(
+  alerts: AlertStore,
+  moment: Moment,
+  limit: number,
+  title: (metric: string) => string,
+  watched: Watched | null = null,
+): Feed {
   const freshness = freshnessOf(alerts, moment);
   const all = alerts.inOrder();
   return {
     freshness,
-    ...standingOf(all, freshness, moment),
+    ...standingOf(all, freshness, moment, watched),
     rows: all.slice(0, limit).map((alert) => rowOf(alert, moment, title)),
     hidden: Math.max(0, all.length - limit),
   };
@@ -61,6 +72,7 @@ function standingOf(
   all: readonly Alert[],
   freshness: Freshness,
   moment: Moment,
+  watched: Watched | null,
 ): Pick<Feed, "standing" | "headline" | "detail" | "level"> {
   if (freshness !== "live" && freshness !== "late") {
     const why = { lost: "the line is lost", source_down: "nobody judges", waiting: "nothing was heard of alerts yet" } as const;
@@ -78,17 +90,22 @@ function standingOf(
     const found = count(status);
     return found > 0 ? [`${found} ${STATUS_WORDS[status]}`] : [];
   });
+  const learning = learningText(watched);
   if (firing.length > 0) {
     return {
       standing: "firing",
       headline: `${firing.length} firing`,
-      detail: [...severitiesOf(firing), ...others].join(", "),
+      detail: parts([...severitiesOf(firing), ...others].join(", "), learning),
       level: worst(firing.map(({ severity }) => LEVELS[severity])),
     };
   }
   const headline = "No alert is firing";
-  if (count("nodata") + count("flapping") > 0) return { standing: "unsure", headline, detail: others.join(", "), level: "none" };
-  if (others.length > 0) return { standing: "attended", headline, detail: others.join(", "), level: "none" };
+  const detail = parts(others.join(", "), learning);
+  if (count("nodata") + count("flapping") > 0) return { standing: "unsure", headline, detail, level: "none" };
+  if (others.length > 0) return { standing: "attended", headline, detail, level: "none" };
+  // What is not watched, or not yet, is not quiet.
+  if (learning !== "") return { standing: "unsure", headline, detail: learning, level: "none" };
+  if (watched?.series === 0) return { standing: "unsure", headline, detail: "no rule watches any series yet", level: "none" };
   const last = all[0];
   return {
     standing: "quiet",
@@ -96,6 +113,10 @@ function standingOf(
     detail: last === undefined ? "and none is known from the last 24 h" : `the last was over at ${timeText(last.resolved ?? last.lastSeen, moment)}`,
     level: "ok",
   };
+}
+
+function parts(...all: string[]): string {
+  return all.filter((part) => part !== "").join("; ");
 }
 
 const STATUS_WORDS: Record<AlertStatus, string> = {
@@ -115,7 +136,7 @@ function severitiesOf(all: readonly Alert[]): string[] {
 }
 
 function rowOf(alert: Alert, moment: Moment, title: (metric: string) => string): AlertRow {
-  const { id, severity, status, rule, why, ackedBy } = alert;
+  const { id, severity, status, rule, why } = alert;
   const { metric, dimensions } = alert.series;
   const by = Object.keys(dimensions);
   const label = by.length === 0 ? "" : seriesLabel(dimensions, by);
@@ -123,12 +144,32 @@ function rowOf(alert: Alert, moment: Moment, title: (metric: string) => string):
     id,
     severity,
     status,
-    rule: rule.replaceAll("_", " "),
+    rule: alert.title === "" ? rule.replaceAll("_", " ") : alert.title,
     about: [metric === "" ? "" : title(metric), label].filter((part) => part !== "").join(", "),
     why,
-    state: status === "acknowledged" && ackedBy !== null ? `acknowledged by ${ackedBy}` : STATUS_WORDS[status],
+    values: valuesText(alert),
+    state: stateText(alert, moment),
+    goesOn: status !== "resolved",
     since: sinceText(alert, moment),
   };
+}
+
+function valuesText({ actual, expected, lower, upper, why }: Alert): string {
+  if (actual === null) return "";
+  // A limit says itself what was measured, and expects nothing.
+  if (expected === null && lower === null && why !== "") return "";
+  const band = lower === null || upper === null ? "" : `${shortNumber(lower)} to ${shortNumber(upper)}`;
+  if (expected === null) return band === "" ? shortNumber(actual) : `${shortNumber(actual)}, expected ${band}`;
+  return `${shortNumber(actual)}, expected ${shortNumber(expected)}${band === "" ? "" : ` (${band})`}`;
+}
+
+function stateText({ status, ackedBy, resolvedBy, mutedBy, silencedUntil }: Alert, moment: Moment): string {
+  if (status === "resolved") return resolvedBy === null ? STATUS_WORDS[status] : `resolved by ${resolvedBy}`;
+  const words = [ackedBy !== null && status === "acknowledged" ? `acknowledged by ${ackedBy}` : STATUS_WORDS[status]];
+  if (ackedBy !== null && status !== "acknowledged") words.push(`acknowledged by ${ackedBy}`);
+  if (silencedUntil !== null && silencedUntil > moment.now) words.push(`silenced until ${timeText(silencedUntil, moment)}`);
+  if (mutedBy !== null) words.push(`part of ${mutedBy.replaceAll("_", " ")}`);
+  return words.join(", ");
 }
 
 function sinceText({ status, opened, resolved, lastSeen }: Alert, moment: Moment): string {

@@ -1,5 +1,6 @@
 /** What a chart of many series shows: the few with the largest recent values, on one row of windows. */
 
+import type { Band } from "../bands";
 import type { Tile } from "../board";
 import { shortNumber } from "../format";
 import { freshnessOf, type Freshness } from "../freshness";
@@ -18,6 +19,8 @@ const RECENT_WINDOWS = 30;
 const LEAST_WINDOWS = 24;
 /** Lines change places at most this often: a legend that shuffles cannot be read. */
 const RANK_EVERY_MS = 3_000;
+/** Bands lie over one another: of more lines than this none is shown. */
+const MOST_BANDS = 2;
 const OTHER = "__other__";
 const NONE = "__none__";
 
@@ -33,6 +36,10 @@ export interface ChartLine {
   last: string;
   /** Of that last value. */
   level: Level;
+  /** Between what and what it was to be expected, where a rule knows; null on lines without any. */
+  band: { lower: (number | null)[]; upper: (number | null)[] } | null;
+  /** Which of its closed windows were out of the ordinary. */
+  marks: number[];
 }
 
 export interface Chart {
@@ -47,6 +54,8 @@ export interface Chart {
   totalLabel: string;
   lastLabel: string;
 }
+
+const NO_BANDS: ReadonlyMap<string, Band> = new Map();
 
 /** "#en.wikipedia", "mobile · Paris", "other", "(none)". */
 export function seriesLabel(dimensions: Readonly<Record<string, string>>, by: readonly string[]): string {
@@ -105,7 +114,14 @@ function byLargest(all: readonly Series[], measure: (series: Series) => number):
   return measured.map(({ series }) => series);
 }
 
-export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment: Moment): Chart {
+/** `bands`: what was to be expected, by the id of a series. */
+export function chartOf(
+  tile: Tile,
+  store: SeriesStore,
+  ranking: Ranking,
+  moment: Moment,
+  bands: ReadonlyMap<string, Band> = NO_BANDS,
+): Chart {
   const panel = panelOf(tile);
   const chart: Chart = {
     freshness: freshnessOf({ ageMs: null, expectedMs: Infinity, countsEvents: false }, moment),
@@ -154,6 +170,8 @@ export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment
       total: total === undefined ? "–" : shortNumber(total),
       last: "–",
       level: "none",
+      band: null,
+      marks: [],
     };
   });
   const startAt = (index: number): number => first + index * fineMs;
@@ -171,6 +189,7 @@ export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment
     slots.closed.splice(0, shown);
     slots.open.splice(0, shown);
   }
+  judge(lines, bands, first + shown * fineMs, fineMs);
   return {
     ...chart,
     level: worst(lines.map(({ level }) => level)),
@@ -181,6 +200,20 @@ export function chartOf(tile: Tile, store: SeriesStore, ranking: Ranking, moment
       mainStart === null || panel.main === panel.fine ? "" : periodText(mainStart, panel.mainMs, panel.main, true, moment),
     lastLabel: closedAt < 0 ? "" : closedText(panel, startAt(closedAt), moment),
   };
+}
+
+/** Says of lines from `first` on what was to be expected of them. */
+function judge(lines: readonly ChartLine[], bands: ReadonlyMap<string, Band>, first: number, fineMs: number): void {
+  for (const line of lines) {
+    const band = bands.get(line.id);
+    if (band === undefined) continue;
+    const judged = line.slots.closed.map((value, index) => (value === null ? undefined : band.get(first + index * fineMs)));
+    line.marks = judged.flatMap((one, index) => (one?.anomalous === true ? [index] : []));
+    const lower = judged.map((one) => one?.lower ?? null);
+    const upper = judged.map((one) => one?.upper ?? null);
+    if (lower.some((value, index) => value !== null && upper[index] !== null)) line.band = { lower, upper };
+  }
+  if (lines.filter(({ band }) => band !== null).length > MOST_BANDS) for (const line of lines) line.band = null;
 }
 
 /** One window for the whole column: the latest that all lines know closed, or if there is none, the latest that any does. */

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from sinks.alert_records import COMMAND_FIELD, COMMANDS_STREAM, Command, Order
+from stream.batches import RawBatch
+from stream.commands import Commands
+
+SAID = Command(Order.SILENCE, "ada", 1, "p", reason="moving", rule="slow", dimensions=(("place", "a"),), until_ms=9)
+
+
+def batch(*raws: bytes, field: bytes = COMMAND_FIELD) -> RawBatch:
+    entries = [(b"1-%d" % number, [field, raw]) for number, raw in enumerate(raws)]
+    return RawBatch(COMMANDS_STREAM, entries, True, 0)
+
+
+def test_a_command_survives_the_trip() -> None:
+    assert Commands().of(batch(SAID.to_bytes())) == [[SAID]]
+
+
+def test_the_first_batch_is_handed_on_even_when_nothing_is_said() -> None:
+    it = Commands()
+    assert [it.of(batch()), it.of(batch()), it.of(batch(SAID.to_bytes()))] == [[[]], [], [[SAID]]]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        SAID.to_bytes().replace(b'"silence"', b'"shout"', 1),
+        SAID.to_bytes().replace(b'"at_ms":1', b'"at_ms":"1"'),
+        SAID.to_bytes().replace(b'"by"', b'"bye"'),
+    ],
+)
+def test_what_is_no_command_is_left_out_and_said(raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert Commands().of(batch(raw, SAID.to_bytes())) == [[SAID]]
+    assert "streamgauge:commands 1-0 is left out" in caplog.text
+
+
+def test_an_entry_without_the_field(caplog: pytest.LogCaptureFixture) -> None:
+    assert Commands().of(batch(SAID.to_bytes(), field=b"x")) == [[]]
+    assert "no field c" in caplog.text
