@@ -15,7 +15,6 @@ from live_api.app import create_app
 from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
 from live_api.protocol import Close
-from models.registry import DETECTORS
 from sinks.deliveries import Outcome
 from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
@@ -69,8 +68,6 @@ def test_every_key_of_the_catalog_is_documented() -> None:
         assert re.search(rf"^## `\[+{name}\]+`", text, re.MULTILINE), name
     for measure in [*MEASURES, *DERIVED]:
         assert f"`{measure}`" in text, measure
-    for detector in DETECTORS:
-        assert f"`{detector}`" in text, detector
     for kind in TAKES:
         assert f"\n| `{kind}` | " in text, kind
     for reason in _REFUSED_TODAY:
