@@ -82,7 +82,8 @@ class Above(Detector):
         self._expected = expected
         usual = expected.value
         if abs(usual) < self.least:
-            usual = math.copysign(self.least, usual)
+            # Not with its sign: what is learned of a count may come out just below zero, and would be turned round.
+            usual = self.least
         times = 1.0 + _share(value - usual, usual, 0.0)
         self._why = f"{value:.6g}, {_times(times)} the usual {expected.value:.4g}"
         return self.orientation * times

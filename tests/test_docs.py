@@ -22,6 +22,7 @@ from stream.catalog import Catalog, Event, Metric, Platform, parse
 from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
+from stream.rules import Rule
 from stream.webhooks import FORMATS, TEMPLATE_FIELDS, Webhook
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
@@ -60,7 +61,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = _text("docs/catalog.md")
-    for table in (Platform, Event, Metric, Board, Tile, Webhook):
+    for table in (Platform, Event, Metric, Board, Tile, Rule, Webhook):
         for key in table.model_fields:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:

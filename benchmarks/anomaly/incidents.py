@@ -36,11 +36,11 @@ LEARNING_WEEKS, QUIET_WEEKS, STIRRED_WEEKS = 2, 1, 2
 WITHIN = 3
 """Windows of its rule, after an incident begins, in which an alert is to open."""
 AFTER_MS = 1_800_000
-"""How long after an incident an alert may still be about it: windows of half an hour end so much later."""
+"""How long after an incident an alert may still be about it: three windows of ten minutes end so much later."""
 SENSIBLE = {
     Kind.SLOW_API: ("api_slow", "endpoint_slow", "response_time", "latency_novel"),
     Kind.ERRORS: ("api_failing", "api_errors_novel"),
-    Kind.CLAIMS_OUTAGE: ("claims_failing", "claims_failing_slowly", "claims_novel"),
+    Kind.CLAIMS_OUTAGE: ("claims_failing", "claims_novel"),
     Kind.BOTS: ("crawler", "page_views_novel"),
     Kind.VIRAL_POST: ("talk_of_the_town", "messages_novel"),
 }
@@ -112,12 +112,14 @@ class Episodes:
         """What was said of an incident."""
         incident, start_ms = occurrence.incident, occurrence.start_ms
         about = [alert for alert in self.alerts.values() if _is_about(alert, incident)]
-        if any(alert.opened_ms <= start_ms < (alert.resolved_ms or self._now_ms) for alert in about):
-            return Found(occurrence, 0)
         opened = [alert for alert in about if start_ms < alert.opened_ms <= occurrence.end_ms + AFTER_MS]
+        still = any(alert.opened_ms <= start_ms < (alert.resolved_ms or self._now_ms) for alert in about)
         if not opened:
-            return Found(occurrence, None)
+            return Found(occurrence, 0 if still else None)
         best = min(opened, key=lambda alert: (self._windows(alert, start_ms), alert.opened_ms))
+        if still and self._windows(best, start_ms) > WITHIN:
+            # It opened for the next one of the kind; this one is part of that before.
+            return Found(occurrence, 0)
         first_ms = min(alert.opened_ms for alert in opened)
         return Found(occurrence, self._windows(best, start_ms), best.rule, (first_ms - start_ms) / 1_000)
 

@@ -39,7 +39,7 @@ def test_every_catalog_that_we_ship_runs(path: Path) -> None:
     catalog = load(path)
     plan = compile_plan(catalog)
     Decoder(plan)
-    planned = {metric.name for cube in plan.cubes for metric in cube.metrics}
+    planned = {metric.name for cube in plan.cubes for metric in (*cube.metrics, *cube.derived)}
     assert planned - {"streamgauge_events"} == {metric.name for metric in catalog.metric}
 
 
