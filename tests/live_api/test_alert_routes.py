@@ -32,7 +32,6 @@ from tests.engines import free_port
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api
-from .strange import registered
 
 Start = Callable[..., Api]
 
@@ -42,13 +41,15 @@ name = "orders_low"
 title = "Too few orders"
 metric = "orders"
 window = "1m"
-detector = "test_high"
+detector = "above"
+severity = { warning = 3 }
 
 [[anomaly]]
 name = "slow"
 metric = "revenue"
 window = "1m"
-detector = "test_low"
+detector = "below"
+severity = { warning = 10 }
 """
 OPENED_MS = 1_442_016_000_000
 MINUTE = 60_000
@@ -100,12 +101,6 @@ ENDED = {
     "resolved_ms": OPENED_MS + 9 * MINUTE,
     "resolution": Resolution.RECOVERED,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _detectors() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +271,7 @@ def test_rules_as_they_are_shown(api: Api) -> None:
         "window": "1m",
         "key": None,
         "dimensions": {},
-        "detector": "test_high",
+        "detector": "above",
         "severity": {"warning": 3.0},
         "series": {"learning": 3, "ok": 20, "firing": 1},
         "at": "2015-09-12T00:00:00Z",
