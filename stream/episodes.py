@@ -201,6 +201,9 @@ class Episodes:
 
     def _change(self, alert: Alert, at_ms: int) -> Change | None:
         if self._told is None:
+            # What was muted until now and is dying away is no news any more.
+            if self._quiet:
+                return None
             return Change.FLAPPING if alert.status is AlertStatus.FLAPPING else Change.OPENED
         if alert.severity.rank > self._told.rank:
             return Change.ESCALATED

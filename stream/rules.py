@@ -195,8 +195,8 @@ class Lifecycle:
         return self.limits[0][1]
 
 
-def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
-    """How the episodes of a rule over windows of that width go."""
+def lifecycle(rule: Rule, identity: str, window_ms: int, step_ms: int) -> Lifecycle:
+    """How the episodes of a rule over windows of that width go, one of which closes each `step_ms`."""
     return Lifecycle(
         rule=rule.called,
         identity=identity,
@@ -211,7 +211,7 @@ def lifecycle(rule: Rule, identity: str, window_ms: int) -> Lifecycle:
         renotify_ms=off_or_ms(rule.renotify),
         nodata_ms=off_or_ms(rule.nodata),
         flapping=rule.flapping,
-        flapping_within_ms=max(_FLAPPING_LEAST_MS, _FLAPPING_WINDOWS * window_ms),
+        flapping_within_ms=max(_FLAPPING_LEAST_MS, _FLAPPING_WINDOWS * step_ms),
         notify_within_ms=max(duration_ms(rule.notify_within), 2 * window_ms),
         inhibited_by=tuple(rule.inhibited_by),
         group_by=tuple(rule.group_by),

@@ -108,7 +108,7 @@ def _planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
 def _watch(rule: Rule, metric: Metric, window: Window, meaning: str) -> Watch:
     return Watch(
         rule=rule,
-        life=lifecycle(rule, identity(rule, meaning), window.about_ms),
+        life=lifecycle(rule, identity(rule, meaning), window.about_ms, window.about_ms // window.span),
         window=window,
         zero=metric.measure in ZERO_WITHOUT_EVENTS,
         key=None if rule.key is None else value_key(metric, rule.key),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, TextIO
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -19,11 +20,12 @@ from sinks.records import iso
 from stream.convert import times_of
 from stream.episodes import Episodes
 from stream.rules import Rule, lifecycle
+from stream.windows import window_of
 from streamgauge.series_file import SeriesRow
 
 COLUMNS = ("timestamp", "value", "anomaly_score", "alert")
 _METRIC, _WINDOW = "value", "1m"
-_MINUTE_MS = 60_000
+_UTC = ZoneInfo("UTC")
 
 Span = tuple[int, int]
 """From and to, in epoch ms, both included."""
@@ -116,7 +118,9 @@ def backtest(rule: Rule, rows: Iterable[SeriesRow], summary: Summary) -> Iterato
     what is in no series of its own (inhibition) do not come into it.
     """
     detector = rule.make()
-    episodes = Episodes(lifecycle(rule, "", _MINUTE_MS), rule.metric, rule.window, ())
+    window = window_of(rule.window, _UTC)
+    life = lifecycle(rule, "", window.about_ms, window.about_ms // window.span)
+    episodes = Episodes(life, rule.metric, rule.window, ())
     last_ms: int | None = None
     was_open = False
     for row in rows:

@@ -237,6 +237,9 @@ def check(
         for metric in loaded.metric:
             by = f" by {', '.join(metric.by)}" if metric.by else ""
             typer.echo(f"  {metric.name}: {metric.measure}{by}, windows {', '.join(metric.windows)}")
+        for rule in loaded.anomaly:
+            limits = ", ".join(f"{severity} {limit}" for severity, limit in rule.severity.items()) or "its own limits"
+            typer.echo(f"  rule {rule.called}: {rule.detector} on {rule.metric}@{rule.window}, {limits}")
         for board in loaded.board:
             typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
         for webhook in loaded.webhook:

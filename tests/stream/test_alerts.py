@@ -44,6 +44,17 @@ def test_a_total_mutes_its_parts() -> None:
     ]
 
 
+def test_a_part_that_dies_away_when_its_total_is_over_is_no_news() -> None:
+    rules = {"total": life(rule="total"), "part": life(rule="part", inhibited_by=("total",))}
+    it = World(rules)
+    for minute, (total, part) in enumerate([(4, 4), (0, 4), (0, 0), (0, 0), (0, 0), (0, 0)]):
+        it.show(row(total, minute, rule="total"), row(part, minute, HARBOUR, "part"))
+    assert [(change, alert.rule) for one in it.heard for change, alert in one.alerts] == [
+        (OPENED, "total"),
+        (RESOLVED, "total"),
+    ]
+
+
 def test_a_total_mutes_only_the_parts_it_is_the_total_of() -> None:
     rules = {"city": life(rule="city"), "street": life(rule="street", inhibited_by=("city",))}
     it = World(rules)

@@ -73,9 +73,11 @@ def test_what_it_learned_is_kept_unless_it_is_about_something_else() -> None:
 
 def test_flapping_looks_back_over_thirty_windows_and_an_hour_at_least() -> None:
     it = rule(RULE + "severity = { warning = 3 }\n")
-    assert lifecycle(it, "", 60_000).flapping_within_ms == 3_600_000
-    assert lifecycle(it, "", 3_600_000).flapping_within_ms == 30 * 3_600_000
-    assert lifecycle(it, "", 3_600_000).notify_within_ms == 2 * 3_600_000
+    assert lifecycle(it, "", 60_000, 60_000).flapping_within_ms == 3_600_000
+    assert lifecycle(it, "", 3_600_000, 3_600_000).flapping_within_ms == 30 * 3_600_000
+    # Windows that slide close one step after the other.
+    assert lifecycle(it, "", 3_600_000, 300_000).flapping_within_ms == 30 * 300_000
+    assert lifecycle(it, "", 3_600_000, 300_000).notify_within_ms == 2 * 3_600_000
 
 
 ABOVE = "severity = { warning = 3 }\n"
