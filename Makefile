@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly clean
+.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -55,6 +55,9 @@ bench-hub: setup  # screens: frames a core, latency, memory, stalls, resumes, pa
 
 bench-anomaly: setup  # detectors over labelled series beside published ones; a minute, alone
 	$(RUN)/python -m benchmarks.anomaly
+
+bench-incidents: setup  # the demo's rules over its incidents and over quiet weeks: a quarter of an hour for each of SEEDS
+	$(RUN)/python -m benchmarks.anomaly.incidents $(SEEDS)
 
 clean:
 	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,17 +1,18 @@
 """Whether the rules of the demo find what goes wrong in it, and keep quiet when nothing does.
 
 `incidents` takes some minutes for each seed: simulated weeks of some twelve million events each, through the rules of
-`catalogs/food_sharing.toml` as they are shipped. Run alone, it prints what it found: `python -m
-benchmarks.anomaly.incidents`.
+`catalogs/food_sharing.toml` as they are shipped. `make bench-incidents` writes `benchmarks/results/incidents.json`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -47,6 +48,7 @@ SENSIBLE = {
 """The rules whose alert tells somebody what is wrong. Others may have something to say as well."""
 
 
+RESULTS = Path(__file__).parents[1] / "results" / "incidents.json"
 _console = Console(stderr=True)
 
 
@@ -241,5 +243,12 @@ def _missed(one: Found, seed: int, rate: float) -> str:
     return f"{when}: {'no alert' if one.windows is None else f'window {one.windows}'}{lost}"
 
 
+def main() -> None:
+    seeds = [int(text) for text in sys.argv[1:]] or SEEDS
+    figures = {"seeds": list(seeds), **incidents(seeds)}
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    Console().print(figures)
+
+
 if __name__ == "__main__":
-    Console().print(incidents([int(text) for text in sys.argv[1:]] or SEEDS))
+    main()
