@@ -133,6 +133,9 @@ def router(
         found = _alert(store, name)
         if found.status is AlertStatus.RESOLVED:
             raise HTTPException(409, f"alert {name} is resolved already, since {iso(found.resolved_ms or 0)}")
+        if order is Order.SILENCE:
+            # Of its series, also when the alert is over before this is read.
+            more |= {"rule": found.rule, "dimensions": found.dimensions}
         return tell(Command(order, by, clock(), platform, found.id, why, **more))
 
     @api.post("/alerts/{id}/ack", status_code=202, summary="Somebody takes it on", openapi_extra=_BODY)

@@ -34,6 +34,10 @@ class Alerts:
             self._put(name, alert, seq)
 
     def _put(self, name: str, alert: dict[str, Any], seq: int) -> None:
+        known = self._alerts.get(name)
+        if known is not None and known[1] == alert:
+            # Said again, as the processor does for whoever begins to listen. Those who do already have it.
+            return
         self._alerts[name] = (seq, alert)
         self._alerts.move_to_end(name)
         while len(self._alerts) > MAX_ALERTS:

@@ -251,6 +251,10 @@ class Notification:
             raise ValueError(f"not a notification: {error!r}") from error
 
 
+_LATEST_MS = 253_402_300_799_999
+"""The last moment that ISO 8601 has four digits of a year for."""
+
+
 class Order(StrEnum):
     """What people may say about alerts."""
 
@@ -296,8 +300,12 @@ class Command:
             command = cls(**body | {"order": Order(body["order"]), "dimensions": dimensions})
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a command about alerts: {error!r}") from error
-        if type(command.at_ms) is not int or not isinstance(command.until_ms, int | None):
+        times_ms = [command.at_ms, *([] if command.until_ms is None else [command.until_ms])]
+        names = [name for name in (command.alert, command.silence, command.rule) if name is not None]
+        if not all(type(at_ms) is int and 0 <= at_ms <= _LATEST_MS for at_ms in times_ms):
             raise ValueError("not a command about alerts: its times are no epoch milliseconds")
+        if not all(type(text) is str for text in (command.by, command.platform, command.reason, *names)):
+            raise ValueError("not a command about alerts: one of its texts is none")
         return command
 
 

@@ -26,20 +26,26 @@ from sinks.alert_records import (
 )
 from sinks.records import Dimensions
 from stream.clock import END_MS, NEVER_MS
-from stream.episodes import Episodes
+from stream.episodes import Episodes, IllegalMove
 from stream.rules import Lifecycle, matches
 from stream.snapshots import pack_state, unpack_state
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 ANNOUNCE_EVERY_MS = 10_000
 """How often whoever listens is told of every open alert, and so that somebody watches even when there is none."""
 _TOLD_AT_ONCE = 100
 """Alerts in one notification; more become several."""
+_WAIT_MS = 10 * 60_000
+"""For how long what people say of an alert that is not known waits for it. After a crash the processor reads it again
+before it has judged again the window that opened the alert."""
+_MOST_WAITING = 1_000
 
 _Key = tuple[str, Dimensions]
 """Of a series under a rule: the rule's name and its dimensions."""
+_Told = tuple[str, Change, Alert]
+"""What people are to be told, and in which group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,8 @@ class Alerts:
         """Windows that wait until every source has come as far."""
         self._gone: list[tuple[int, str, Dimensions]] = []
         self._commands: list[Command] = []
+        self._waiting: list[tuple[int, Command]] = []
+        """Of alerts that are not known, each with when it was taken in."""
         self._silences: dict[str, Silence] = {}
         self._removed: list[Episodes] = []
         """Open when the snapshot was taken, under rules that are no more."""
@@ -121,23 +129,28 @@ class Alerts:
         outcome = Outcome()
         before = {key: episodes.alert for key, episodes in self._open.items()}
         self._drop_removed(outcome, now_ms)
-        self._obey(outcome, now_ms)
+        if self._obey(outcome, now_ms):
+            # An episode that somebody has ended is told before the next window can open another.
+            self._tell_now(now_ms, before, outcome)
         frontier_ms = min(self._watermarks.values(), default=NEVER_MS)
         ready = sorted((it for it in self._held if it[0] <= frontier_ms), key=self._in_order)
         self._held = [it for it in self._held if it[0] > frontier_ms]
-        place = 0
-        while place < len(ready):
-            end_ms = ready[place][0]
+        gone = sorted(it for it in self._gone if it[0] <= frontier_ms)
+        self._gone = [it for it in self._gone if it[0] > frontier_ms]
+        place = gone_place = 0
+        while place < len(ready) or gone_place < len(gone):
+            ends_ms = [it[0] for it in ready[place : place + 1]] + [it[0] for it in gone[gone_place : gone_place + 1]]
+            end_ms = min(ends_ms)
             while place < len(ready) and ready[place][0] == end_ms:
                 self._see(ready[place][1], end_ms)
                 place += 1
-            self._end(end_ms, frontier_ms)
+            while gone_place < len(gone) and gone[gone_place][0] == end_ms:
+                self._lose(gone[gone_place])
+                gone_place += 1
             self._tell(end_ms, now_ms, before, outcome)
-        if frontier_ms > self._frontier_ms:
-            self._frontier_ms = frontier_ms
-            self._end(frontier_ms, frontier_ms)
-        if self._frontier_ms not in (NEVER_MS, END_MS):
-            self._tell(self._frontier_ms, now_ms, before, outcome)
+        self._frontier_ms = max(self._frontier_ms, frontier_ms)
+        self._obey_late(now_ms)
+        self._tell_now(now_ms, before, outcome)
         self._announce(outcome, now_ms)
         return outcome
 
@@ -153,21 +166,24 @@ class Alerts:
         episodes = self._series.get(key)
         if episodes is None:
             episodes = self._series[key] = Episodes(life, row.metric, row.window, row.dimensions)
-        episodes.see(row, end_ms)
+        try:
+            episodes.see(row, end_ms)
+        except IllegalMove:
+            # A bug, and one series' only: raised here it would end the run, and end it again after each restart.
+            logger.exception("rule %s cannot judge %s at %d", row.rule, dict(row.dimensions), end_ms)
         if episodes.alert is not None:
             self._open[key] = episodes
 
-    def _end(self, end_ms: int, frontier_ms: int) -> None:
-        """Series that are watched no more by then."""
-        for at_ms, rule, dimensions in [it for it in self._gone if it[0] <= min(end_ms, frontier_ms)]:
-            episodes = self._series.pop((rule, dimensions), None)
-            if episodes is not None:
-                episodes.gone(at_ms, Resolution.STALE)
-        self._gone = [it for it in self._gone if it[0] > min(end_ms, frontier_ms)]
+    def _lose(self, gone: tuple[int, str, Dimensions]) -> None:
+        """A series that is watched no more."""
+        at_ms, rule, dimensions = gone
+        episodes = self._series.pop((rule, dimensions), None)
+        if episodes is not None:
+            episodes.gone(at_ms, Resolution.STALE)
 
     def _drop_removed(self, outcome: Outcome, now_ms: int) -> None:
         removed, self._removed = self._removed, []
-        changes: list[tuple[Change, Alert]] = []
+        changes: list[_Told] = []
         at_ms = self._frontier_ms if self._frontier_ms > NEVER_MS else now_ms
         for episodes in removed:
             episodes.gone(at_ms, Resolution.REMOVED)
@@ -176,49 +192,64 @@ class Alerts:
             outcome.alerts.append(alert)
             outcome.moved.append((at_ms, alert))
             if change is not None:
-                changes.append((change, alert))
+                changes.append((episodes.group or self._group(alert), change, alert))
         self._notify(changes, at_ms, outcome)
 
-    def _obey(self, outcome: Outcome, now_ms: int) -> None:
+    def _obey(self, outcome: Outcome, now_ms: int) -> bool:
+        """Do what people asked for. Returns whether they asked for anything."""
         commands, self._commands = self._commands, []
-        open_by_id = {one.alert.id: one for one in self._open.values() if one.alert is not None}
+        open_by_id = self._open_by_id() if commands else {}
         for command in commands:
             if command.order is Order.SILENCE:
                 self._silence(command, open_by_id.get(command.alert or ""), outcome)
-                continue
-            if command.order is Order.UNSILENCE:
+            elif command.order is Order.UNSILENCE:
                 ended = self._silences.pop(command.silence or "", None)
                 if ended is not None:
                     outcome.silences.append(_ended(ended, command.at_ms))
-                continue
-            episodes = open_by_id.get(command.alert or "")
-            obeyed = False
-            if episodes is not None:
-                do = {
-                    Order.ACK: episodes.acknowledge,
-                    Order.RESOLVE: episodes.resolve,
-                    Order.FALSE_ALARM: episodes.false_alarm,
-                }[command.order]
-                obeyed = do(command.by, command.reason, command.at_ms)
-            if not obeyed:
-                logger.info("%s of alert %s by %s: it is not open", command.order, command.alert, command.by)
+            elif not _do(command, open_by_id.get(command.alert or "")):
+                self._waiting.append((now_ms, command))
         self._silences = {name: one for name, one in self._silences.items() if one.until_ms > now_ms}
+        return bool(commands)
+
+    def _obey_late(self, now_ms: int) -> None:
+        """Do what was asked for of alerts that are known only now, and give up what has waited in vain."""
+        if not self._waiting:
+            return
+        open_by_id = self._open_by_id()
+        waiting = []
+        for taken_ms, command in self._waiting:
+            if _do(command, open_by_id.get(command.alert or "")):
+                continue
+            if 0 <= now_ms - taken_ms < _WAIT_MS:
+                waiting.append((taken_ms, command))
+            else:
+                logger.info("%s of alert %s by %s: it is not open", command.order, command.alert, command.by)
+        self._waiting = waiting[-_MOST_WAITING:]
+
+    def _open_by_id(self) -> dict[str, Episodes]:
+        return {one.alert.id: one for one in self._open.values() if one.alert is not None}
 
     def _silence(self, command: Command, episodes: Episodes | None, outcome: Outcome) -> None:
-        if command.until_ms is None or (command.alert is not None and episodes is None):
+        nothing_known = command.alert is not None and command.rule is None and episodes is None
+        if command.until_ms is None or nothing_known:
             logger.info("silence of alert %s by %s: it is not open", command.alert, command.by)
             return
         rule, dimensions = command.rule, command.dimensions or ()
         if episodes is not None:
             rule, dimensions = episodes.life.rule, episodes.dimensions
+            episodes.silence(command.reason)
         name = command.silence or stable_id(command.by, command.at_ms, rule, dimensions)
         made = Silence(name, command.by, command.reason, command.at_ms, command.until_ms, rule, dimensions)
         self._silences[name] = made
         outcome.silences.append(made)
 
+    def _tell_now(self, now_ms: int, before: dict[_Key, Alert | None], outcome: Outcome) -> None:
+        if self._frontier_ms not in (NEVER_MS, END_MS):
+            self._tell(self._frontier_ms, now_ms, before, outcome)
+
     def _tell(self, at_ms: int, now_ms: int, before: dict[_Key, Alert | None], outcome: Outcome) -> None:
         """Whatever is to be said of the open alerts at this moment of event time."""
-        changes: list[tuple[Change, Alert]] = []
+        changes: list[_Told] = []
         said: dict[str, list[Dimensions]] = {}
         for (rule, dimensions), episodes in self._open.items():
             if episodes.is_open:
@@ -243,20 +274,21 @@ class Alerts:
                     outcome.moved.append((at_ms, alert))
                 before[key] = alert
             if change is not None:
-                changes.append((change, alert))
+                episodes.group = episodes.group or self._group(alert)
+                changes.append((episodes.group, change, alert))
             if not episodes.is_open:
                 del self._open[key]
                 episodes.settled()
         self._notify(changes, at_ms, outcome)
 
-    def _notify(self, changes: list[tuple[Change, Alert]], at_ms: int, outcome: Outcome) -> None:
+    def _notify(self, changes: list[_Told], at_ms: int, outcome: Outcome) -> None:
         groups: dict[tuple[str, str], list[tuple[Change, Alert]]] = {}
-        for change, alert in changes:
-            groups.setdefault((self._group(alert), alert.rule), []).append((change, alert))
+        for group, change, alert in changes:
+            groups.setdefault((group, alert.rule), []).append((change, alert))
         for (group, rule), members in groups.items():
             for place in range(0, len(members), _TOLD_AT_ONCE):
                 told = tuple(members[place : place + _TOLD_AT_ONCE])
-                name = stable_id(group, at_ms, [(change.value, alert.id) for change, alert in told])
+                name = stable_id(self._platform, group, [_once(change, alert, at_ms) for change, alert in told])
                 outcome.notifications.append(Notification(name, group, rule, self._platform, at_ms, told))
 
     def _group(self, alert: Alert) -> str:
@@ -281,7 +313,7 @@ class Alerts:
             "frontier_ms": self._frontier_ms,
             "held": [(end_ms, asdict(row)) for end_ms, row in self._held],
             "gone": self._gone,
-            "commands": [command.to_bytes() for command in self._commands],
+            "commands": [one.to_bytes() for one in (*(command for _, command in self._waiting), *self._commands)],
             "silences": [asdict(silence) for silence in self._silences.values()],
             "series": [
                 (episodes.life.rule, episodes.life.identity, episodes.to_state())
@@ -300,9 +332,12 @@ class Alerts:
         self._commands = [Command.from_bytes(raw) for raw in state["commands"]]
         silences = (Silence(**one | {"dimensions": _pairs(one["dimensions"])}) for one in state["silences"])
         self._silences = {silence.id: silence for silence in silences}
+        changed = set()
         for rule, identity, packed in state["series"]:
             life = self._rules.get(rule)
             known = life is not None and life.identity == identity
+            if not known:
+                changed.add(rule)
             episodes = Episodes.from_state(life or _former(rule), packed)
             if known and life is not None and matches(dict(life.dimensions), episodes.dimensions):
                 self._series[rule, episodes.dimensions] = episodes
@@ -310,6 +345,9 @@ class Alerts:
                     self._open[rule, episodes.dimensions] = episodes
             elif episodes.is_open:
                 self._removed.append(episodes)
+        # What waits to be judged is still of what the rule was about.
+        self._held = [it for it in self._held if it[1].rule not in changed]
+        self._gone = [it for it in self._gone if it[1] not in changed]
 
 
 def _muted_by(episodes: Episodes, said: Mapping[str, list[Dimensions]]) -> str | None:
@@ -321,6 +359,26 @@ def _muted_by(episodes: Episodes, said: Mapping[str, list[Dimensions]]) -> str |
             if all(own.get(name, value) == value for name, value in dimensions):
                 return rule
     return None
+
+
+def _do(command: Command, episodes: Episodes | None) -> bool:
+    """What somebody asked for of an alert. Returns whether it was open."""
+    if episodes is None:
+        return False
+    do = {
+        Order.ACK: episodes.acknowledge,
+        Order.RESOLVE: episodes.resolve,
+        Order.FALSE_ALARM: episodes.false_alarm,
+    }[command.order]
+    return do(command.by, command.reason, command.at_ms)
+
+
+def _once(change: Change, alert: Alert, at_ms: int) -> tuple[str, str, str | int]:
+    """What no other notification says of an alert. Not when it was said, where that can be said once only: a command
+    that is read again after a crash may find that more windows have been judged, or fewer."""
+    if change is Change.REPEATED:
+        return change.value, alert.id, at_ms
+    return change.value, alert.id, alert.severity.value if change is Change.ESCALATED else ""
 
 
 def _former(rule: str) -> Lifecycle:

@@ -59,18 +59,22 @@ class Episodes:
     __slots__ = (
         "_aged",
         "_data_ms",
+        "_lacking",
         "_life",
         "_metric",
         "_openings",
         "_quiet",
         "_recent",
         "_resolved_ms",
+        "_seen_ms",
         "_silent",
+        "_strange",
         "_told",
         "_told_ms",
         "_window",
         "alert",
         "dimensions",
+        "group",
         "phase",
         "raised",
     )
@@ -83,6 +87,8 @@ class Episodes:
         self.phase = Phase.LEARNING
         self.alert: Alert | None = None
         """The open episode, or the one that was resolved just now, until it is `settled`."""
+        self.group: str | None = None
+        """In which group people are told of the episode, once anybody has said so; it keeps it until its end."""
         self.raised = 0.0
         """By how much false alarms have raised the limits."""
         self._recent: list[bool] = []
@@ -93,6 +99,12 @@ class Episodes:
         """Windows without a value in a row."""
         self._data_ms: int | None = None
         """End of the last window that had an event."""
+        self._seen_ms: int | None = None
+        """End of the last window."""
+        self._lacking = False
+        """Whether nothing had come for so long, at the last window, that there was nothing to judge."""
+        self._strange = False
+        """Whether the episode is of a window that was out of the ordinary, and not of missing ones alone."""
         self._resolved_ms: int | None = None
         self._openings: list[int] = []
         self._aged = False
@@ -110,13 +122,20 @@ class Episodes:
         return self.alert is not None and self.alert.resolved_ms is None
 
     def see(self, row: Scored, end_ms: int) -> None:
-        """Take in the window that ended at `end_ms`."""
+        """Take in the window that ended at `end_ms`. An episode that was resolved before has to be `settled`."""
+        self._seen_ms = end_ms
         if row.events:
             self._data_ms = end_ms
-        if self._lacks_data(row, end_ms):
+        lacked, self._lacking = self._lacking, self._lacks_data(end_ms)
+        if self._lacking:
+            self._lack_data(row, end_ms)
+            return
+        if self.phase is Phase.NODATA and not self._life.nodata_ms:
+            # Nobody asks for it any more.
+            self._resolve(end_ms, Resolution.REMOVED)
             return
         if not row.warm:
-            self._unlearned(row, end_ms)
+            self._unlearned(row, end_ms, lacked=lacked)
             return
         if self.phase is Phase.LEARNING:
             self._move(Phase.OK)
@@ -164,22 +183,36 @@ class Episodes:
         if self.alert is None or not self.is_open:
             return False
         self.alert = replace(self.alert, resolved_by=by, note=note or self.alert.note)
-        self._resolve(at_ms, resolution)
+        if self._lacking:
+            # It is known that nothing comes. Another is of another silence, once something has come.
+            self._data_ms = None
+        # What comes after is counted by the windows: people's clocks may be years ahead of them, or behind.
+        self._resolve(at_ms, resolution, ended_ms=self._seen_ms)
         return True
 
     def false_alarm(self, by: str, note: str, at_ms: int) -> bool:
         """Somebody says that it never was one: the limits of this series rise. Returns whether it was open."""
         if self.alert is None or not self.is_open:
             return False
-        opens = self._life.opens
-        beyond = _RAISE_BEYOND * (self.alert.peak - opens - self.raised)
-        self.raised += max(_RAISE * abs(opens), beyond, 0.0)
+        if self._strange:
+            # Of a silence no limit was exceeded, so there is none to raise.
+            opens = self._life.opens
+            beyond = _RAISE_BEYOND * (self.alert.peak - opens - self.raised)
+            self.raised += max(_RAISE * abs(opens), beyond, 0.0)
         return self.resolve(by, note, at_ms, Resolution.FALSE_ALARM)
+
+    def silence(self, note: str) -> None:
+        """Somebody wants nobody to be told of it, and has something to say."""
+        if self.alert is not None and self.is_open:
+            self.alert = replace(self.alert, note=note or self.alert.note)
 
     def mark(self, *, muted_by: str | None, silenced_until_ms: int | None) -> None:
         """Why nobody is told, for whoever looks."""
-        if self.alert is not None:
-            self.alert = replace(self.alert, muted_by=muted_by, silenced_until_ms=silenced_until_ms)
+        alert = self.alert
+        if alert is None or not self.is_open:
+            return
+        if (alert.muted_by, alert.silenced_until_ms) != (muted_by, silenced_until_ms):
+            self.alert = replace(alert, muted_by=muted_by, silenced_until_ms=silenced_until_ms)
 
     def news(self, at_ms: int, *, muted: bool) -> Change | None:
         """What people are to be told now. They are taken to have been told; a muted change is told once it is not."""
@@ -197,7 +230,7 @@ class Episodes:
     def settled(self) -> None:
         """The resolved episode has been told and kept: the series may have another."""
         if self.alert is not None and not self.is_open:
-            self.alert, self._told = None, None
+            self.alert, self._told, self.group = None, None, None
 
     def _change(self, alert: Alert, at_ms: int) -> Change | None:
         if self._told is None:
@@ -219,7 +252,7 @@ class Episodes:
             elif self.phase is Phase.OK and self._recent[-1]:
                 self._move(Phase.PENDING)
             return
-        if self._resolved_ms is not None and end_ms - self._resolved_ms < self._life.cooldown_ms:
+        if self._cools_down(end_ms):
             if self.phase is Phase.OK:
                 self._move(Phase.PENDING)
             return
@@ -227,6 +260,14 @@ class Episodes:
         self._openings = [at for at in self._openings if end_ms - at < within_ms] + [end_ms]
         flapping = bool(self._life.flapping) and len(self._openings) >= self._life.flapping
         self._open(row, end_ms, Phase.FLAPPING if flapping else Phase.FIRING)
+
+    def _cools_down(self, end_ms: int) -> bool:
+        return self._resolved_ms is not None and end_ms - self._resolved_ms < self._life.cooldown_ms
+
+    def _flaps(self, alert: Alert) -> bool:
+        """Whether it was flapping when it opened: that somebody has taken it on makes it no calmer."""
+        often = bool(self._life.flapping) and len(self._openings) >= self._life.flapping
+        return often and self._openings[-1] == alert.opened_ms
 
     def _go_on(self, row: Scored, end_ms: int, *, quiet: bool) -> None:
         alert = self.alert
@@ -240,18 +281,20 @@ class Episodes:
             self._move(Phase.ACKNOWLEDGED if alert.acked_by else Phase.FIRING)
         if not quiet:
             self.alert = alert = self._worse(alert, row, end_ms)
-        kept_ms = self._life.flapping_within_ms if self.phase is Phase.FLAPPING else self._life.keep_firing_ms
+        kept_ms = self._life.flapping_within_ms if self._flaps(alert) else self._life.keep_firing_ms
         if self._quiet >= self._life.resolve_after and end_ms - alert.last_seen_ms >= kept_ms:
             self._resolve(end_ms, Resolution.RECOVERED)
 
     def _worse(self, alert: Alert, row: Scored, end_ms: int) -> Alert:
+        peak = max(alert.peak, row.score) if self._strange else row.score
+        self._strange = True
         severity = max(alert.severity, self._severity(row.score), key=lambda one: one.rank)
         return replace(
             alert,
             severity=severity,
             last_seen_ms=end_ms,
             score=row.score,
-            peak=max(alert.peak, row.score),
+            peak=peak,
             why=row.why or alert.why,
             actual=row.value,
             expected=row.expected,
@@ -260,9 +303,9 @@ class Episodes:
             status=_STATUS[self.phase],
         )
 
-    def _unlearned(self, row: Scored, end_ms: int) -> None:
+    def _unlearned(self, row: Scored, end_ms: int, *, lacked: bool) -> None:
         """The detector cannot be believed yet, or no longer."""
-        if self.phase is Phase.NODATA and row.events:
+        if row.events and (self.phase is Phase.NODATA or (lacked and self.is_open)):
             self._resolve(end_ms, Resolution.RECOVERED)
         elif self.is_open:
             self._without_value(end_ms)
@@ -273,27 +316,34 @@ class Episodes:
 
     def _without_value(self, end_ms: int) -> None:
         self._silent += 1
-        if self.is_open and self._silent >= _STALE_WINDOWS * self._life.resolve_after and not self._life.nodata_ms:
+        # A series that has fallen silent is soon one without data, where a rule asks for that.
+        waits = self._life.nodata_ms and self._data_ms is not None and self._data_ms < end_ms
+        if self.is_open and self._silent >= _STALE_WINDOWS * self._life.resolve_after and not waits:
             self._resolve(end_ms, Resolution.STALE)
 
-    def _lacks_data(self, row: Scored, end_ms: int) -> bool:
+    def _lacks_data(self, end_ms: int) -> bool:
         """Whether nothing has come for so long that there is nothing to judge."""
-        if not self._life.nodata_ms or self._data_ms is None or end_ms - self._data_ms < self._life.nodata_ms:
-            return False
-        silent_s = (end_ms - self._data_ms) // 1_000
+        return (
+            bool(self._life.nodata_ms) and self._data_ms is not None and end_ms - self._data_ms >= self._life.nodata_ms
+        )
+
+    def _lack_data(self, row: Scored, end_ms: int) -> None:
+        silent_s = (end_ms - (self._data_ms or end_ms)) // 1_000
         if self.alert is None:
+            if self._cools_down(end_ms):
+                return
             self._open(replace(row, why=f"no events for {_length(silent_s)}", score=0.0), end_ms, Phase.NODATA)
         elif self.phase in (Phase.FIRING, Phase.FLAPPING):
             self._move(Phase.NODATA)
         if self.alert is not None and self.phase is Phase.NODATA:
             self.alert = replace(self.alert, last_seen_ms=end_ms, why=f"no events for {_length(silent_s)}")
-        return True
 
     def _open(self, row: Scored, end_ms: int, phase: Phase) -> None:
         self._move(phase)
         self._quiet = self._silent = 0
         self._aged = False
         self._told = None
+        self._strange = phase is not Phase.NODATA
         self.alert = Alert(
             id=stable_id(self._life.rule, self._metric, self._window, self.dimensions, end_ms),
             rule=self._life.rule,
@@ -314,11 +364,11 @@ class Episodes:
             title=self._life.title,
         )
 
-    def _resolve(self, at_ms: int, resolution: Resolution) -> None:
+    def _resolve(self, at_ms: int, resolution: Resolution, ended_ms: int | None = None) -> None:
         assert self.alert is not None
         self._move(Phase.OK)
         self._recent, self._quiet, self._silent = [], 0, 0
-        self._resolved_ms = at_ms
+        self._resolved_ms = at_ms if ended_ms is None else ended_ms
         self.alert = replace(
             self.alert,
             status=AlertStatus.RESOLVED,
@@ -360,6 +410,10 @@ class Episodes:
             self._aged,
             None if self._told is None else self._told.value,
             self._told_ms,
+            self._seen_ms,
+            self._lacking,
+            self._strange,
+            self.group,
         ]
 
     @classmethod
@@ -372,7 +426,8 @@ class Episodes:
         made.raised = raised
         made._recent = recent[-life.n :]
         made._quiet, made._silent, made._data_ms, made._resolved_ms = quiet, silent, data_ms, resolved_ms
-        made._openings, made._aged, told, made._told_ms = rest
+        made._openings, made._aged, told, made._told_ms, *rest = rest
+        made._seen_ms, made._lacking, made._strange, made.group = rest
         made._told = None if told is None else Severity(told)
         return made
 

@@ -144,6 +144,8 @@ class Scorer:
         self._by_points: dict[tuple[str, str], list[Watch]] = {}
         for watch in watched:
             self._by_points.setdefault(watch.key_of_points, []).append(watch)
+        self._full: set[str] = set()
+        """Rules all of whose series are watched, as far as is known."""
         self._crowded: set[str] = set()
         """Rules with more series than they watch, of which the log has said so."""
 
@@ -170,7 +172,7 @@ class Scorer:
         known = self._series[watch.life.rule]
         series = known.get(point.dimensions)
         if series is None:
-            if len(known) >= watch.rule.max_series:
+            if len(known) >= watch.rule.max_series and not self._make_room(watch.life.rule):
                 self._crowd(watch)
                 return
             series = known[point.dimensions] = _Series(watch.rule.make(), point.start_ms, point.start_ms)
@@ -199,17 +201,24 @@ class Scorer:
             series.data_ms = end_ms
         elif end_ms - series.data_ms > watch.dormant_ms:
             series.dormant = True
+            self._full.discard(watch.life.rule)
             batch.gone.append((end_ms, watch.life.rule, dimensions))
             return
         detector = series.detector
         silent = point is None and (not watch.zero or detector.takes_silence)
         value = math.nan if silent else 0.0 if point is None else _value(point, watch.key)
         row = {"value": value, "time": start_ms / 1_000}
-        score = detector.score_one(row)
-        # Asked before it learns: afterwards it would say what it expects having seen this.
-        expected, warm, why = detector.expected, detector.warm, _why(watch, detector, score)
-        detector.learn_one(row)
         series.packed = None
+        try:
+            score = detector.score_one(row)
+            # Asked before it learns: afterwards it would say what it expects having seen this.
+            expected, warm, why = detector.expected, detector.warm, _why(watch, detector, score)
+            detector.learn_one(row)
+        except Exception:
+            # A bug, and one series' only: raised here it would end the run, and end it again after each restart.
+            logger.exception("rule %s learns %s anew: it cannot judge %r", watch.life.rule, dict(dimensions), row)
+            series.detector = watch.rule.make()
+            score, expected, warm, why = 0.0, None, False, ""
         scored = Scored(
             rule=watch.life.rule,
             metric=watch.rule.metric,
@@ -228,6 +237,18 @@ class Scorer:
             events=0 if point is None else point.count,
         )
         batch.rows.append((end_ms, scored))
+
+    def _make_room(self, rule: str) -> bool:
+        """Forget the series that has been silent for longest, of those that are not watched until they speak."""
+        if rule in self._full:
+            return False
+        known = self._series[rule]
+        dormant = [dimensions for dimensions, series in known.items() if series.dormant]
+        if not dormant:
+            self._full.add(rule)
+            return False
+        del known[min(dormant, key=lambda dimensions: known[dimensions].data_ms)]
+        return True
 
     def _crowd(self, watch: Watch) -> None:
         if watch.life.rule not in self._crowded:

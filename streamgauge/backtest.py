@@ -180,7 +180,7 @@ def read_labels(path: Path, name: str) -> list[Span]:
         found = json.loads(path.read_text())
     except OSError as error:
         raise BacktestError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BacktestError(f"{path}: not JSON: {error}") from None
     if isinstance(found, dict):
         name = name.removesuffix(".gz")

@@ -100,6 +100,8 @@ def anomaly(
         windows = None if labels is None else read_labels(labels, file.name)
     except BacktestError as error:
         fail(str(error), _EXIT_USAGE)
+    if out is not None and out.exists() and file.exists() and out.samefile(file):
+        fail(f"--out: expected another file than the one that is read, found {out}", _EXIT_USAGE)
     summary = Summary()
     judged: Iterable[Judged] = run(tried, read_series(file), summary)
     started_s = time.perf_counter()

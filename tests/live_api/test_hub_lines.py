@@ -212,6 +212,21 @@ def test_alerts_are_told_when_they_change_and_all_to_who_comes() -> None:
     assert late.received[-1]["alerts"].keys() == {"b"}
 
 
+def test_an_alert_that_is_said_again_as_it_was_is_not_told_again() -> None:
+    world = World()
+    line, _ = world.join("alerts")
+    world.say(alerts={"a": {"status": "firing"}, "b": {"status": "firing"}})
+    world.tick()
+    told = len(line.received)
+    # As the processor does every ten seconds.
+    world.say(alerts={"a": {"status": "firing"}, "b": {"status": "firing"}})
+    world.tick()
+    assert all("alerts" not in message for message in line.received[told:])
+    world.say(alerts={"a": {"status": "firing"}, "b": {"status": "acknowledged"}})
+    world.tick()
+    assert line.received[-1]["alerts"] == {"b": {"status": "acknowledged"}}
+
+
 def test_alerts_of_a_store_are_told_once_somebody_watches() -> None:
     world = World()
     line, _ = world.join("alerts")

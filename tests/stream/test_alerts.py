@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -134,6 +135,67 @@ def test_what_is_said_of_an_alert_that_is_not_open_changes_nothing(order: Order)
     assert it.changes == [*changes, OPENED]
 
 
+def test_what_is_ended_by_hand_is_told_before_the_next_window_opens_another() -> None:
+    it = World()
+    it.show(row(4.0, 0))
+    first = it.one.id
+    it.alerts.command(Command(Order.RESOLVE, "ada", end(0), "test", first))
+    it.show(row(4.0, 1))
+    assert it.changes == [OPENED, RESOLVED, OPENED]
+    assert it.seen[first].resolution is Resolution.BY_HAND
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("order", [Order.ACK, Order.RESOLVE, Order.FALSE_ALARM])
+def test_after_a_crash_what_was_said_is_read_before_the_alert_has_opened_again(order: Order, together: bool) -> None:
+    it = World()
+    it.show(row(0.0, 0))
+    snapshot = it.alerts.to_bytes()
+    it.show(row(4.0, 1))
+    it.say(order, it.one.id, minute=1, reason="known")
+    told, seen = {one.id for one in it.heard}, it.one
+    it.alerts = Alerts(it.rules, it.sources, "test")
+    it.alerts.restore(snapshot)
+    it.alerts.command(Command(order, "ada", end(1), "test", seen.id, "known"))
+    if not together:
+        it.advance(end(1))
+        it.restarted()
+    it.show(row(4.0, 1))
+    assert it.one == seen
+    assert {one.id for one in it.heard} == told
+
+
+def test_what_is_said_of_an_alert_that_never_opens_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    it = World()
+    it.show(row(0.0, 0))
+    it.say(Order.ACK, "nobody", minute=0)
+    assert "ack of alert nobody" not in caplog.text
+    it.advance(end(11))
+    assert "ack of alert nobody by ada: it is not open" in caplog.text
+    with caplog.at_level("INFO"):
+        caplog.clear()
+        it.advance(end(30))
+    assert caplog.text == ""
+
+
+def test_a_silence_names_its_series_also_when_the_alert_is_over_before_it_is_read() -> None:
+    it = World()
+    it.show(row(4.0, 0, HARBOUR))
+    for minute in range(1, 4):
+        it.show(row(0.0, minute, HARBOUR))
+    it.say(Order.SILENCE, it.one.id, minute=4, rule="slow", dimensions=HARBOUR, until_ms=end(60), reason="known")
+    it.show(row(4.0, 5, HARBOUR), row(4.0, 5, TOWN))
+    assert [alert.dimensions for _, alert in it.heard[-1].alerts] == [TOWN]
+
+
+def test_the_reason_of_a_silence_is_noted() -> None:
+    it = World()
+    it.show(row(4.0, 0))
+    it.say(Order.SILENCE, it.one.id, minute=0, until_ms=end(60), reason="a party")
+    assert it.one.note == "a party"
+
+
 def test_of_a_past_that_is_being_caught_up_with_nobody_is_told_unless_it_lasts() -> None:
     it = World(now_ms=end(600))
     it.scores([0, 4, 0, 0, 0, *[4] * 535])
@@ -179,6 +241,37 @@ def test_a_series_that_is_watched_no_more() -> None:
     it.alerts.add(ScoredBatch("cube", end(5), [], [(end(4), "slow", HARBOUR)]))
     it.advance(end(5))
     assert it.one.resolution is Resolution.STALE
+
+
+def test_a_series_that_is_back_in_the_batch_that_says_it_was_gone() -> None:
+    it = World()
+    it.show(row(4.0, 0))
+    gone = [(end(5), "slow", ())]
+    it.alerts.add(ScoredBatch("cube", end(9), [(end(8), row(4.0, 8)), (end(9), row(4.0, 9))], gone))
+    it.advance(end(9))
+    assert it.changes == [OPENED, RESOLVED, OPENED]
+    first, second = it.seen.values()
+    assert (first.resolution, first.resolved_ms) == (Resolution.STALE, end(5))
+    assert (second.status, second.opened_ms) == (AlertStatus.FIRING, end(8))
+
+
+def test_people_hear_of_an_end_in_the_group_in_which_they_heard_of_the_beginning() -> None:
+    it = World({"slow": life(group_by=("place",))})
+    it.show(row(4.0, 0, HARBOUR))
+    it.restarted({})
+    it.advance(end(1))
+    assert it.changes == [OPENED, RESOLVED]
+    assert len({one.group for one in it.heard}) == 1
+
+
+def test_windows_that_wait_are_not_judged_by_a_rule_that_is_about_something_else() -> None:
+    it = World({"slow": LIFE}, sources=("cube", "other"))
+    it.show(row(0.0, 0))
+    it.show(to=0, source="other")
+    it.show(row(4.0, 1))
+    it.restarted({"slow": life(identity="2")})
+    it.show(to=1, source="other")
+    assert it.seen == {}
 
 
 def test_every_ten_seconds_it_says_what_is_open_and_that_somebody_watches() -> None:
@@ -301,3 +394,50 @@ def test_what_people_hear_of_an_alert_makes_sense(
     assert len(set(open_series)) == len(open_series)
     told_resolved = {name for name, changes in heard.items() if changes[-1] is RESOLVED}
     assert told_resolved == {name for name in heard if it.seen[name].status is AlertStatus.RESOLVED}
+
+
+window = st.tuples(
+    st.sampled_from([0.0, 1.0, 2.0, 4.0, 7.0, None]), st.booleans(), st.sampled_from([True] * 4 + [False])
+)
+steps = st.one_of(window, window, window, st.sampled_from([*Order, "restart", "gone"]), lives)
+
+
+@given(todo=st.lists(steps, max_size=60), rule=lives, ahead_ms=st.sampled_from([0, 10**12, -(10**7)]))
+@settings(deadline=None, max_examples=300)
+def test_whatever_happens_there_is_one_alert_at_a_time_and_each_is_told_of_once(
+    todo: list[Any], rule: Any, ahead_ms: int
+) -> None:
+    """Detectors that learn anew, people whose clocks are wrong, rules that change: no move is illegal."""
+    it, minute = World({"slow": rule}), 0
+    for step in todo:
+        if isinstance(step, Order):
+            alert, at_ms = [*it.seen, "none"][-1 - bool(it.seen)], end(minute) + ahead_ms
+            it.alerts.command(Command(step, "ada", at_ms, "test", alert, "so", silence="s", until_ms=end(minute + 20)))
+            if minute % 2:
+                it.advance(end(minute))
+        elif step == "restart":
+            it.restarted()
+        elif step == "gone":
+            it.alerts.add(ScoredBatch("cube", end(minute), [], [(end(minute), "slow", ())]))
+        elif isinstance(step, tuple):
+            minute += 1
+            score, some, warm = step
+            missing = row(0.0, minute, value=0.0 if some else None, events=0, warm=warm)
+            seen = row(score or 0.0, minute, warm=warm, events=5 * some, lower=0.0, upper=30.0)
+            it.show(missing if score is None else seen)
+        else:
+            it.restarted({"slow": step})
+    heard: dict[str, list[Change]] = {}
+    for one in it.heard:
+        for change, alert in one.alerts:
+            heard.setdefault(alert.id, []).append(change)
+    for changes in heard.values():
+        assert changes[0] in (OPENED, Change.FLAPPING)
+        assert changes.count(OPENED) + changes.count(Change.FLAPPING) == 1
+        assert RESOLVED not in changes[:-1]
+    assert len({one.id for one in it.heard}) == len(it.heard)
+    opens = it.advance(end(minute) + 10 * ANNOUNCE_EVERY_MS).open
+    assert opens is not None
+    still = [alert for alert in it.seen.values() if alert.status is not AlertStatus.RESOLVED]
+    assert len(still) <= 1
+    assert [alert.id for alert in opens] == [alert.id for alert in still]

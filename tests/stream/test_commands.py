@@ -32,6 +32,12 @@ def test_the_first_batch_is_handed_on_even_when_nothing_is_said() -> None:
         SAID.to_bytes().replace(b'"silence"', b'"shout"', 1),
         SAID.to_bytes().replace(b'"at_ms":1', b'"at_ms":"1"'),
         SAID.to_bytes().replace(b'"by"', b'"bye"'),
+        SAID.to_bytes().replace(b'"at_ms":1', b'"at_ms":9223372036854775808'),
+        SAID.to_bytes().replace(b'"until_ms":9', b'"until_ms":-1'),
+        SAID.to_bytes().replace(b'"ada"', b"null"),
+        SAID.to_bytes().replace(b'"moving"', b"{}"),
+        SAID.to_bytes().replace(b'"slow"', b"1"),
+        SAID.to_bytes().replace(b'"alert":null', b'"alert":[["a"]]'),
     ],
 )
 def test_what_is_no_command_is_left_out_and_said(raw: bytes, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from sinks.alert_records import AlertStatus, Change, Order, Resolution, Severity
+from sinks.alert_records import AlertStatus, Change, Command, Order, Resolution, Severity
 from stream.episodes import Episodes, IllegalMove, Phase
-from tests.stream.alerting import LIFE, MINUTE, World, end, life, nothing, row
+from tests.stream.alerting import LIFE, MINUTE, START, World, end, life, nothing, row
 
 OPENED, RESOLVED, ESCALATED, REPEATED = Change.OPENED, Change.RESOLVED, Change.ESCALATED, Change.REPEATED
 
@@ -205,6 +205,76 @@ def test_a_false_alarm_raises_the_limits_of_that_series_alone() -> None:
     assert [alert.dimensions for alert in list(it.seen.values())[count:]] == [b]
     it.show(row(4.2, 9, a), row(0.0, 9, b))
     assert list(it.seen.values())[-1].dimensions == a
+
+
+def test_a_silence_is_no_reason_to_raise_a_limit() -> None:
+    it = World({"slow": life(limits=((Severity.WARNING, -5.0),), quiet_below=-5.5, nodata_ms=3 * MINUTE)})
+    it.scores([-10, None, None, None])
+    it.say(Order.FALSE_ALARM, it.one.id, minute=4, reason="maintenance")
+    it.scores([-10, -5], first=5)
+    assert it.changes == [OPENED, RESOLVED, OPENED]
+
+
+def test_a_silence_that_somebody_has_ended_is_not_told_again() -> None:
+    it = world(nodata_ms=3 * MINUTE)
+    it.scores([0, None, None, None])
+    it.say(Order.RESOLVE, it.one.id, minute=4)
+    it.scores([None] * 10, first=5)
+    assert it.changes == [OPENED, RESOLVED]
+    it.scores([0, None, None, None], first=15)
+    assert it.changes == [OPENED, RESOLVED, OPENED]
+
+
+def test_after_an_end_no_silence_is_told_for_a_while_either() -> None:
+    it = world(nodata_ms=3 * MINUTE, cooldown_ms=10 * MINUTE)
+    it.scores([0, None, None, None, 0, *[None] * 9])
+    assert it.changes == [OPENED, RESOLVED]
+    it.scores([None], first=14)
+    assert it.changes == [OPENED, RESOLVED, OPENED]
+
+
+def test_a_rule_asks_for_silence_no_more() -> None:
+    it = world(nodata_ms=3 * MINUTE)
+    it.scores([0, None, None, None])
+    it.restarted({"slow": life()})
+    it.scores([None], first=4)
+    assert it.one.resolution is Resolution.REMOVED
+
+
+def test_a_silence_that_somebody_has_taken_on_ends_while_it_learns_too() -> None:
+    it = world(nodata_ms=3 * MINUTE)
+    it.show(row(0.0, 0, warm=False))
+    for minute in (1, 2, 3):
+        it.show(row(0.0, minute, warm=False, value=None, events=0))
+    it.say(Order.ACK, it.one.id, minute=3)
+    it.show(row(0.0, 4, warm=False))
+    assert it.one.resolution is Resolution.RECOVERED
+
+
+def test_a_detector_that_learns_anew_keeps_no_episode_open() -> None:
+    it = world(nodata_ms=3 * MINUTE)
+    it.scores([4])
+    for minute in range(1, 10):
+        it.show(row(0.0, minute, warm=False))
+    assert it.one.resolution is Resolution.STALE
+
+
+def test_what_flaps_does_so_no_less_when_somebody_has_taken_it_on() -> None:
+    it = world(flapping=2)
+    it.scores([4, 0, 0, 0, 4])
+    it.say(Order.ACK, list(it.seen)[-1], minute=4)
+    it.scores([0, 0, 0, 0, 4, 0, 0, 0, 4], first=5)
+    assert it.changes == [OPENED, RESOLVED, Change.FLAPPING]
+
+
+def test_by_hand_in_a_replay_of_the_past_it_may_open_again() -> None:
+    years = 10**12
+    it = World({"slow": life(notify_within_ms=2 * years)}, now_ms=START + years)
+    it.scores([4])
+    it.alerts.command(Command(Order.RESOLVE, "ada", START + years, "test", it.one.id))
+    it.advance(0)
+    it.scores([0, 4], first=1)
+    assert it.changes == [OPENED, RESOLVED, OPENED]
 
 
 def test_a_limit_below_zero_rises_towards_it() -> None:

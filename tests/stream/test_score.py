@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.thresholds import Above
 from sinks.alert_records import Scored
 from sinks.records import Dimensions, Point, State
 from stream.alerts import ScoredBatch
@@ -150,6 +152,32 @@ def test_more_series_than_are_watched(caplog: pytest.LogCaptureFixture) -> None:
     assert [dict(row.dimensions)["place"] for _, row in batch.rows] == ["a", "b"]
     it.take([point(1, 12, place) for place in "abcd"], at(1))
     assert caplog.text.count("watches 2 series") == 1
+
+
+def test_series_that_fell_silent_make_room_for_others() -> None:
+    it = scorer(ABOVE + "max_series = 2\n")
+    it.take([point(0, 12, "a"), point(2, 12, "b")], at(2))
+    later = 4 * 24 * 60
+    it.take([point(later, 12, "b")], at(later))
+    batch = it.take([point(later + 1, 12, place) for place in "bcd"], at(later + 1))
+    assert [dict(row.dimensions)["place"] for _, row in batch.rows] == ["b", "c"]
+    assert rows(it.take([point(later + 2, 12, "a")], at(later + 2)), "a") == []
+
+
+def test_a_detector_that_fails_stops_neither_its_series_nor_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    score_one = Above.score_one
+
+    def failing(self: Above, x: Mapping[str, float]) -> float:
+        return 1 / 0 if x["value"] == 13 else score_one(self, x)
+
+    monkeypatch.setattr(Above, "score_one", failing)
+    it = scorer(ABOVE)
+    batch = it.take([point(0, 13, "a"), point(0, 14, "b"), point(1, 15, "a")], at(1))
+    found = [(dict(row.dimensions)["place"], row.value, row.anomalous) for _, row in batch.rows]
+    assert found == [("a", 13, False), ("b", 14, True), ("a", 15, True), ("b", 0, False)]
+    assert "learns {'place': 'a'} anew: it cannot judge" in caplog.text
 
 
 def test_silence_is_shown_to_the_detector_that_asks_for_it() -> None:

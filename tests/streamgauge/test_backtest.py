@@ -250,6 +250,12 @@ def test_what_makes_no_sense_is_refused(
     fails(verb("backtest", "anomaly", file, *arguments), message, status=2)
 
 
+def test_the_file_that_is_read_is_not_written_over(verb: Command, file: Path) -> None:
+    before = file.read_bytes()
+    fails(verb("backtest", "anomaly", file, "--out", file), "--out: expected another file than the one", status=2)
+    assert file.read_bytes() == before
+
+
 def test_labels_of_one_file_and_of_many(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     window = ["2015-09-12 00:00:00.000000", "2015-09-12T00:05:00Z"]
@@ -265,6 +271,7 @@ def test_labels_of_one_file_and_of_many(tmp_path: Path) -> None:
         assert read_labels(path, "a.csv.gz") == span
     for odd, message in (
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ('{"b.csv": []}', "expected one entry whose name ends with 'a.csv', found none"),
         ('{"x/a.csv": [], "y/a.csv": []}', "found several: x/a.csv, y/a.csv"),
         ("7", "expected a list"),
