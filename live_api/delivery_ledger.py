@@ -2,12 +2,13 @@
 
 Beside stream `O`, for an endpoint `E`: consumer group `webhook:E` of `O`, and the keys `O:webhook:E:…`, of which
 `lease` says who delivers, `tries` has attempts and times by entry, `finished` the ids that are done with, `latest` the
-time of the last entry delivered of each group, `dead` the letters that were given up, and `state` whether it is
+place of the last entry delivered of each group, `dead` the letters that were given up, and `state` whether it is
 switched off, its circuit and its last outcome.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from live_api.delivery_queue import Waiting, order_of
 from sinks.alert_records import Notification
 from sinks.outbox import FORCED, NOTIFICATION, ONLY, ORIGINAL, group_of_endpoint
 
+logger = logging.getLogger(__name__)
+
 CONSUMER = "deliver"
 _PAGE = 200
 REMEMBERED_MS = 7 * 86_400_000
@@ -27,6 +30,8 @@ REMEMBERED = 100_000
 """Ids that are done with: for so long, and so many."""
 DEAD_LETTERS = 10_000
 _LATEST_MS = 30 * 86_400_000
+_A_MS = 1_000
+"""Entries of one millisecond that are told apart."""
 
 # Each begins by asking whether the lease is still ours: who was paused for longer than it lasts must change nothing.
 _OURS = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
@@ -53,7 +58,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - tonumber(ARGV[6]))
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[7]) + 1))
 if ARGV[8] == 'delivered' then
   redis.call('ZADD', KEYS[5], 'GT', ARGV[10], ARGV[9])
-  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[11]))
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[11])
 else
   redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[12], '*', 'n', ARGV[13], 'of', ARGV[14], 'why', ARGV[15])
 end
@@ -167,6 +172,8 @@ class Ledger:
         try:
             notification = Notification.from_bytes(fields[NOTIFICATION])
         except (KeyError, ValueError):
+            found = "no notification" if fields else "deleted"
+            logger.error("webhook %s: entry %s of the outbox is %s and is passed over", self._endpoint, entry, found)
             return Taken(entry, None)
         original = fields.get(ORIGINAL)
         return Taken(entry, notification, None if original is None else original.decode(), FORCED in fields)
@@ -214,8 +221,8 @@ class Ledger:
             REMEMBERED,
             "delivered" if dead is None else "dead",
             notification.group,
-            order_of(original)[0],
-            _LATEST_MS,
+            _place_of(original),
+            _place_of(f"{max(0, now_ms - _LATEST_MS)}-0"),
             DEAD_LETTERS,
             b"" if dead is None else notification.to_bytes(),
             original,
@@ -225,7 +232,7 @@ class Ledger:
     async def overtaken(self, group: str, original: str) -> bool:
         """Whether something later of the group was delivered."""
         latest = await self._client.zscore(self._latest, group)
-        return latest is not None and float(latest) >= order_of(original)[0]
+        return latest is not None and float(latest) > _place_of(original)
 
     async def state(self) -> dict[str, Any]:
         """`disabled_ms`, `why`, `circuit`, `last`; those that are kept."""
@@ -293,6 +300,12 @@ class Ledger:
     async def _run(self, script: str, keys: list[str], *arguments: Any) -> None:
         if not await self._scripts[script](keys=keys, args=[self._token, *arguments]):
             raise LeaseLost(f"webhook {self._endpoint}: another process delivers to it now")
+
+
+def _place_of(entry: str) -> int:
+    """Where an entry is in the outbox, as a score, which is exact up to 2^53: many are written in one millisecond."""
+    time_ms, number = order_of(entry)
+    return time_ms * _A_MS + min(number, _A_MS - 1)
 
 
 async def make_group(client: Valkey, outbox: str, endpoint: str) -> None:

@@ -35,6 +35,8 @@ _GONE = 410
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
+_CLOCK_SET_MS = 2_000
+"""Beside time that passed, more than any clock is slewed between two looks."""
 _SHOWN_LETTERS = 200
 _NETWORK = (
     httpcore2.TimeoutException,
@@ -103,6 +105,7 @@ class Courier:
         self._paused_until_ms = 0
         self._lease_until_s = 0.0
         self._expired_at_ms = 0
+        self._seen = self._clock(), self._monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -134,6 +137,7 @@ class Courier:
             while not stopping.is_set():
                 if self._failure is not None:
                     raise self._failure
+                self._mind_the_clock()
                 await self._look_at_state()
                 await self._take_up()
                 self._start()
@@ -179,6 +183,20 @@ class Courier:
         self._disabled = state.get("disabled_ms") is not None
         async for page in self._ledger.backlog():
             await self._add(page)
+
+    def _mind_the_clock(self) -> None:
+        """One that was set goes with what waits: else that would be far off, or all of it overdue and given up."""
+        now_ms, now_s = self._clock(), self._monotonic()
+        seen_ms, seen_s = self._seen
+        set_ms = now_ms - seen_ms - int((now_s - seen_s) * 1_000)
+        self._seen = now_ms, now_s
+        if abs(set_ms) < _CLOCK_SET_MS:
+            return
+        logger.warning("webhook %s: the clock was set by %.0f s", self._endpoint.name, set_ms / 1_000)
+        self._expired_at_ms += set_ms
+        self._paused_until_ms += set_ms
+        self._circuit.probe_ms += set_ms
+        self._queue.shift(set_ms)
 
     async def _look_at_state(self) -> None:
         """Somebody may have switched it on again."""
@@ -293,6 +311,9 @@ class Courier:
             await self._give_up(waiting, f"it cannot be put into format {self._endpoint.form}: {error!r}")
             return
         waiting.attempts += 1
+        if waiting.sent >= len(requests):
+            # The catalog was changed meanwhile: it is told of fewer alerts, or in another format.
+            waiting.sent = 0
         while waiting.sent < len(requests):
             attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
             if not attempt.delivered:
@@ -435,10 +456,13 @@ async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> A
 
 
 def _without_secrets(endpoint: Endpoint, text: str) -> str:
-    """How it begins. An endpoint may say what it was sent, and where; nothing of that is for a log."""
+    """How it begins, on one line that no terminal obeys. An endpoint may say what it was sent, and where; nothing of
+    that is for a log."""
     for secret in endpoint.secrets:
         text = text.replace(secret, "…")
-    return text[:_SHOWN_LETTERS]
+    # A database takes no NUL, and a line end would be another line of the log.
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.split())[:_SHOWN_LETTERS]
 
 
 async def _set_within(event: asyncio.Event, within_s: float) -> bool:
