@@ -373,9 +373,9 @@ class Courier:
         self._queue.postpone(waiting, next_ms)
 
     async def _give_up(self, waiting: Waiting, why: str, attempt: Attempt | None = None) -> None:
-        logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
         now_ms = self._clock()
         await self._finish(waiting, now_ms, dead=why)
+        logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
         answer = None if attempt is None else attempt.answer
         await self._note(
             waiting, Attempt(Outcome.DEAD, answer, None if attempt is None else attempt.took_ms, why), now_ms

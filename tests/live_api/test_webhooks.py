@@ -448,12 +448,12 @@ def test_a_clock_that_is_set_holds_nothing_up_and_gives_nothing_up(
     monkeypatch.setattr("live_api.delivering.clock_ms", lambda: int(time.time() * 1_000) + set_ms)
     with receiving(Receiver(lambda _: Reply(503), secret=None)) as receiver:
         desk.start(endpoint(receiver), own=pace(0, *[0.1] * 500, failures=2))
-        desk.outbox.write([notification(), notification("g", 1, Change.RESOLVED)])
+        desk.outbox.write([notification(f"g{number}") for number in range(8)])
         eventually(lambda: desk.standing().circuit_open_ms is not None)
         set_ms = days * 86_400_000
         time.sleep(1.5)
         receiver.reply = lambda _: Reply()
-        taken(receiver, 2)
+        taken(receiver, 8)
     assert desk.dead() == []
 
 
