@@ -124,6 +124,7 @@ class Ledger:
         self._endpoint = endpoint
         self._group = group_of_endpoint(endpoint)
         self._token = token
+        self._had_place = False
         base = f"{outbox}:webhook:{endpoint}"
         self._lease, self._tries, self._finished = f"{base}:lease", f"{base}:tries", f"{base}:finished"
         self._latest, self._dead, self._state = f"{base}:latest", f"{base}:dead", f"{base}:state"
@@ -132,10 +133,12 @@ class Ledger:
         }
 
     async def acquire(self, lease_ms: int) -> bool:
-        """Become the one that delivers to it, unless somebody is. Makes its place in the outbox where it has none."""
+        """Become the one that delivers to it, unless somebody is. Makes its place in the outbox where it has none: at
+        its end, or, where it was lost under our hands, at its beginning, as what is finished is known by its id."""
         taken = await self._scripts[_ACQUIRE](keys=[self._lease], args=[self._token, lease_ms])
         if taken:
-            await make_group(self._client, self._outbox, self._endpoint)
+            await make_group(self._client, self._outbox, self._endpoint, "0" if self._had_place else "$")
+            self._had_place = True
         return bool(taken)
 
     async def renew(self, lease_ms: int) -> None:
@@ -308,10 +311,10 @@ def _place_of(entry: str) -> int:
     return time_ms * _A_MS + min(number, _A_MS - 1)
 
 
-async def make_group(client: Valkey, outbox: str, endpoint: str) -> None:
+async def make_group(client: Valkey, outbox: str, endpoint: str, place: str = "$") -> None:
     """An endpoint's place in the outbox, at its end, where it has none."""
     try:
-        await client.xgroup_create(outbox, group_of_endpoint(endpoint), "$", mkstream=True)
+        await client.xgroup_create(outbox, group_of_endpoint(endpoint), place, mkstream=True)
     except exceptions.ResponseError as error:
         if not str(error).startswith("BUSYGROUP"):
             raise

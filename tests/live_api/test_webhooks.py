@@ -549,3 +549,27 @@ def test_a_valkey_that_is_full_is_waited_for(desk: Desk, caplog: pytest.LogCaptu
         eventually(lambda: desk.standing().running)
         Outbox(desk.client, OUTBOX, ["ops"]).write([notification()])
         taken(receiver, 1)
+
+
+@pytest.mark.parametrize("lost", ["group", "all"])
+def test_a_place_in_the_outbox_that_is_lost_is_found_again(desk: Desk, lost: str) -> None:
+    told = [notification("g", number) for number in range(5)]
+    with receiving() as receiver:
+        desk.start(endpoint(receiver))
+        desk.outbox.write(told[:2])
+        taken(receiver, 2)
+        eventually(lambda: desk.standing().waiting == 0)
+        receiver.reply = lambda _: Reply(500)
+        if lost == "group":
+            desk.outbox.write(told[2:4])
+            eventually(lambda: len(desk.log()) >= 3)
+            desk.client.xgroup_destroy(OUTBOX, "webhook:ops")
+        else:
+            desk.client.flushall()
+            desk.outbox.write(told[2:4])
+        desk.outbox.write(told[4:])
+        receiver.reply = lambda _: Reply()
+        taken(receiver, 5)
+        eventually(lambda: desk.standing().waiting == 0)
+    assert receiver.ids() == [one.id for one in told]
+    assert receiver.wrong == []
