@@ -34,6 +34,8 @@ _A_MS = 1_000
 """Entries of one millisecond that are told apart."""
 
 # Each begins by asking whether the lease is still ours: who was paused for longer than it lasts must change nothing.
+# They write little, and what is delivered makes room: a server that is full lets them.
+_ALLOWED = "#!lua flags=allow-oom\n"
 _OURS = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 _ACQUIRE = (
     "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
@@ -129,7 +131,7 @@ class Ledger:
         self._lease, self._tries, self._finished = f"{base}:lease", f"{base}:tries", f"{base}:finished"
         self._latest, self._dead, self._state = f"{base}:latest", f"{base}:dead", f"{base}:state"
         self._scripts = {
-            text: client.register_script(text) for text in (_ACQUIRE, _RENEW, _RELEASE, _SKIP, _SET, _FINISH)
+            text: client.register_script(_ALLOWED + text) for text in (_ACQUIRE, _RENEW, _RELEASE, _SKIP, _SET, _FINISH)
         }
 
     async def acquire(self, lease_ms: int) -> bool:
@@ -313,8 +315,12 @@ def _place_of(entry: str) -> int:
 
 async def make_group(client: Valkey, outbox: str, endpoint: str, place: str = "$") -> None:
     """An endpoint's place in the outbox, at its end, where it has none."""
+    own = group_of_endpoint(endpoint)
+    # Looked for first, as a server that is full refuses to make one that is there already.
+    if any(group["name"].decode() == own for group in await groups_of(client, outbox)):
+        return
     try:
-        await client.xgroup_create(outbox, group_of_endpoint(endpoint), place, mkstream=True)
+        await client.xgroup_create(outbox, own, place, mkstream=True)
     except exceptions.ResponseError as error:
         if not str(error).startswith("BUSYGROUP"):
             raise

@@ -537,18 +537,28 @@ def test_valkey_that_is_away_for_a_while_loses_and_repeats_nothing(tmp_path: Pat
     assert len(receiver.requests) == 4
 
 
-def test_a_valkey_that_is_full_is_waited_for(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    with receiving() as receiver:
+def test_a_valkey_that_is_full_is_waited_for_and_what_it_has_is_delivered(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([Reply(500), Reply(500)])
+    with receiving(Receiver(lambda _: next(answers, Reply()))) as receiver:
         desk.client.config_set("maxmemory", "1")
-        desk.client.config_set("maxmemory-policy", "noeviction")
         try:
             desk.running.append(Running(desk.url, desk.store, (endpoint(receiver),), pace()))
             eventually(lambda: "maxmemory" in caplog.text and "trying again" in caplog.text)
+            desk.client.config_set("maxmemory", "0")
+            eventually(lambda: desk.standing().running)
+            Outbox(desk.client, OUTBOX, ["ops"]).write([notification("a")])
+            desk.client.config_set("maxmemory", "1")
+            taken(receiver, 1)
+            eventually(lambda: desk.standing().waiting == 0)
+            # Another process, too, takes it up while it is full.
+            desk.running[-1].stop()
+            desk.running.append(Running(desk.url, desk.store, (endpoint(receiver),), pace()))
+            eventually(lambda: desk.standing().running)
         finally:
             desk.client.config_set("maxmemory", "0")
-        eventually(lambda: desk.standing().running)
-        Outbox(desk.client, OUTBOX, ["ops"]).write([notification()])
-        taken(receiver, 1)
+    assert len(desk.log()) == 3
 
 
 @pytest.mark.parametrize("lost", ["group", "all"])
