@@ -35,6 +35,7 @@ _GONE = 410
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
+_LONGEST_WAIT_S = 60.0
 _CLOCK_SET_MS = 2_000
 """Beside time that passed, more than any clock is slewed between two looks."""
 _SHOWN_LETTERS = 200
@@ -111,9 +112,10 @@ class Courier:
         self._failure: BaseException | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set. Raises only what is a mistake in the program."""
+        """Until `stopping` is set. What is a mistake in the program is logged as one, and holds up this endpoint alone:
+        other couriers share the process."""
         self._meters.of(self._endpoint.name)
-        wait_s = 0.0
+        wait_s, mistakes = 0.0, 0
         while not await _set_within(stopping, wait_s):
             wait_s = 1.0
             try:
@@ -125,6 +127,10 @@ class Courier:
                 logger.warning("%s", error)
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
+            except Exception:
+                mistakes += 1
+                wait_s = min(_LONGEST_WAIT_S, 2.0 * mistakes)
+                logger.exception("webhook %s: unforeseen; trying again in %.0f s", self._endpoint.name, wait_s)
 
     async def _lead(self, stopping: asyncio.Event) -> None:
         """Deliver for as long as the lease is ours."""
@@ -167,6 +173,8 @@ class Courier:
             except exceptions.ValkeyError as error:
                 if self._monotonic() >= self._lease_until_s:
                     self._fail(error)
+            except Exception as error:  # else it would be a lease that nobody keeps, without a word
+                self._fail(error)
             else:
                 self._lease_until_s = began_s + self._lease_s
 

@@ -489,6 +489,19 @@ def test_a_notification_that_cannot_be_told_holds_up_no_other(desk: Desk, caplog
     assert "cannot be put into format generic" in letter.why
 
 
+def test_what_nobody_foresaw_of_one_endpoint_holds_up_no_other(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with receiving() as receiver, receiving() as well:
+        wrong: Any = {"x-own": 5}
+        running = desk.start(endpoint(receiver, "wrong", headers=wrong), endpoint(well, "well"))
+        desk.outbox.write([notification("a")])
+        eventually(lambda: "webhook wrong: unforeseen; trying again in 2 s" in caplog.text)
+        desk.outbox.write([notification("b")])
+        taken(well, 2)
+        running.stop()
+    assert desk.standing("wrong").waiting == 2
+    assert receiver.requests == []
+
+
 def test_a_store_that_is_away_stops_no_delivery(desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     desk.store = f"sqlite:///{tmp_path}/none/points.db"
     with receiving() as receiver:
