@@ -71,7 +71,10 @@ async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> A
 
 
 def _without_secrets(endpoint: Endpoint, text: str) -> str:
-    """How it begins. An endpoint may say what it was sent, and where; nothing of that is for a log."""
+    """How it begins, on one line that no terminal obeys. An endpoint may say what it was sent, and where; nothing of
+    that is for a log."""
     for secret in endpoint.secrets:
         text = text.replace(secret, "…")
-    return text[:_SHOWN_LETTERS]
+    # A database takes no NUL, and a line end would be another line of the log.
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.split())[:_SHOWN_LETTERS]

@@ -13,7 +13,7 @@ FIRST_PROBE_MS, LONGEST_PROBE_MS = 10_000, 300_000
 class Circuit:
     """Open after `threshold` failures one after another, of whatever notifications. Then one attempt at a time is a
     probe: the first after `first_ms`, and each later one after twice as long, up to `longest_ms`. One success closes
-    it."""
+    it. Attempts that were under way when it opened say nothing new: their failures put no probe off."""
 
     threshold: int = FAILURES
     first_ms: int = FIRST_PROBE_MS
@@ -50,8 +50,10 @@ class Circuit:
         opened = not self.open
         if opened:
             self.opened_ms, self.wait_ms = now_ms, self.first_ms
-        else:
+        elif now_ms >= self.probe_ms:
             self.wait_ms = min(self.wait_ms * 2, self.longest_ms)
+        else:
+            return False
         self.probe_ms = now_ms + self.wait_ms
         return opened
 

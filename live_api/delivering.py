@@ -97,9 +97,12 @@ async def _settle(client: Valkey, outbox: str, endpoints: Sequence[str], stoppin
                     waiting,
                 )
             return
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+        except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError):
             raise
-        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        except exceptions.ValkeyError as error:
+            if str(error).startswith("WRONGTYPE"):
+                raise
+            # Away, loading, full, a replica for a moment: it passes, and ending would take `up` down with it.
             logger.error("Valkey: %s; trying again", error)
             await asyncio.sleep(1.0)
 

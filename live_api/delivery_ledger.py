@@ -2,12 +2,13 @@
 
 Beside stream `O`, for an endpoint `E`: consumer group `webhook:E` of `O`, and the keys `O:webhook:E:…`, of which
 `lease` says who delivers, `tries` has attempts and times by entry, `finished` the ids that are done with, `latest` the
-time of the last entry delivered of each group, `dead` the letters that were given up, and `state` whether it is
+place of the last entry delivered of each group, `dead` the letters that were given up, and `state` whether it is
 switched off, its circuit and its last outcome.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from live_api.delivery_queue import Waiting, order_of
 from sinks.alert_records import Notification
 from sinks.outbox import FORCED, NOTIFICATION, ONLY, ORIGINAL, group_of_endpoint
 
+logger = logging.getLogger(__name__)
+
 CONSUMER = "deliver"
 _PAGE = 200
 REMEMBERED_MS = 7 * 86_400_000
@@ -27,8 +30,12 @@ REMEMBERED = 100_000
 """Ids that are done with: for so long, and so many."""
 DEAD_LETTERS = 10_000
 _LATEST_MS = 30 * 86_400_000
+_A_MS = 1_000
+"""Entries of one millisecond that are told apart."""
 
 # Each begins by asking whether the lease is still ours: who was paused for longer than it lasts must change nothing.
+# They write little, and what is delivered makes room: a server that is full lets them.
+_ALLOWED = "#!lua flags=allow-oom\n"
 _OURS = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 _ACQUIRE = (
     "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
@@ -53,7 +60,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - tonumber(ARGV[6]))
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -(tonumber(ARGV[7]) + 1))
 if ARGV[8] == 'delivered' then
   redis.call('ZADD', KEYS[5], 'GT', ARGV[10], ARGV[9])
-  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[11]))
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[11])
 else
   redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[12], '*', 'n', ARGV[13], 'of', ARGV[14], 'why', ARGV[15])
 end
@@ -119,18 +126,21 @@ class Ledger:
         self._endpoint = endpoint
         self._group = group_of_endpoint(endpoint)
         self._token = token
+        self._had_place = False
         base = f"{outbox}:webhook:{endpoint}"
         self._lease, self._tries, self._finished = f"{base}:lease", f"{base}:tries", f"{base}:finished"
         self._latest, self._dead, self._state = f"{base}:latest", f"{base}:dead", f"{base}:state"
         self._scripts = {
-            text: client.register_script(text) for text in (_ACQUIRE, _RENEW, _RELEASE, _SKIP, _SET, _FINISH)
+            text: client.register_script(_ALLOWED + text) for text in (_ACQUIRE, _RENEW, _RELEASE, _SKIP, _SET, _FINISH)
         }
 
     async def acquire(self, lease_ms: int) -> bool:
-        """Become the one that delivers to it, unless somebody is. Makes its place in the outbox where it has none."""
+        """Become the one that delivers to it, unless somebody is. Makes its place in the outbox where it has none: at
+        its end, or, where it was lost under our hands, at its beginning, as what is finished is known by its id."""
         taken = await self._scripts[_ACQUIRE](keys=[self._lease], args=[self._token, lease_ms])
         if taken:
-            await make_group(self._client, self._outbox, self._endpoint)
+            await make_group(self._client, self._outbox, self._endpoint, "0" if self._had_place else "$")
+            self._had_place = True
         return bool(taken)
 
     async def renew(self, lease_ms: int) -> None:
@@ -167,6 +177,8 @@ class Ledger:
         try:
             notification = Notification.from_bytes(fields[NOTIFICATION])
         except (KeyError, ValueError):
+            found = "no notification" if fields else "deleted"
+            logger.error("webhook %s: entry %s of the outbox is %s and is passed over", self._endpoint, entry, found)
             return Taken(entry, None)
         original = fields.get(ORIGINAL)
         return Taken(entry, notification, None if original is None else original.decode(), FORCED in fields)
@@ -214,8 +226,8 @@ class Ledger:
             REMEMBERED,
             "delivered" if dead is None else "dead",
             notification.group,
-            order_of(original)[0],
-            _LATEST_MS,
+            _place_of(original),
+            _place_of(f"{max(0, now_ms - _LATEST_MS)}-0"),
             DEAD_LETTERS,
             b"" if dead is None else notification.to_bytes(),
             original,
@@ -225,7 +237,7 @@ class Ledger:
     async def overtaken(self, group: str, original: str) -> bool:
         """Whether something later of the group was delivered."""
         latest = await self._client.zscore(self._latest, group)
-        return latest is not None and float(latest) >= order_of(original)[0]
+        return latest is not None and float(latest) > _place_of(original)
 
     async def state(self) -> dict[str, Any]:
         """`disabled_ms`, `why`, `circuit`, `last`; those that are kept."""
@@ -295,10 +307,20 @@ class Ledger:
             raise LeaseLost(f"webhook {self._endpoint}: another process delivers to it now")
 
 
-async def make_group(client: Valkey, outbox: str, endpoint: str) -> None:
+def _place_of(entry: str) -> int:
+    """Where an entry is in the outbox, as a score, which is exact up to 2^53: many are written in one millisecond."""
+    time_ms, number = order_of(entry)
+    return time_ms * _A_MS + min(number, _A_MS - 1)
+
+
+async def make_group(client: Valkey, outbox: str, endpoint: str, place: str = "$") -> None:
     """An endpoint's place in the outbox, at its end, where it has none."""
+    own = group_of_endpoint(endpoint)
+    # Looked for first, as a server that is full refuses to make one that is there already.
+    if any(group["name"].decode() == own for group in await groups_of(client, outbox)):
+        return
     try:
-        await client.xgroup_create(outbox, group_of_endpoint(endpoint), "$", mkstream=True)
+        await client.xgroup_create(outbox, own, place, mkstream=True)
     except exceptions.ResponseError as error:
         if not str(error).startswith("BUSYGROUP"):
             raise

@@ -114,6 +114,15 @@ class Queue:
                 hastened.append(group[0])
         return hastened
 
+    def shift(self, by_ms: int) -> None:
+        """The clock was set by so much."""
+        for group in self._groups.values():
+            for waiting in group:
+                waiting.first_ms += by_ms
+                waiting.next_ms += by_ms
+            if not group[0].flying:
+                self._push(group[0])
+
     def next_ms(self) -> int | None:
         """When the next one is due; None when none waits."""
         while self._heap:

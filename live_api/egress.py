@@ -12,9 +12,11 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpcore2
 
@@ -25,6 +27,8 @@ MOST_READ_BYTES = 64 << 10
 _KEPT_BYTES = 2_048
 _BODY_WITHIN_S = 2.0
 _IDLE_S = 15.0
+_CONNECT_SHARE = 0.8
+"""Of a request's time, what connections to all but the last of a host's addresses may take."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """A host's addresses. Raises OSError."""
@@ -50,9 +54,32 @@ class Answer:
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """By the system's resolver. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[4][0]) for address in found))
+    """By the system's resolver, in a thread of its own: a name server that is silent holds its thread for half a
+    minute, and the loop's few threads are everybody's. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Sequence[str]] = loop.create_future()
+
+    def settle(addresses: Sequence[str], error: Exception | None) -> None:
+        if found.done():
+            return
+        if error is None:
+            found.set_result(addresses)
+        else:
+            found.set_exception(error)
+
+    def look() -> None:
+        addresses: list[str] = []
+        failure: Exception | None = None
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        except (OSError, UnicodeError) as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, addresses, failure)
+
+    threading.Thread(target=look, name="resolve", daemon=True).start()
+    return await found
 
 
 class Egress:
@@ -78,14 +105,14 @@ class Egress:
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=_IDLE_S,
-            network_backend=_Checked(resolver, tuple(allowed)),
+            network_backend=_Checked(resolver, tuple(allowed), timeout_s),
         )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         began_s = time.monotonic()
         sent = {**headers, "content-length": str(len(body)), "accept-encoding": "identity"}
         encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()]
-        address = httpcore2.URL(url)
+        address = _address(url)
         encoded.insert(0, (b"host", _host(address)))
         async with (
             asyncio.timeout(self._timeout_s),
@@ -118,10 +145,12 @@ class Egress:
 class _Checked(httpcore2.AsyncNetworkBackend):
     """Connects to addresses that were checked, and to nothing else."""
 
-    def __init__(self, resolver: Resolve, allowed: tuple[Network, ...]) -> None:
+    def __init__(self, resolver: Resolve, allowed: tuple[Network, ...], timeout_s: float) -> None:
         self._resolve = resolver
         self._allowed = allowed
+        self._timeout_s = timeout_s
         self._under = httpcore2.AnyIOBackend()
+        self._looking: asyncio.Task[Sequence[str]] | None = None
 
     async def connect_tcp(
         self,
@@ -132,7 +161,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            found = await self._resolve(host, port)
+            found = await self._look(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"the host's name is not known: {error}") from error
         addresses = [ipaddress.ip_address(text) for text in found]
@@ -141,12 +170,27 @@ class _Checked(httpcore2.AsyncNetworkBackend):
             if (kind := refused(address, self._allowed)) is not None:
                 raise EgressRefused(f"the host's address {address} is {kind}; `allow_private` allows such networks")
         last: Exception = httpcore2.ConnectError("the host's name has no address")
-        for address in addresses:
+        for number, address in enumerate(addresses):
+            # One that swallows what it is sent, as IPv6 does at many a host, leaves time for the others.
+            share_s = self._timeout_s * _CONNECT_SHARE / (2 ** (number + 1))
+            within_s = timeout if number == len(addresses) - 1 else share_s
             try:
-                return await self._under.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return await self._under.connect_tcp(str(address), port, within_s, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 last = error
         raise last
+
+    async def _look(self, host: str, port: int) -> Sequence[str]:
+        """One look at a time, which requests share: one that hangs is not begun over and over."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._resolve(host, port))
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, look: asyncio.Task[Sequence[str]]) -> None:
+        self._looking = None
+        if not look.cancelled():
+            look.exception()  # whoever waits has it; when nobody does any more it is no news
 
     async def connect_unix_socket(
         self,
@@ -158,6 +202,13 @@ class _Checked(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await self._under.sleep(seconds)
+
+
+def _address(url: str) -> httpcore2.URL:
+    """Taken apart here, as the client loses what follows a semicolon in the last part of a path."""
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return httpcore2.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
 
 
 def _host(url: httpcore2.URL) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from live_api.signing import SigningKey
 from live_api.webhook_bodies import Wanted
@@ -12,7 +13,8 @@ from sinks.alert_records import Change, Notification, Severity
 from stream.addresses import Network
 
 _SECRET_FROM = 6
-"""Parts of a path that are so long may be what is secret in it."""
+"""Parts of a URL or a header that are so long may be what is secret in it."""
+_BETWEEN = re.compile(r"[/?&=;]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,13 @@ class Endpoint:
     def secrets(self) -> tuple[str, ...]:
         """Texts that an answer may repeat and nobody should read: longest first."""
         parts = urlsplit(self.url)
-        segments = [segment for segment in parts.path.split("/") if len(segment) >= _SECRET_FROM]
-        found = {self.url, self.routing_key, *self.headers.values(), parts.query, *segments}
+        # Each part by itself too, as a server quotes a token without what it came in.
+        pieces = [*_BETWEEN.split(f"{parts.path}?{parts.query}")]
+        pieces += [piece for value in self.headers.values() for piece in value.split()]
+        pieces = [piece for piece in pieces if len(piece) >= _SECRET_FROM]
+        found = {self.url, self.routing_key, *self.headers.values(), parts.query, *pieces}
         found |= {parts.path} if len(parts.path) > 1 else set()
+        found |= {unquote(text) for text in found if text}
         return tuple(sorted((text for text in found if text), key=len, reverse=True))
 
     @property

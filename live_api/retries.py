@@ -45,7 +45,7 @@ def retry_after_s(text: str | None, now_ms: int) -> float | None:
         return min(float(text[:12]), LONGEST_RETRY_AFTER_S)
     try:
         when = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

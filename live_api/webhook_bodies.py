@@ -20,8 +20,8 @@ _SHOWN_ALERTS = 10
 _SLACK_TEXT = 2_900
 """Slack takes 3,000 characters in a section."""
 _SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_TEAMS_TEXT = 1_000
-"""Teams takes some 28 KB in all."""
+_TEAMS_TEXT_BYTES = 1_800
+"""Of a line as JSON. Teams takes some 28 KB in all."""
 _PAGERDUTY_SUMMARY = 1_024
 _FIELD = re.compile(r"\{([a-z_.]+)\}")
 _LABEL = re.compile(r"[^a-zA-Z0-9_]")
@@ -198,11 +198,10 @@ def _slack(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
     section = {"type": "section", "text": {"type": "mrkdwn", "text": _escaped(message, _SLACK_TEXT), "verbatim": True}}
     facts = f"{notification.platform} · {iso(notification.at_ms)}"
     context = {"type": "context", "elements": [{"type": "plain_text", "text": facts}]}
+    # A `text` beside attachments would be shown too, and everything be said twice; `fallback` is for notifications.
+    fallback = _escaped(message, _SLACK_TEXT)
     return [
-        {
-            "text": _escaped(message, _SLACK_TEXT),
-            "attachments": [{"color": _COLORS[_look(notification)], "blocks": [section, context]}],
-        }
+        {"attachments": [{"color": _COLORS[_look(notification)], "fallback": fallback, "blocks": [section, context]}]}
     ]
 
 
@@ -226,7 +225,9 @@ def _teams(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
     blocks = [
         {
             "type": "RichTextBlock",
-            "inlines": [{"type": "TextRun", "text": text[:_TEAMS_TEXT], "color": colors[_look(notification)]}],
+            "inlines": [
+                {"type": "TextRun", "text": _cut(text, _TEAMS_TEXT_BYTES), "color": colors[_look(notification)]}
+            ],
         }
         for text in _message(notification, wanted).split("\n")
     ]
@@ -240,6 +241,16 @@ def _teams(notification: Notification, wanted: Wanted) -> list[dict[str, Any]]:
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return [{"type": "message", "attachments": [attachment]}]
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """What of it fits as JSON, where some letters take four bytes and some escapes six."""
+    size = 0
+    for place, char in enumerate(text):
+        size += len(orjson.dumps(char)) - 2
+        if size > most_bytes:
+            return text[:place] + "…"
+    return text
 
 
 def _is_over(alert: Alert) -> bool:

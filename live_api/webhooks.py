@@ -32,6 +32,9 @@ WINDOW = 5_000
 _THROTTLED = 429
 _POLL_S = 0.2
 _EXPIRE_EVERY_MS = 1_000
+_LONGEST_WAIT_S = 60.0
+_CLOCK_SET_MS = 2_000
+"""Beside time that passed, more than any clock is slewed between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +95,16 @@ class Courier:
         self._paused_until_ms = 0
         self._lease_until_s = 0.0
         self._expired_at_ms = 0
+        self._seen = self._clock(), self._monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set. Raises only what is a mistake in the program."""
+        """Until `stopping` is set. What is a mistake in the program is logged as one, and holds up this endpoint alone:
+        other couriers share the process."""
         self._meters.of(self._endpoint.name)
-        wait_s = 0.0
+        wait_s, mistakes = 0.0, 0
         while not await _set_within(stopping, wait_s):
             wait_s = 1.0
             asked_s = self._monotonic()
@@ -112,6 +117,10 @@ class Courier:
                 logger.warning("%s", error)
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
+            except Exception:
+                mistakes += 1
+                wait_s = min(_LONGEST_WAIT_S, 2.0 * mistakes)
+                logger.exception("webhook %s: unforeseen; trying again in %.0f s", self._endpoint.name, wait_s)
 
     async def _lead(self, stopping: asyncio.Event, lease_until_s: float) -> None:
         """Deliver for as long as the lease is ours."""
@@ -124,6 +133,7 @@ class Courier:
             while not stopping.is_set():
                 if self._failure is not None:
                     raise self._failure
+                self._mind_the_clock()
                 await self._look_at_state()
                 await self._take_up()
                 self._start()
@@ -153,6 +163,8 @@ class Courier:
             except exceptions.ValkeyError as error:
                 if self._monotonic() >= self._lease_until_s:
                     self._fail(error)
+            except Exception as error:  # else it would be a lease that nobody keeps, without a word
+                self._fail(error)
             else:
                 self._lease_until_s = began_s + self._lease_s
 
@@ -169,6 +181,20 @@ class Courier:
         self._disabled = state.get("disabled_ms") is not None
         async for page in self._ledger.backlog():
             await self._add(page)
+
+    def _mind_the_clock(self) -> None:
+        """One that was set goes with what waits: else that would be far off, or all of it overdue and given up."""
+        now_ms, now_s = self._clock(), self._monotonic()
+        seen_ms, seen_s = self._seen
+        set_ms = now_ms - seen_ms - int((now_s - seen_s) * 1_000)
+        self._seen = now_ms, now_s
+        if abs(set_ms) < _CLOCK_SET_MS:
+            return
+        logger.warning("webhook %s: the clock was set by %.0f s", self._endpoint.name, set_ms / 1_000)
+        self._expired_at_ms += set_ms
+        self._paused_until_ms += set_ms
+        self._circuit.probe_ms += set_ms
+        self._queue.shift(set_ms)
 
     async def _look_at_state(self) -> None:
         """Somebody may have switched it on again."""
@@ -286,6 +312,9 @@ class Courier:
             await self._give_up(waiting, f"it cannot be put into format {self._endpoint.form}: {error!r}")
             return
         waiting.attempts += 1
+        if waiting.sent >= len(requests):
+            # The catalog was changed meanwhile: it is told of fewer alerts, or in another format.
+            waiting.sent = 0
         while waiting.sent < len(requests):
             attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
             if not attempt.delivered:
@@ -349,9 +378,9 @@ class Courier:
         self._queue.postpone(waiting, next_ms)
 
     async def _give_up(self, waiting: Waiting, why: str, attempt: Attempt | None = None) -> None:
-        logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
         now_ms = self._clock()
         await self._finish(waiting, now_ms, dead=why)
+        logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
         answer = None if attempt is None else attempt.answer
         await self._note(
             waiting, Attempt(Outcome.DEAD, answer, None if attempt is None else attempt.took_ms, why), now_ms

@@ -6,6 +6,7 @@ Time is UTC epoch milliseconds inside and on the live stream, and ISO 8601 in RE
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ from sinks.records import Dimensions, iso
 COMMANDS_STREAM = "streamgauge:commands"
 """What people say about alerts, one entry each, on the way from the API to the processor."""
 COMMAND_FIELD = b"c"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class Severity(StrEnum):
@@ -246,9 +248,16 @@ class Notification:
         try:
             body = orjson.loads(raw)
             alerts = tuple((Change(change), Alert.from_state(state)) for change, state in body["alerts"])
-            return cls(body["id"], body["group"], body["rule"], body["platform"], body["at_ms"], alerts)
+            made = cls(body["id"], body["group"], body["rule"], body["platform"], body["at_ms"], alerts)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a notification: {error!r}") from error
+        if not all(isinstance(text, str) for text in (made.id, made.group, made.rule, made.platform)):
+            raise ValueError("not a notification: its id, group, rule and platform are no texts")
+        if not _ID.fullmatch(made.id):
+            raise ValueError("not a notification: its id is not of letters, digits, - and _, which a header can have")
+        if type(made.at_ms) is not int:
+            raise ValueError("not a notification: its time is no epoch milliseconds")
+        return made
 
 
 _LATEST_MS = 253_402_300_799_999

@@ -47,6 +47,7 @@ TEMPLATE_FIELDS = (
 _BRACES = re.compile(r"\{([^{}]*)\}|[{}]")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent")
+_KNOWN_SCHEMES = ("http", "ws", "wss", "ftp", "file", "gopher")
 _SHORTEST_MS, _LONGEST_MS = 1_000, 60_000
 _IN_TEXT = frozenset({"generic", "slack", "teams"})
 
@@ -175,8 +176,10 @@ def check_url(url: str, allow_http: bool, allowed: tuple[Network, ...]) -> tuple
     schemes = ("https", "http") if allow_http else ("https",)
     if parts.scheme not in schemes:
         hint = " (`allow_http = true` allows it)" if parts.scheme == "http" else ""
+        # What stands before the colon of something else, such as `user:password`, may be secret.
+        known = f"{parts.scheme}://{hint}" if parts.scheme in _KNOWN_SCHEMES else "another scheme"
         return f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}", (
-            f"{parts.scheme[:20]}://{hint}" if parts.scheme else "none"
+            known if parts.scheme else "none"
         )
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
         return "no user or password in the URL (`headers` sends one from a variable)", "one"

@@ -23,6 +23,14 @@ def test_it_opens_after_failures_in_a_row_and_lets_ever_rarer_probes_through() -
     assert not circuit.succeeded()
 
 
+def test_attempts_that_were_under_way_when_it_opened_put_no_probe_off() -> None:
+    circuit = Circuit(threshold=5, first_ms=10_000, longest_ms=300_000)
+    assert [circuit.failed(1_000) for _ in range(64)].count(True) == 1
+    assert circuit.probe_ms == 11_000
+    assert not circuit.failed(11_000)
+    assert circuit.probe_ms == 31_000
+
+
 def test_a_restart_does_not_forget_it() -> None:
     circuit = Circuit(threshold=1)
     circuit.failed(1_000)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 import subprocess
 import threading
@@ -211,3 +212,78 @@ def test_a_name_that_is_not_known_is_a_connection_error() -> None:
 
     with pytest.raises(httpcore2.ConnectError, match="not known"):
         post("https://ops.example/", resolver=unknown)
+
+
+def test_what_follows_a_semicolon_belongs_to_the_path() -> None:
+    lines: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                lines.append(connection.recv(65_536).partition(b"\r\n")[0])
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        post(f"http://127.0.0.1:{server.getsockname()[1]}/a;b=c/d;e=f?x=1#y", allowed=LOOPBACK)
+        thread.join()
+    assert lines == [b"POST /a;b=c/d;e=f?x=1 HTTP/1.1"]
+
+
+def test_a_name_server_that_is_silent_holds_up_no_other_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    silent, known = threading.Event(), socket.getaddrinfo
+
+    def look(host: str, *rest: Any, **options: Any) -> Any:
+        asked.append(host)
+        if host != "127.0.0.1":
+            silent.wait(20)
+        return known("127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+
+    async def run(receiver: Receiver) -> None:
+        hanging, well = [Egress(allowed=LOOPBACK, timeout_s=0.5, connections=64) for _ in range(2)]
+        try:
+            posts = [hanging.post(f"http://silent.example:{receiver.port}/", {}, b"{}") for _ in range(64)]
+            failing = asyncio.gather(*posts, return_exceptions=True)
+            await asyncio.sleep(0.1)
+            assert (await well.post(receiver.url, {}, b"{}")).delivered
+            assert {type(error) for error in await failing} == {TimeoutError}
+        finally:
+            await hanging.aclose()
+            await well.aclose()
+
+    began_s = time.monotonic()
+    with receiving(Receiver(secret=None)) as receiver:
+        asyncio.run(run(receiver))
+    silent.set()
+    # Nor does it hold up the end; and what hangs already was not asked again.
+    assert time.monotonic() - began_s < 5
+    assert asked.count("silent.example") == 1
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+    class Here(HTTPServer):
+        def __init__(self) -> None:
+            super().__init__(("127.0.0.1", 0), BaseHTTPRequestHandler)
+
+    # Two addresses of one name share a port. A queue of connections that nobody accepts is soon full, and then the
+    # kernel lets further ones hang.
+    with Here() as server, socket.create_server(("127.0.0.2", server.server_port), backlog=0):
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        crowd = [socket.socket() for _ in range(4)]
+        try:
+            for one in crowd:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.2", server.server_port))
+            url = f"http://ops.example:{server.server_port}/"
+            answer = post(url, allowed=LOOPBACK, resolver=resolving(["127.0.0.2", "127.0.0.1"]), timeout_s=2.0)
+        finally:
+            for one in crowd:
+                one.close()
+            server.shutdown()
+            thread.join()
+    assert answer.status == 501

@@ -47,6 +47,9 @@ def test_it_is_never_earlier_than_the_schedule_or_the_endpoint_has_it(
         ("", None),
         ("١٢", None),
         ("Tue, 99 Nov 2023 22:14:20 GMT", None),
+        ("Tue, 14 Nov 99999999999999999999 22:14:20 GMT", None),
+        ("Tue, 14 Nov 2023 22:14:20 +99999999999999999999", None),
+        ("Tue, 14 Nov 2023 99999999999999999999:14:20 GMT", None),
     ],
 )
 def test_both_forms_of_retry_after_are_read_and_bounded(text: str | None, seconds: float | None) -> None:

@@ -115,9 +115,11 @@ def test_slack_cannot_be_made_to_call_everybody_and_is_not_sent_more_than_it_tak
     text = body["attachments"][0]["blocks"][0]["text"]["text"]
     assert "<" not in text
     assert "&lt;!channel&gt; &amp; " in text
-    assert "<" not in body["text"]
+    # A text beside the attachment would be shown as well.
+    assert body.keys() == {"attachments"}
+    assert "<" not in body["attachments"][0]["fallback"]
     [body] = sent("slack", replace(group(Change.OPENED, channels=30), id="x"))
-    assert body["text"].endswith("and 20 more")
+    assert body["attachments"][0]["fallback"].endswith("and 20 more")
     [body] = sent("slack", notification(why="&" * 9_000))
     text = body["attachments"][0]["blocks"][0]["text"]["text"]
     assert len(text) <= 3_000
@@ -126,11 +128,10 @@ def test_slack_cannot_be_made_to_call_everybody_and_is_not_sent_more_than_it_tak
     assert over["attachments"][0]["color"] != body["attachments"][0]["color"]
 
 
-def test_teams_gets_a_card_without_markdown_and_within_its_limit() -> None:
+@pytest.mark.parametrize("why", ["[x](http://e) " * 400, "\N{FIRE}" * 4_000, '"\\\x01' * 2_000])
+def test_teams_gets_a_card_without_markdown_and_within_its_limit(why: str) -> None:
     told = replace(group(Change.OPENED, channels=30), id="x")
-    told = replace(
-        told, alerts=tuple((change, replace(one, why="[x](http://e) " * 400)) for change, one in told.alerts)
-    )
+    told = replace(told, alerts=tuple((change, replace(one, why=why)) for change, one in told.alerts))
     [body] = bodies("teams", told, WANTED)
     assert len(body.content) < 28_000
     card = json.loads(body.content)

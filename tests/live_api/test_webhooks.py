@@ -8,9 +8,12 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import valkey
 from prometheus_client import generate_latest
@@ -382,22 +385,121 @@ def test_pagerduty_goes_on_with_the_alert_at_which_it_failed(desk: Desk) -> None
     assert desk.client.xpending(OUTBOX, "webhook:ops")["pending"] == 0  # type: ignore[index]
 
 
+def test_a_catalog_that_was_changed_while_one_was_half_told_stops_nothing(desk: Desk) -> None:
+    answers = [202]
+    receiver = Receiver(lambda _: Reply(answers.pop() if answers else 500), secret=None)
+    both = notification()
+    both = replace(both, alerts=both.alerts * 2)
+    with receiving(receiver):
+        running = desk.start(endpoint(receiver, form="pagerduty", keys=(), routing_key="r" * 32), own=pace(0, 0.5, 0.5))
+        desk.outbox.write([both])
+        eventually(lambda: desk.log())
+        running.stop()
+        sent = len(receiver.requests)
+        receiver.reply = lambda _: Reply()
+        # One request has all of it now, and one was taken before.
+        desk.start(endpoint(receiver, keys=()), own=pace(0, 0.5, 0.5))
+        eventually(lambda: desk.standing().waiting == 0)
+    assert [request.id for request in receiver.requests[sent:]] == [both.id]
+    assert desk.dead() == []
+
+
+def test_what_was_written_in_one_millisecond_is_put_back_all_of_it(desk: Desk) -> None:
+    refusing = Receiver(lambda _: Reply(500))
+    opened, over = notification("a"), notification("a", 1, Change.RESOLVED)
+    with receiving(refusing):
+        desk.start(endpoint(refusing), own=pace(0, failures=99))
+        at_ms = int(time.time() * 1_000) + 1_000
+        for number, one in enumerate((opened, over)):
+            desk.client.xadd(OUTBOX, {"n": one.to_bytes()}, id=f"{at_ms}-{number}")
+        eventually(lambda: len(desk.dead()) == 2)
+        refusing.reply = lambda _: Reply()
+        for letter in desk.dead():
+            desk.ask(lambda ledger, letter=letter: ledger.put_back(letter, forced=False))
+        taken(refusing, 2)
+        eventually(lambda: desk.ask(lambda ledger: ledger.overtaken(opened.group, f"{at_ms}-0")))
+        assert desk.ask(lambda ledger: ledger.overtaken(opened.group, f"{at_ms}-1")) is False
+    assert refusing.ids() == [opened.id, over.id]
+
+
+def test_what_an_answer_says_is_told_on_one_line_that_no_terminal_obeys(desk: Desk) -> None:
+    forging = Receiver(lambda _: Reply(500, body=b"a\x00\x1b[2Jb\r\nCRITICAL all is well \xff"))
+    with receiving(forging):
+        desk.start(endpoint(forging))
+        desk.outbox.write([notification()])
+        eventually(lambda: desk.log())
+    assert desk.log()[0].error == "HTTP 500: a [2Jb CRITICAL all is well \N{REPLACEMENT CHARACTER}"
+
+
+def test_an_absurd_retry_after_ends_nothing(desk: Desk) -> None:
+    absurd = (("Retry-After", "Tue, 14 Nov 99999999999999999999 22:14:20 GMT"),)
+    answers = iter([Reply(503, absurd)])
+    with receiving(Receiver(lambda _: next(answers, Reply()))) as receiver:
+        desk.start(endpoint(receiver))
+        desk.outbox.write([notification()])
+        taken(receiver, 1)
+
+
+@pytest.mark.parametrize("days", [-365, 365])
+def test_a_clock_that_is_set_holds_nothing_up_and_gives_nothing_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    set_ms = 0
+    monkeypatch.setattr("live_api.delivering.clock_ms", lambda: int(time.time() * 1_000) + set_ms)
+    with receiving(Receiver(lambda _: Reply(503), secret=None)) as receiver:
+        desk.start(endpoint(receiver), own=pace(0, *[0.1] * 500, failures=2))
+        desk.outbox.write([notification(f"g{number}") for number in range(8)])
+        eventually(lambda: desk.standing().circuit_open_ms is not None)
+        set_ms = days * 86_400_000
+        time.sleep(1.5)
+        receiver.reply = lambda _: Reply()
+        taken(receiver, 8)
+    assert desk.dead() == []
+
+
+def test_what_an_answer_quotes_of_url_and_headers_is_not_shown() -> None:
+    url = "https://h.example/flows/0123abcd/run?version=1&sig=hunter2-hunter2%2Fab"
+    made = Endpoint("x", "teams", url, headers={"authorization": "Bearer tokentoken"})
+    quotes = ["hunter2-hunter2%2Fab", "hunter2-hunter2/ab", "tokentoken", "Bearer tokentoken", "/flows/0123abcd", url]
+    for quote in quotes:
+        shown = reduce(lambda text, secret: text.replace(secret, "…"), made.secrets, f"what is {quote} here?")
+        assert not [part for part in ("hunter2", "token", "0123abcd") if part in shown]
+        assert shown.startswith("what is ")
+
+
 def test_an_endpoint_shows_nothing_secret() -> None:
     made = Endpoint("x", "generic", "https://h.example:8/p/hunter2", headers={"a": "hunter2"}, routing_key="hunter2")
     assert "hunter2" not in repr(made) + str(made.wanted)
     assert made.shown == "https://h.example:8"
 
 
-def test_a_notification_that_cannot_be_told_holds_up_no_other(desk: Desk) -> None:
+def test_a_notification_that_cannot_be_told_holds_up_no_other(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     with receiving() as receiver:
         desk.start(endpoint(receiver))
         desk.outbox.write([notification("a", opened_ms=1 << 62), notification("b")])
         desk.client.xadd(OUTBOX, {"n": b"no notification"})
         desk.client.xadd(OUTBOX, {"x": b"1"})
+        for wrong in ({"id": 5}, {"id": []}, {"id": "a.b"}, {"id": "a\nb"}, {"group": None}, {"at_ms": "x"}):
+            raw = orjson.loads(notification("a").to_bytes()) | wrong
+            desk.client.xadd(OUTBOX, {"n": orjson.dumps(raw)})
         eventually(lambda: receiver.ids() == [notification("b").id])
         eventually(lambda: desk.standing().waiting == 0)
+    assert caplog.text.count("is no notification and is passed over") == 8
     [letter] = desk.dead()
     assert "cannot be put into format generic" in letter.why
+
+
+def test_what_nobody_foresaw_of_one_endpoint_holds_up_no_other(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with receiving() as receiver, receiving() as well:
+        wrong: Any = {"x-own": 5}
+        running = desk.start(endpoint(receiver, "wrong", headers=wrong), endpoint(well, "well"))
+        desk.outbox.write([notification("a")])
+        eventually(lambda: "webhook wrong: unforeseen; trying again in 2 s" in caplog.text)
+        desk.outbox.write([notification("b")])
+        taken(well, 2)
+        running.stop()
+    assert desk.standing("wrong").waiting == 2
+    assert receiver.requests == []
 
 
 def test_a_store_that_is_away_stops_no_delivery(desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -446,3 +548,51 @@ def test_valkey_that_is_away_for_a_while_loses_and_repeats_nothing(tmp_path: Pat
                 one.stop()
     assert receiver.ids() == [one.id for one in told]
     assert len(receiver.requests) == 4
+
+
+def test_a_valkey_that_is_full_is_waited_for_and_what_it_has_is_delivered(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([Reply(500), Reply(500)])
+    with receiving(Receiver(lambda _: next(answers, Reply()))) as receiver:
+        desk.client.config_set("maxmemory", "1")
+        try:
+            desk.running.append(Running(desk.url, desk.store, (endpoint(receiver),), pace()))
+            eventually(lambda: "maxmemory" in caplog.text and "trying again" in caplog.text)
+            desk.client.config_set("maxmemory", "0")
+            eventually(lambda: desk.standing().running)
+            Outbox(desk.client, OUTBOX, ["ops"]).write([notification("a")])
+            desk.client.config_set("maxmemory", "1")
+            taken(receiver, 1)
+            eventually(lambda: desk.standing().waiting == 0)
+            # Another process, too, takes it up while it is full.
+            desk.running[-1].stop()
+            desk.running.append(Running(desk.url, desk.store, (endpoint(receiver),), pace()))
+            eventually(lambda: desk.standing().running)
+        finally:
+            desk.client.config_set("maxmemory", "0")
+    assert len(desk.log()) == 3
+
+
+@pytest.mark.parametrize("lost", ["group", "all"])
+def test_a_place_in_the_outbox_that_is_lost_is_found_again(desk: Desk, lost: str) -> None:
+    told = [notification("g", number) for number in range(5)]
+    with receiving() as receiver:
+        desk.start(endpoint(receiver))
+        desk.outbox.write(told[:2])
+        taken(receiver, 2)
+        eventually(lambda: desk.standing().waiting == 0)
+        receiver.reply = lambda _: Reply(500)
+        if lost == "group":
+            desk.outbox.write(told[2:4])
+            eventually(lambda: len(desk.log()) >= 3)
+            desk.client.xgroup_destroy(OUTBOX, "webhook:ops")
+        else:
+            desk.client.flushall()
+            desk.outbox.write(told[2:4])
+        desk.outbox.write(told[4:])
+        receiver.reply = lambda _: Reply()
+        taken(receiver, 5)
+        eventually(lambda: desk.standing().waiting == 0)
+    assert receiver.ids() == [one.id for one in told]
+    assert receiver.wrong == []

@@ -43,6 +43,7 @@ def test_pagerduty_needs_its_key_and_no_url() -> None:
         ('url = "http://a.example"', "begins with https://; found http:// (`allow_http = true` allows it)"),
         ('url = "ftp://a.example"', "found ftp://"),
         ('url = "a.example/x"', "found none"),
+        ('url = "hunter2:a.example/x"', "found another scheme"),
         ('url = "https://"', "a URL with a host"),
         ('url = "https://me:hunter2@a.example/x"', "no user or password in the URL"),
         ('url = "https://@a.example/x"', "no user or password in the URL"),
