@@ -170,19 +170,22 @@ def test_an_alert_is_told_seen_taken_on_and_resolved(tmp_path: Path, receiver: R
             what="its end",
         )
         assert alert["id"] in {one["id"] for one in ended}
-        own = eventually(
-            lambda: (
-                (found := [one["type"] for one in receiver.heard if one["data"]["id"] == alert["id"]])
-                and found[-1] == "alert.resolved"
-                and found
-            ),
-            what="the end at the webhook",
-        )
-        assert [kind for kind in own if kind != "alert.escalated"] == ["alert.opened", "alert.resolved"]
+
+        def own() -> list[str]:
+            return [change for told in receiver.heard for change, id_ in _changes(told) if id_ == alert["id"]]
+
+        eventually(lambda: own()[-1:] == ["resolved"], what="the end at the webhook")
+        assert [change for change in own() if change != "escalated"] == ["opened", "resolved"]
         scores = made.get("/v1/scores", metric="orders", window="1s", place="b")["scores"]
         assert any(one["anomalous"] for one in scores)
         assert stop(made.processes["run"]) == 0
         assert stop(made.processes["deliver"]) == 0
+
+
+def _changes(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a notification says, of one alert or of several of a group: each change with the alert's id."""
+    alerts = told["data"].get("alerts") or [{"change": told["type"].removeprefix("alert."), **told["data"]}]
+    return [(one["change"], one["id"]) for one in alerts]
 
 
 def expected(catalog_path: Path, events: list[tuple[str, dict[str, Any]]]) -> list[Notification]:
