@@ -345,7 +345,7 @@ class Episodes:
         self._told = None
         self._strange = phase is not Phase.NODATA
         self.alert = Alert(
-            id=stable_id(self._life.rule, self._metric, self._window, self.dimensions, end_ms),
+            id=stable_id(self._life.platform, self._life.rule, self._metric, self._window, self.dimensions, end_ms),
             rule=self._life.rule,
             metric=self._metric,
             window=self._window,

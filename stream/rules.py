@@ -186,6 +186,8 @@ class Lifecycle:
     judges_silence: bool = False
     """Whether the score says something also where a window has no value."""
     title: str = ""
+    platform: str = ""
+    """Whose alerts these are: another's rule of the same name has others, with ids of their own."""
     lasts_outside: bool = False
     """Whether an episode lasts while the value is outside of what was expected: a detector that learns speaks of what
     is new, and is silent while it goes on."""

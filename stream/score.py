@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def watches(catalog: Catalog, plan: Plan) -> dict[str, list[Watch]]:
         metric = metrics[rule.metric]
         cube, meaning = _planned(plan, rule.metric)
         window = next(window for window in cube.windows if window.name == rule.window)
-        found.setdefault(cube.key, []).append(_watch(rule, metric, window, meaning))
+        found.setdefault(cube.key, []).append(_watch(rule, metric, window, meaning, catalog.platform.name))
     return found
 
 
@@ -105,10 +105,11 @@ def _planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
     raise KeyError(name)
 
 
-def _watch(rule: Rule, metric: Metric, window: Window, meaning: str) -> Watch:
+def _watch(rule: Rule, metric: Metric, window: Window, meaning: str, platform: str) -> Watch:
+    step_ms = window.about_ms // window.span
     return Watch(
         rule=rule,
-        life=lifecycle(rule, identity(rule, meaning), window.about_ms, window.about_ms // window.span),
+        life=replace(lifecycle(rule, identity(rule, meaning), window.about_ms, step_ms), platform=platform),
         window=window,
         zero=metric.measure in ZERO_WITHOUT_EVENTS,
         key=None if rule.key is None else value_key(metric, rule.key),
