@@ -1,7 +1,8 @@
 """`make bench-anomaly`: every detector that learns, over the labelled series of NAB, and beside published ones.
 
-Writes `benchmarks/results/anomaly.json`: an object for each detector, with the keys of `Figures`, and `targets` with
-`met` or `missed` for each key of `TARGETS`. With `--only` it only prints. Ends with 1 where the series are missing.
+Writes `benchmarks/results/anomaly.json`: an object for each detector, with the keys of `Figures`, one for each threshold
+with what it costs, and `targets` with `met` or `missed` for each key of `TARGETS`. With `--only` it only prints. Ends
+with 1 where the series are missing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.anomaly.nab import PUBLISHED, Absent, Figures, measure, scorer
+from benchmarks.anomaly.nab import PUBLISHED, Absent, Figures, cost, measure, scorer
 from benchmarks.anomaly.result import TARGETS, is_met
 from models.registry import DETECTORS, detector_class
 
 RESULTS = Path(__file__).parents[1] / "results" / "anomaly.json"
+_DEAREST = {"above": {"relative": "usual"}, "below": {"relative": "usual"}}
+"""Options of thresholds with which they take most."""
 _console = Console()
 
 
@@ -45,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "novelty" in found:
         _print_targets(found["novelty"])
     if not options.only:
-        RESULTS.write_text(json.dumps(_json(found), indent=2) + "\n")
+        limits = {name: cost(name, _DEAREST.get(name, {}), score) for name in DETECTORS if name not in learning}
+        RESULTS.write_text(json.dumps(_json(found, limits), indent=2) + "\n")
         _console.print(f"written to benchmarks/results/{RESULTS.name}")
     return 0
 
@@ -80,10 +84,11 @@ def _print_targets(novelty: Figures) -> None:
     _console.print(table)
 
 
-def _json(found: dict[str, Figures]) -> dict[str, dict[str, object]]:
+def _json(found: dict[str, Figures], limits: dict[str, dict[str, float]]) -> dict[str, dict[str, object]]:
     values: dict[str, dict[str, object]] = {
         name: {key: round(value, 2) for key, value in asdict(one).items()} for name, one in found.items()
     }
+    values |= {name: {key: round(value, 2) for key, value in one.items()} for name, one in limits.items()}
     values["targets"] = {key: "met" if is_met(key, getattr(found["novelty"], key)) else "missed" for key in TARGETS}
     return values
 

@@ -129,6 +129,9 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
             "live",
             "store",
             "deadletter",
+            "scores",
+            "alerts",
+            "notifications",
         }
         assert not [key for key, value in seen.items() if key[0] in ("errors_total", "retries_total") and value]
         assert seen["process_resident_memory_bytes", ""] > 1e6
