@@ -1,8 +1,8 @@
 """`make bench-anomaly`: every detector that learns, over the labelled series of NAB, and beside published ones.
 
-Writes `benchmarks/results/anomaly.json`: an object for each detector, with the keys of `Figures`, one for each threshold
-with what it costs, and `targets` with `met` or `missed` for each key of `TARGETS`. With `--only` it only prints. Ends
-with 1 where the series are missing.
+Writes `benchmarks/results/anomaly.json`: an object for each detector, with the keys of `Figures`, one for each
+threshold with what it costs, and `targets` with `met` or `missed` for each key of `TARGETS`. With `--only` it only
+prints. Ends with 1 where the series are missing.
 """
 
 from __future__ import annotations
