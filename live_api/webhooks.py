@@ -177,10 +177,16 @@ class Courier:
         state = await self._ledger.state()
         if state.get("circuit"):
             self._circuit.restore(state["circuit"])
-            self._circuit.probe_ms = min(self._circuit.probe_ms, self._clock() + self._pace.longest_probe_ms)
+            self._circuit.probe_ms = min(self._circuit.probe_ms, self._now_ms() + self._pace.longest_probe_ms)
         self._disabled = state.get("disabled_ms") is not None
         async for page in self._ledger.backlog():
             await self._add(page)
+
+    def _now_ms(self) -> int:
+        """The clock, once it is known whether it was set since it was looked at last: a time that is put off by a clock
+        that was set already must not be shifted with those that were put off before."""
+        self._mind_the_clock()
+        return self._clock()
 
     def _mind_the_clock(self) -> None:
         """One that was set goes with what waits: else that would be far off, or all of it overdue and given up."""
@@ -201,7 +207,7 @@ class Courier:
         if self._disabled and (await self._ledger.state()).get("disabled_ms") is None:
             logger.info("webhook %s: switched on again", self._endpoint.name)
             self._disabled = False
-            self._queue.hasten(self._clock())
+            self._queue.hasten(self._now_ms())
 
     async def _take_up(self) -> None:
         while (room := WINDOW - len(self._queue)) > 0:
@@ -211,7 +217,7 @@ class Courier:
                 return
 
     async def _add(self, page: Sequence[Taken]) -> None:
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         skipped, wanted = [], []
         for taken in page:
             told = None if taken.notification is None else self._endpoint.of_interest(taken.notification)
@@ -243,7 +249,7 @@ class Courier:
 
     async def _expire(self) -> None:
         """Give up what has waited longer than all its attempts would have taken, as only probes were sent, or none."""
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         if now_ms - self._expired_at_ms < _EXPIRE_EVERY_MS:
             return
         self._expired_at_ms = now_ms
@@ -253,7 +259,7 @@ class Courier:
             await self._give_up(waiting, f"not delivered after {waiting.attempts} attempts: {why}")
 
     def _start(self) -> None:
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         if self._disabled or now_ms < self._paused_until_ms:
             return
         if not self._lease_lasts():
@@ -280,7 +286,7 @@ class Courier:
             await asyncio.wait(self._tasks, timeout=self._pace.stop_within_s)
 
     def _until_next_s(self) -> float:
-        next_ms, now_ms = self._queue.next_ms(), self._clock()
+        next_ms, now_ms = self._queue.next_ms(), self._now_ms()
         if next_ms is None or next_ms <= now_ms:
             # None waits, or one that may not begin: what would let it begin is looked at as often, or wakes us.
             return _POLL_S
@@ -291,7 +297,7 @@ class Courier:
             self._endpoint.name,
             waiting=len(self._queue),
             oldest_ms=self._queue.oldest_ms,
-            now_ms=self._clock(),
+            now_ms=self._now_ms(),
             circuit_open=self._circuit.open,
             disabled=self._disabled,
         )
@@ -316,7 +322,7 @@ class Courier:
             # The catalog was changed meanwhile: it is told of fewer alerts, or in another format.
             waiting.sent = 0
         while waiting.sent < len(requests):
-            attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._clock())
+            attempt = await send(self._endpoint, self._egress, requests[waiting.sent], self._now_ms())
             if not attempt.delivered:
                 await self._failed(waiting, attempt)
                 return
@@ -325,9 +331,9 @@ class Courier:
                 await self._ledger.keep([waiting])
                 if not self._lease_lasts():
                     waiting.attempts -= 1
-                    self._queue.postpone(waiting, self._clock())
+                    self._queue.postpone(waiting, self._now_ms())
                     return
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         await self._finish(waiting, now_ms)
         closed = self._circuit.succeeded()
         await self._note(waiting, attempt, now_ms)
@@ -349,7 +355,7 @@ class Courier:
                 return
 
     async def _failed(self, waiting: Waiting, attempt: Attempt) -> None:
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         wanted_s = None if attempt.answer is None else retry_after_s(attempt.answer.retry_after, now_ms)
         if wanted_s is not None:
             # What it asks for is about all that it is sent.
@@ -375,10 +381,11 @@ class Courier:
         waiting.next_ms = next_ms
         await self._ledger.keep([waiting])
         await self._note(waiting, attempt, now_ms)
-        self._queue.postpone(waiting, next_ms)
+        # As it is by now: the clock may have been set while that was written down.
+        self._queue.postpone(waiting, waiting.next_ms)
 
     async def _give_up(self, waiting: Waiting, why: str, attempt: Attempt | None = None) -> None:
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         await self._finish(waiting, now_ms, dead=why)
         logger.error("webhook %s: notification %s is given up: %s", self._endpoint.name, waiting.notification.id, why)
         answer = None if attempt is None else attempt.answer

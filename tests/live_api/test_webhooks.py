@@ -88,7 +88,7 @@ class Running:
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(10)
+            self._thread.join(30)
         assert not self._thread.is_alive()
 
     def metric(self, name: str) -> float:
