@@ -12,8 +12,3 @@ TARGETS = {
     "us_per_row": ("≤", 25.0),
 }
 """Of `novelty`, by the names of `Figures`."""
-
-
-def is_met(key: str, value: float) -> bool:
-    sign, target = TARGETS[key]
-    return value >= target if sign == "≥" else value <= target

@@ -48,8 +48,3 @@ TARGETS = {
     "epoch_pause_ms": ("≤", 50.0),
     "recovery_s": ("≤", 5.0),
 }
-
-
-def is_met(key: str, value: float) -> bool:
-    sign, target = TARGETS[key]
-    return value >= target if sign == "≥" else value <= target

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from benchmarks.engine.place import Place, place
 from benchmarks.hub import age, latency, memory, resume, saturation, stalled
-from benchmarks.hub.result import TARGETS, Result, is_met
+from benchmarks.hub.result import TARGETS, Result
+from benchmarks.targets import is_met
 
 RESULTS = Path(__file__).parents[1] / "results" / "hub.json"
 KEYS = tuple(field.name for field in fields(Result))
@@ -119,7 +120,7 @@ def _summary(values: Values) -> None:
         if key in values:
             value, (sign, target) = values[key], TARGETS[key]
             shown = "not measured" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
-            verdict = "" if value is None else "met" if is_met(key, value) else "missed"
+            verdict = "" if value is None else "met" if is_met(TARGETS[key], value) else "missed"
             table.add_row(key, shown, f"{sign} {target:,g}", verdict)
     _console.print(table)
 

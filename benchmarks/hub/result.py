@@ -50,8 +50,3 @@ TARGETS = {
     "resume_complete": ("≥", 1.0),
     "age_p99_ms": ("≤", 250.0),
 }
-
-
-def is_met(key: str, value: float) -> bool:
-    sign, target = TARGETS[key]
-    return value >= target if sign == "≥" else value <= target
