@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -90,6 +91,7 @@ class Detector(base.AnomalyDetector):
     """-1 where lower values are stranger, and so a rule's limits are the negative of the scores they stand for."""
     takes_silence: ClassVar[bool] = False
     """Whether a window without events is shown to it as NaN also where the metric is 0 then."""
+    _why: str = ""
 
     @property
     @abstractmethod
@@ -97,14 +99,14 @@ class Detector(base.AnomalyDetector):
         """Whether it has seen enough to be believed. Scores before are honest, but nobody is to be woken by them."""
 
     @property
-    @abstractmethod
     def expected(self) -> Expected | None:
         """What the row last scored was expected to be; None where the detector has no notion of it."""
+        return None
 
     @property
-    @abstractmethod
     def why(self) -> str:
         """What is strange about the row last scored, in words such as `highest in 8 days`; "" where nothing is."""
+        return self._why
 
     @abstractmethod
     def score_one(self, x: Mapping[Any, Any]) -> float:
@@ -124,8 +126,9 @@ class Detector(base.AnomalyDetector):
         """The inverse of `to_state`."""
 
     @classmethod
-    def options(cls) -> dict[str, Option]:
-        """What it can be told, by name."""
+    @cache
+    def options(cls) -> Mapping[str, Option]:
+        """What it can be told, by name. Asked for each series that is new, and always the same."""
         hints = get_type_hints(cls.__init__)
         found = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return {each.name: _option(each.name, hints.get(each.name, Any), each.default) for each in found}

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Self
 
-from models.base import Detector, Expected, Warmth, read
+from models.base import Detector, Warmth, read
 from models.spread import Spread, bounded
 
 FEATURES = ("value", "before", "step", "mean")
@@ -63,14 +63,6 @@ class Featured(Detector):
     @property
     def warm(self) -> bool:
         return self._warmth.warm
-
-    @property
-    def expected(self) -> Expected | None:
-        return None
-
-    @property
-    def why(self) -> str:
-        return self._why
 
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, _ = read(x)

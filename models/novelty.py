@@ -114,10 +114,6 @@ class Novelty(Detector):
     def expected(self) -> Expected | None:
         return None if self._told is None else band(*self._told)
 
-    @property
-    def why(self) -> str:
-        return self._why
-
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, time_s = self._read(x)
         if value != value:

@@ -63,10 +63,6 @@ class Above(Detector):
     def expected(self) -> Expected | None:
         return self._expected
 
-    @property
-    def why(self) -> str:
-        return self._why
-
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, time_s = read(x)
         self._expected, self._why = None, ""
@@ -145,14 +141,6 @@ class Change(Detector):
     def warm(self) -> bool:
         return True
 
-    @property
-    def expected(self) -> Expected | None:
-        return None
-
-    @property
-    def why(self) -> str:
-        return self._why
-
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, _ = read(x)
         self._why = ""
@@ -205,14 +193,6 @@ class NoData(Detector):
     @property
     def warm(self) -> bool:
         return True
-
-    @property
-    def expected(self) -> Expected | None:
-        return None
-
-    @property
-    def why(self) -> str:
-        return self._why
 
     def score_one(self, x: Mapping[Any, Any]) -> float:
         value, time_s = read(x)
