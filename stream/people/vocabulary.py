@@ -1,0 +1,69 @@
+"""Texts as small numbers: what people analyses keep of pages, devices and other labels."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import orjson
+import polars as pl
+
+from sinks.records import MISSING, OTHER
+from stream.arrays import Ints
+from stream.labels import labels_of
+
+logger = logging.getLogger(__name__)
+
+NONE = 0
+"""The number of `__none__`: no text."""
+MOST_TEXTS = 1_000_000
+
+
+class Vocabulary:
+    """Numbers texts from 0 in order of appearance. Past a million, all that are new are `__other__`."""
+
+    def __init__(self, most: int = MOST_TEXTS) -> None:
+        self._most = most
+        self._is_full = False
+        self._numbers: dict[str, int] = {}
+        self.texts: list[str] = []
+        """The text of each number."""
+        self.code(MISSING)
+        self._other = self.code(OTHER)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def code(self, text: str) -> int:
+        """The number of one text."""
+        found = self._numbers.get(text)
+        if found is not None:
+            return found
+        if len(self.texts) >= self._most:
+            if not self._is_full:
+                self._is_full = True
+                logger.warning("people: more than %d different texts; what is new counts as %s", self._most, OTHER)
+            return self._other
+        self._numbers[text] = len(self.texts)
+        self.texts.append(text)
+        return len(self.texts) - 1
+
+    def codes(self, column: pl.Series) -> Ints:
+        """The number of each text of a column (n); 0 where there is none."""
+        labels = labels_of(column)
+        return np.array([self.code(text) for text in labels.texts], dtype=np.int64)[labels.codes]
+
+    def column(self, codes: Ints) -> pl.Series:
+        """The texts of numbers (n)."""
+        different, place = np.unique(codes, return_inverse=True)
+        return pl.Series([self.texts[code] for code in different.tolist()], dtype=pl.String()).gather(place)
+
+    def since(self, count: int) -> bytes:
+        """The texts behind the first `count`, for a snapshot that follows one that had those."""
+        return orjson.dumps(self.texts[count:])
+
+    def extend(self, raw: bytes) -> None:
+        """Take over what `since` gave."""
+        for text in orjson.loads(raw):
+            self._numbers[text] = len(self.texts)
+            self.texts.append(text)
