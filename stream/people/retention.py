@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from stream.arrays import Ints, Mask
+from stream.arrays import Floats, Ints, Mask
 from stream.durations import DAY_MS, duration_ms
 from stream.expressions import FieldType
 from stream.people.base import LONG_AGO_MS, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
@@ -305,13 +305,14 @@ class Retention:
             self._say(facts, "people", state, unit, weight=weight, segment=segment)
             self._say(facts, "", state, seen, cell, weight=weight, segment=segment)
         if "revenue" in state:
-            sums = state["revenue"][unit]
+            kept = self._revenue_by_cell(state)
+            sums = kept[unit]
             place, cell = np.nonzero(sums)
             for weight, segment in ((-1, 0), (1, 1)):
                 value = sums[place, cell]
                 self._say(facts, "revenue", state, unit[place], cell, weight=weight, segment=segment, value=value)
             # They never move back.
-            state["revenue"][unit] = 0.0
+            kept[unit] = 0.0
 
     def _return(self, state: State, run: Run, cell: Ints, counted: Mask, starts: Ints, facts: Facts) -> None:
         here = counted if self._table.returns is None else counted & run.conditions[self._table.returns]
@@ -329,7 +330,12 @@ class Retention:
         self._say(facts, "revenue", state, unit, cell, value=value)
         if "revenue" in state:
             may_move = state["segment"][unit] == 0
-            np.add.at(state["revenue"], (unit[may_move], cell[may_move]), value[may_move])
+            np.add.at(self._revenue_by_cell(state), (unit[may_move], cell[may_move]), value[may_move])
+
+    def _revenue_by_cell(self, state: State) -> Floats:
+        """What each person's (m) events brought in each cell, as (m, cells): also where there is but one bracket."""
+        kept: Floats = state["revenue"].reshape(-1, len(self._cells))
+        return kept
 
     def _say(
         self,

@@ -240,6 +240,18 @@ def test_who_does_it_takes_everything_along() -> None:
     assert {segment for *_, segment in said_of(declared, events)} == {"did not"}
 
 
+def test_one_bracket_that_holds_everything_will_do() -> None:
+    declared = table(mode="bracket", brackets=[0], did="event = 'post'", did_within="9d", revenue="price")
+    events = [*on_days(0, 1, 2, price=2.0), *on_days(3, price=1.0)]
+    events[-1]["event"] = "post"
+    cohort = ms_of("2024-03-01T00:00:00+00:00")
+    assert said_of(declared, events, cuts=[event["time"] for event in events]) == {
+        ("people", cohort, None, "did"): 1,
+        ("returned", cohort, "0-12", "did"): 1,
+        ("revenue", cohort, "0-12", "did"): 7.0,
+    }
+
+
 def test_a_retention_of_400_days_works() -> None:
     events = on_days(0, 63, 64, 399, 400, 401)
     for cuts in ([], [event["time"] for event in events]):
