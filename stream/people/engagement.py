@@ -139,14 +139,18 @@ class _Engagement:
         owner, time_ms, score, day = self._daily(run.owner[rows], run.time_ms[rows], worth[rows], state)
         following = np.append(day[1:], 0)
         following[is_last(owner)] = _NO_DAY
-        self._say(facts, score, time_ms, day, day, following, 1)
-        first = is_first(owner) & (state["time_ms"][owner] != _NEVER_MS)
-        known = owner[first]
-        if len(known):
-            said_ms = state["time_ms"][known]
-            said_day = self._days.of(said_ms)
-            no_end = np.full(len(known), _NO_DAY)
-            self._say(facts, state["score"][known], said_ms, said_day, day[first], no_end, -1)
+        seen = np.flatnonzero(is_first(owner) & (state["time_ms"][owner] != _NEVER_MS))
+        known = owner[seen]
+        said_ms = state["time_ms"][known]
+        self._say(
+            facts,
+            score=np.concatenate((score, state["score"][known])),
+            time_ms=np.concatenate((time_ms, said_ms)),
+            day=np.concatenate((day, self._days.of(said_ms))),
+            first=np.concatenate((day, day[seen])),
+            after=np.concatenate((following, np.full(len(known), _NO_DAY))),
+            weight=np.repeat([1, -1], [len(owner), len(known)]),
+        )
         last = is_last(owner)
         owner, time_ms, score = owner[last], time_ms[last], score[last]
         state["score"][owner] = score
@@ -189,23 +193,31 @@ class _Engagement:
         return codes[np.searchsorted(bounds, score, side="right")]
 
     def _say(
-        self, facts: Facts, score: Floats, time_ms: Ints, day: Ints, first: Ints, after: Ints, weight: int
+        self, facts: Facts, *, score: Floats, time_ms: Ints, day: Ints, first: Ints, after: Ints, weight: Ints
     ) -> None:
         """Say what follows from scores (n) at times, on days `day`, for the days from `first` to before `after`."""
         after = np.minimum(after, day + MOST_DAYS)
         halvings = np.log2(score)
+        highest = float(score.max())
         starts = self._days.start_ms(np.arange(int(day.min()), int(day.max()) + MOST_DAYS + 2))
         for kind, field, bounds in (
             ("engagement.level", "level", self._levels),
             ("engagement.score", "score", self._scores),
         ):
-            # From which day on a score is below each bound: the first is that at whose end it is.
-            below = [self._below(halvings, time_ms, bound, day, starts) for bound, _ in bounds]
-            above = [*below[1:], day]
-            begin = np.concatenate([np.maximum(first, days) for days in above])
-            end = np.concatenate([np.minimum(after, days) for days in below])
-            codes = np.repeat([code for _, code in bounds], len(score))
-            add_spans(facts, kind, begin, end, np.full(len(begin), weight), {field: codes})
+            # From the highest bound on: scores are above it before they are below it and above the next.
+            begin = first
+            spans: list[tuple[Ints, ...]] = []
+            for bound, code in reversed(bounds):
+                if highest < bound * (1 - _ROUNDING):
+                    continue
+                below = self._below(halvings, time_ms, bound, day, starts)
+                end = np.minimum(after, below)
+                some = np.flatnonzero(end > begin)
+                spans.append((begin[some], end[some], weight[some], np.full(len(some), code)))
+                begin = np.maximum(first, below)
+            if spans:
+                begins, ends, weights, codes = (np.concatenate(column) for column in zip(*spans, strict=True))
+                add_spans(facts, kind, begins, ends, weights, {field: codes})
 
     def _below(self, halvings: Floats, time_ms: Ints, bound: float, day: Ints, starts: Ints) -> Ints:
         """First day, from `day` (n) on, at whose end scores of 2 to the power of `halvings` (n) are less than a bound.
