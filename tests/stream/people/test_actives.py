@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,14 +66,15 @@ def views(zone: str) -> st.SearchStrategy[list[dict[str, Any]]]:
             "person": st.sampled_from("abc"),
             "time": times(zone),
             "country": st.sampled_from(["de", "ws", None]),
+            "device": st.sampled_from(["phone", "desk"]),
             "what": st.sampled_from(["view", "view", "view", "ping"]),
         }
     )
     return st.lists(event, min_size=1, max_size=40)
 
 
-@given(data=st.data(), zone=zones, by=st.sampled_from([[], ["country"]]))
-@settings(max_examples=200)
+@given(data=st.data(), zone=zones, by=st.sampled_from([[], ["country"], ["country", "device"]]))
+@settings(max_examples=120)
 def test_equals_what_sets_of_days_say(data: st.DataObject, zone: str, by: list[str]) -> None:
     events = data.draw(views(zone))
     cuts = data.draw(st.lists(times(zone), max_size=6))
@@ -104,6 +106,13 @@ def test_who_comes_back_was_dormant_before() -> None:
     assert of_kind(said, "actives.day", status="resurrecting") == [104]
     assert of_kind(said, "actives.day", status="dormant") == [102, 105]
     assert of_kind(said, "actives.day", status="previous") == [101, 102, 105]
+
+
+@pytest.mark.parametrize(("last", "status"), [("2023-07-01", "returning"), ("2023-06-30", "resurrecting")])
+def test_two_long_months_lie_next_to_each_other(last: str, status: str) -> None:
+    days = [int(np.datetime64(day).astype(np.int64)) for day in (last, "2023-08-31")]
+    said = facts_of(Actives(periods=["month"]), visits(*days))
+    assert of_kind(said, "actives.month", status=status) == [int(np.datetime64("2023-08-01").astype(np.int64))]
 
 
 def test_a_split_stands_beside_the_whole() -> None:

@@ -79,7 +79,7 @@ def actions(zone: str) -> st.SearchStrategy[list[dict[str, Any]]]:
     half_life=st.sampled_from(["6h", "1d", "7d", "30d", "1ms"]),
     levels=st.sampled_from([{"casual": 1, "regular": 5, "power": 20}, {"b": 2.5, "a": 0.25}, {"one": 7}]),
 )
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_equals_sums_at_the_ends_of_days(
     data: st.DataObject, zone: str, half_life: str, levels: dict[str, float]
 ) -> None:

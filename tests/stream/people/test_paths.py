@@ -79,7 +79,7 @@ views = st.lists(
     start=st.sampled_from([None, "Home", "Checkout"]),
     end=st.sampled_from([None, "Checkout", "Home"]),
 )
-@settings(max_examples=400)
+@settings(max_examples=250)
 def test_equals_what_visits_and_pairs_say(
     events: list[dict[str, Any]], cuts: list[int], until_ms: int, start: str | None, end: str | None
 ) -> None:
