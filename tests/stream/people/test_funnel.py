@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from stream.catalog import Metric
 from stream.durations import duration_ms
 from stream.people.conversions import WITHIN
 from stream.people.funnel import Funnel
@@ -172,9 +173,7 @@ def _chains(declaration: Funnel, events: Sequence[Event]) -> Walk:
                 used = {(now, now)}
             else:
                 used = {
-                    (entry, at)
-                    for entry, at in chains[number - 1]
-                    if now - entry <= window_ms and now - at <= step_ms
+                    (entry, at) for entry, at in chains[number - 1] if now - entry <= window_ms and now - at <= step_ms
                 }
                 new[number] |= {(entry, now) for entry, _ in used}
             if used and len(walk) < number:
@@ -255,7 +254,7 @@ def declarations(draw: st.DrawFn) -> Funnel:
     return funnel(*steps, **options)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(declarations(), EVENTS, st.lists(st.integers(-1, 30), max_size=6), st.sampled_from(["UTC", "Europe/Berlin"]))
 def test_however_the_events_are_split_it_is_what_one_event_after_the_other_gives(
     declaration: Funnel, drawn: list[dict[str, Any]], places: list[int], zone: str
@@ -280,3 +279,200 @@ def test_however_the_events_are_split_it_is_what_one_event_after_the_other_gives
     assert told == lines
     # Each line has a reference of its own, except that chains of one person may begin at the same moment.
     assert declaration.entrants == "session" or all(weight == 1 for weight in entries.values())
+
+
+# By hand, so that both readings cannot be wrong alike.
+
+
+@pytest.mark.parametrize(
+    ("order", "text", "steps"),
+    [
+        ("ordered", "a0 b1 c2", 3),
+        ("ordered", "a0 x0.5 b1 x1.5 c2", 3),
+        ("ordered", "b0 a1 c2", 1),
+        ("ordered", "a0 b1 a9 c10", 3),  # exactly ten hours after the first a
+        ("ordered", "a0 b1 c10.1", 2),
+        ("ordered", "a0 b1 a5 b6 c12", 3),  # the later chain is still within the window
+        ("ordered", "a0 b1 a5 c12", 2),  # the b is of the first chain
+        ("strict", "a0 b1 c2", 3),
+        ("strict", "a0 b1 x1 c2", 2),
+        ("strict", "a0 x0 b1 a2 b3 c4", 3),
+        ("any", "c0 a1 b2", 3),
+        ("any", "c0 c1 b2", 2),
+        ("any", "c0 a5 b10.1", 2),
+        ("any", "c0 a5 b10", 3),
+        ("any", "x0", 0),
+    ],
+)
+def test_how_far_a_person_comes(order: str, text: str, steps: int) -> None:
+    assert reached(funnel("a", "b", "c", order=order, window="10h"), text) == steps
+
+
+def test_one_event_never_serves_two_steps() -> None:
+    twice = funnel("a", "a")
+    assert reached(twice, "a0") == 1
+    assert reached(twice, "a0 a0") == 2
+    assert reached(funnel("a", "ab", order="any"), "a0") == 1
+    assert reached(funnel("a", "b", "a", order="strict"), "a0 b1 a2") == 3
+
+
+def test_a_chain_that_overlaps_a_broken_one_is_found_in_strict_order() -> None:
+    assert reached(funnel("a", "a", "b", order="strict"), "a0 a1 a2 b3") == 3
+
+
+def test_each_step_may_have_a_limit_of_its_own() -> None:
+    assert reached(funnel("a", "b", "c", step_window="2h"), "a0 b2 c4") == 3
+    assert reached(funnel("a", "b", "c", step_window="2h"), "a0 b2 c4.1") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "steps"),
+    [
+        ({}, "a0 x1 b2 c3", 0),
+        ({}, "a0 b1 x2 c3", 0),
+        ({}, "x0 a1 b2 c3 x4", 3),
+        ({"after": 2}, "a0 x1 b2 c3", 3),
+        ({"before": 2}, "a0 b1 x2 c3", 3),
+        ({"before": 2}, "a0 x1 b2 c3", 0),
+        ({}, "a0 x11 a12 b13", 2),  # the way is at an end when the window is
+    ],
+)
+def test_what_is_excluded_removes_a_person_on_the_way(options: dict[str, int], text: str, steps: int) -> None:
+    declaration = funnel("a", "b", "c", window="10h", exclude=[{"where": kind_is("x"), **options}])
+    assert reached(declaration, text) == steps
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_what_was_said_of_a_removed_person_is_taken_back(cut: int) -> None:
+    declaration = funnel("a", "b", "c", breakdown="land", exclude=[{"where": kind_is("x")}])
+    events = events_of("a0 b1 x2 a3 b4 c5", land="DE")
+    assert facts_of(declaration, events, cuts=[START_MS + cut * HOUR_MS]) == {}
+
+
+@pytest.mark.parametrize(
+    ("attribution", "counts"),
+    [
+        ("first", {("1", "DE"): 1, ("2", "DE"): 1, ("3", "DE"): 1}),
+        ("last", {("1", "IT"): 1, ("2", "IT"): 1, ("3", "IT"): 1}),
+        (2, {("1", "FR"): 1, ("2", "FR"): 1, ("3", "FR"): 1}),
+        ("all", {("1", "DE"): 1, ("1", "FR"): 1, ("2", "FR"): 1}),
+    ],
+)
+def test_a_person_has_the_label_of_the_event_that_it_is_attributed_to(
+    attribution: str | int, counts: dict[tuple[str, str], int]
+) -> None:
+    declaration = funnel("a", "b", "c", breakdown="land", attribution=attribution)
+    lands = ["DE", "FR", "FR", "IT"]
+    events = [{**e, "land": land} for e, land in zip(events_of("a0 a0.5 b1 c2"), lands, strict=True)]
+    for cuts in ([], [event["time"] for event in events]):
+        assert people(facts_of(declaration, events, cuts=cuts)) == counts
+
+
+def test_a_person_who_has_not_reached_the_step_of_the_label_has_none() -> None:
+    declaration = funnel("a", "b", "c", breakdown="land", attribution=2)
+    assert people(facts_of(declaration, events_of("a0", land="DE"))) == {("1", "__none__"): 1}
+
+
+def test_a_property_that_is_held_constant_must_be_the_same_at_all_steps() -> None:
+    declaration = funnel("a", "b", constant="item")
+    events = [*events_of("a0 b2", item="i"), *events_of("a1", item="j"), *events_of("a1 b3")]
+    assert people(facts_of(declaration, events)) == {"1": 2, "2": 1}
+
+
+def test_a_person_counts_once_in_each_period_in_that_of_the_entry() -> None:
+    declaration = funnel("a", "b", period="day", window="2d")
+    midnight = 1_699_999_200_000 + 2 * HOUR_MS - 7_200_000  # 2023-11-14T22:00Z
+    events = [
+        {"person": "p", "time": midnight + hours * HOUR_MS, "kind": kind}
+        for kind, hours in [("a", 0), ("a", 1), ("b", 3), ("a", 4), ("b", 5), ("b", 40)]
+    ]
+    said = facts_of(declaration, events)
+    by_day = Counter[tuple[int, str]]()
+    for (kind, time_ms, fields), weight in said.items():
+        if kind == "funnel.f":
+            by_day[time_ms, dict(fields)["step"]] += weight
+    day = midnight - 22 * HOUR_MS
+    assert by_day == {(day, "1"): 1, (day, "2"): 1, (day + 24 * HOUR_MS, "1"): 1, (day + 24 * HOUR_MS, "2"): 1}
+
+
+def test_each_session_counts_by_itself() -> None:
+    declaration = funnel("a", "b", unit="session")
+    begins = {0: True, 1: False, 2: True, 3: True, 4: False}
+    said = facts_of(declaration, events_of("a0 b1 a2 b3 a4"), session_begins=begins)
+    assert people(said) == {"1": 3, "2": 1}
+
+
+def test_times_to_convert_are_from_the_step_before_and_from_end_to_end() -> None:
+    said = facts_of(funnel("a", "b", "c"), events_of("a0 b1 c3 a4 b4.1 c4.2"))
+    assert {fields: weight for (kind, _, fields), weight in said.items() if kind == "funnel.f.seconds"} == {
+        (("seconds", 3600.0), ("step", "2"), ("within", "1h")): 1,
+        (("seconds", 7200.0), ("step", "3"), ("within", "3h")): 1,
+        (("seconds", 10800.0), ("step", "all"), ("within", "3h")): 1,
+    }
+
+
+def test_thirty_steps() -> None:
+    kinds = [chr(ord("A") + number) for number in range(30)]
+    for order in ("ordered", "strict", "any"):
+        events = [{"person": "p", "time": START_MS + n, "kind": kind} for n, kind in enumerate(kinds)]
+        said = facts_of(funnel(*kinds, order=order), events, cuts=[START_MS + 7, START_MS + 20])
+        assert people(said) == {str(number + 1): 1 for number in range(30)}
+
+
+@pytest.mark.skipif(not EVENTSIM.exists(), reason="the real events are not at hand")
+@pytest.mark.parametrize(("order", "counts"), [("ordered", [85, 83, 14, 8]), ("strict", [85, 82, 5, 4])])
+def test_real_people_on_their_way_to_pay(order: str, counts: list[int]) -> None:
+    pages = ["Home", "NextSong", "Upgrade", "Submit Upgrade"]
+    steps = [{"name": page, "where": f"page = '{page}'"} for page in pages]
+    declaration = Funnel.model_validate({"name": "f", "steps": steps, "order": order})
+    with gzip.open(EVENTSIM) as file:
+        lines = [orjson.loads(line) for line in file]
+    events = [{"person": line["userId"] or None, "time": line["ts"], "page": line["page"]} for line in lines]
+    times = sorted(event["time"] for event in events)
+    for cuts in ([], times[:: len(times) // 7]):
+        said = facts_of(declaration, events, cuts=cuts)
+        assert people(said) == {str(number): count for number, count in enumerate(counts, 1)}
+
+
+# What a catalog says.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": [step("a")]}, "expected 2 to 30 steps, found 1"),
+        ({"steps": [step("a")] * 31}, "expected 2 to 30 steps, found 31"),
+        ({"name": "No"}, "String should match pattern"),
+        ({"window": "soon"}, "expected a duration such as 10s, 5m, 1h or 2d, found 'soon'"),
+        ({"order": "any", "step_window": "1h"}, "step_window: expected none, as no step is before another"),
+        ({"order": "any", "exclude": [{"where": "true"}]}, "exclude: expected none, as no step is before another"),
+        ({"exclude": [{"where": "true", "after": 2}]}, "exclude[0].after: expected a step from 1 to 1, found 2"),
+        ({"exclude": [{"where": "true", "before": 3}]}, "exclude[0].before: expected a step from 2 to 2, found 3"),
+        ({"attribution": "first"}, "attribution: expected none, as there is no breakdown, found 'first'"),
+        ({"breakdown": "land", "attribution": 3}, "attribution: expected a step from 1 to 2, found 3"),
+        ({"breakdown": "land", "attribution": "best"}, 'expected "first", "last", "all" or the number of a step'),
+        ({"unit": "session", "constant": "item"}, "unit: expected person, as a constant parts a session's events"),
+        ({"unit": "session", "breakdown": "land", "attribution": "all"}, "unit: expected person, as attribution ="),
+        ({"unit": "household"}, "Input should be 'person' or 'session'"),
+    ],
+)
+def test_what_is_wrong_with_a_funnel_is_said(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Funnel.model_validate({"name": "f", "steps": [step("a"), step("b")], **options})
+    assert message in str(caught.value)
+
+
+def test_its_metrics_are_over_its_facts() -> None:
+    declaration = funnel("a", "b", period="week", breakdown="land")
+    kinds = {kind.name: kind for kind in declaration.kinds(ZoneInfo("UTC"))}
+    metrics = {metric["name"]: metric for metric in declaration.metrics()}
+    assert list(metrics) == [
+        f"f_{name}" for name in ("people", "entered", "converted", "conversion", "seconds", "within")
+    ]
+    for metric in metrics.values():
+        assert set(metric.get("by", ())) <= set(kinds[metric["on"]].fields)
+        if metric["measure"] != "ratio":
+            assert metric["windows"] == ["week"]
+            Metric.model_validate({key: value for key, value in metric.items() if key != "on"})
+    assert metrics["f_people"]["by"] == ["step", "breakdown"]
+    assert metrics["f_converted"]["where"] == "step = '2'"
