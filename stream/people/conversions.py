@@ -79,8 +79,9 @@ class _Steps:
 class Conversions:
     """The analysis of one funnel.
 
-    *Cost*: some 100 ns for an event that takes a step; in strict order for every event and step some 30. Of each
-    person about two numbers are kept for a step, and two more where something is excluded.
+    *Cost*: for a funnel of four steps some 100 to 400 ns for an event that takes a step or, in strict order, for any
+    event; in any order up to twice that. Of each person about two numbers are kept for a step, and two more where
+    something is excluded: 41 and 113 bytes.
     """
 
     def __init__(self, funnel: Funnel, setting: Setting) -> None:

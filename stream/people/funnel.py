@@ -47,7 +47,10 @@ class Step(Table):
 
 
 class Exclude(Table):
-    """One of a funnel's `exclude`: an event that removes whoever has it on the way between two steps."""
+    """One of a funnel's `exclude`: an event that removes whoever has it on the way between two steps.
+
+    Somebody is on the way until the funnel's window is over, also where `step_window` leaves no time for the next step.
+    """
 
     where: str
     """SQL condition on the events that remove."""
