@@ -26,7 +26,8 @@ from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.people.actives import Actives
 from stream.people.declared import People, check_on, check_people, generated, kinds_of
-from stream.people.engagement import Engagement
+from stream.people.engagement import Action, Engagement
+from stream.people.funnel import Exclude, Funnel, Step
 from stream.people.paths import Paths
 from stream.people.registry import ANALYSES
 from stream.people.retention import RetentionTable
@@ -254,6 +255,7 @@ class Catalog(Table):
     sessions: Sessions | None = None
     actives: Actives | None = None
     retention: list[RetentionTable] = Field([], max_length=20)
+    funnel: list[Funnel] = Field([], max_length=20)
     paths: list[Paths] = Field([], max_length=20)
     engagement: Engagement | None = None
     anomaly: list[Rule] = Field([], max_length=500)
@@ -312,7 +314,8 @@ def _with_people(catalog: Catalog, problems: list[Problem]) -> Catalog:
     for metric in brought:
         if metric.name in own:
             found = f"{metric.name!r}, which an analysis of people brings"
-            problems.append(Problem("metric", "another name", found))
+            problems.append(Problem("metric", "another name, or another of the analysis", found))
+        own.add(metric.name)
     kinds = kinds_of(catalog)
     for number, metric in enumerate(catalog.metric):
         problems.extend(check_on(metric, kinds, f'metric[{number}] "{metric.name}"'))
@@ -501,4 +504,7 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board
-    return list(table.model_fields)
+    nested = {"steps": Step, "exclude": Exclude, "action": Action}
+    for part in location[1:-1]:
+        table = nested.get(part, table)
+    return [field.alias or name for name, field in table.model_fields.items()]

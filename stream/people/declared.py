@@ -113,6 +113,8 @@ def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[P
                     types.setdefault(field, kind)
             except ExpressionError as error:
                 problems.append(Problem(name, _EXPECTED[yields], f"{text!r}: {error}"))
+        if getattr(declared, "entrants", None) == "session" and catalog.sessions is None:
+            problems.append(Problem(f"{name}.unit", "also [sessions], which says what a session is", "'session' alone"))
         if event.person is None:
             problems.append(Problem("event.person", f"the field that says who, as {name} is about people", "nothing"))
 

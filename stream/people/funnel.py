@@ -146,6 +146,7 @@ class Funnel(Table):
         return (
             FactKind(self.kind, {"step": FieldType.STRING, **label}, self.window_ms),
             FactKind(f"{self.kind}.seconds", seconds, self.window_ms),
+            FactKind("funnel", {"funnel": FieldType.STRING, "step": FieldType.NUMBER}),
         )
 
     def metrics(self) -> Iterable[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from stream.people.actives import Actives
 from stream.people.base import Declaration
 from stream.people.engagement import Engagement
+from stream.people.funnel import Funnel
 from stream.people.paths import Paths
 from stream.people.retention import RetentionTable
 from stream.people.sessions import Sessions
@@ -15,6 +16,7 @@ ANALYSES: Mapping[str, type[Declaration]] = {
     "sessions": Sessions,
     "actives": Actives,
     "retention": RetentionTable,
+    "funnel": Funnel,
     "paths": Paths,
     "engagement": Engagement,
 }

@@ -135,7 +135,7 @@ class RetentionTable(Table):
     def kinds(self, zone: ZoneInfo) -> Sequence[FactKind]:
         """People, one row for each who began; returns, one for each of their cells; revenue, for each such event.
 
-        A person who moves to those who did takes the revenue of an offset along in one row, and others worth nothing: it
+        A person who moves to those who did takes the revenue of an offset along in one row, others worth nothing: it
         can be summed and counted, but nothing else.
         """
         segment = {"segment": FieldType.STRING} if self.segmented else {}

@@ -67,6 +67,32 @@ windows = ["1h", "day", "total"]
 half_life = "1h"
 action = [{ where = "page = 'pay'", weight = 5 }, { where = "page = 'item'" }]
 """,
+    "funnels": """
+[sessions]
+windows = ["day"]
+[[funnel]]
+name = "buy"
+steps = [
+    { name = "Home", where = "page = 'home'" },
+    { name = "List", where = "page IN ('list', 'home')" },
+    { name = "Pay", where = "page = 'pay'" },
+]
+window = "3h"
+breakdown = "device"
+attribution = "last"
+exclude = [{ where = "page = 'item'" }]
+[[funnel]]
+name = "straight"
+order = "strict"
+steps = [{ name = "Home", where = "page = 'home'" }, { name = "Item", where = "page = 'item'" }]
+period = "day"
+constant = "device"
+[[funnel]]
+name = "visit"
+order = "any"
+unit = "session"
+steps = [{ name = "Home", where = "page = 'home'" }, { name = "Item", where = "page = 'item'" }]
+""",
     "sessions at their start": """
 [sessions]
 count_at = "start"
