@@ -50,6 +50,8 @@ def test_a_store_of_an_earlier_version_gets_the_table(tmp_path: Path) -> None:
     made(path).close()
     assert log.read() == []
     with engine.begin() as connection:
-        assert connection.execute(text("SELECT value FROM meta WHERE key = 'schema_version'")).scalar_one() == str(SCHEMA_VERSION)
+        assert connection.execute(text("SELECT value FROM meta WHERE key = 'schema_version'")).scalar_one() == str(
+            SCHEMA_VERSION
+        )
     log.close()
     engine.dispose()

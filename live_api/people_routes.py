@@ -1,0 +1,232 @@
+"""REST: the analyses of people as ready tables, and what is known of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+
+from live_api.asked import time_ms
+from live_api.context import Context
+from live_api.described import described, title_of
+from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
+from live_api.people.past import Past, TooMuch
+from sinks.errors import Misconfigured, SinkError
+from sinks.person_records import PersonLine
+from sinks.person_store import PersonStore
+from sinks.records import iso
+from stream.durations import TOTAL
+
+T = TypeVar("T")
+
+MOST_LINES = 10_000
+_FUNNELS = 1_000
+_TAKES = {
+    "retention": {"cohorts", "segment"},
+    "funnel": {"start"},
+    "lifecycle": {"period", "limit"},
+    "actives": {"limit"},
+    "paths": {"window", "limit"},
+    "sessions": {"window", "limit"},
+    "engagement": set[str](),
+}
+"""Every type of analysis, with the parameters that it takes."""
+_LIMITS = {"lifecycle": (30, 400), "actives": (30, 400), "paths": (50, 500), "sessions": (30, 500)}
+"""How many rows there are unless somebody asks for more, and how many at most."""
+_EARLIEST_MS, _LATEST_MS = 0, 7_258_118_400_000
+"""Between these every calendar has its periods."""
+_MOST_VALUES = 50
+"""Pages and the like of sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One that the catalog declares, or that comes with one."""
+
+    name: str
+    type: str
+    title: str
+    declared: Any
+    """Its table of the catalog."""
+
+
+def analyses_of(catalog: Any) -> dict[str, Analysis]:
+    """All analyses of people of a catalog, by name."""
+    found: dict[str, Analysis] = {}
+    for one in _analyses(catalog):
+        found.setdefault(one.name, one)
+    return found
+
+
+def _analyses(catalog: Any) -> Iterator[Analysis]:
+    for kind in ("sessions", "actives", "engagement"):
+        declared = getattr(catalog, kind, None)
+        if declared is not None:
+            yield Analysis(kind, kind, title_of(kind), declared)
+            if kind == "actives" and declared.periods:
+                yield Analysis("lifecycle", "lifecycle", "Lifecycle", declared)
+    for kind in ("retention", "funnel", "paths"):
+        for declared in getattr(catalog, kind, None) or ():
+            yield Analysis(declared.name, kind, declared.title or title_of(declared.name), declared)
+
+
+def router(context: Context, persons: PersonStore, pseudonym: Callable[[str], str] | None) -> APIRouter:
+    """Routes over the catalog, the points and the persons' records.
+
+    `pseudonym` makes of an id as it comes the name under which a person is kept; it may raise SinkError. Without it
+    nobody can be asked for.
+    """
+    api = APIRouter(prefix="/v1")
+    analyses = analyses_of(context.catalog)
+    windows = {name: one["windows"] for name, one in described(context.catalog).items()}
+
+    @api.get("/people", summary="Which analyses of people there are")
+    async def people() -> dict[str, Any]:
+        return {"analyses": [{"name": one.name, "type": one.type, "title": one.title} for one in analyses.values()]}
+
+    @api.get("/people/{analysis}", summary="One analysis of people as a table")
+    def analysed(
+        request: Request,
+        analysis: str,
+        cohorts: Annotated[
+            int, Query(ge=1, le=retention.MOST_COHORTS, description="Of a retention: how many of the latest")
+        ] = 12,
+        segment: Annotated[str | None, Query(description="Of a retention: only this segment")] = None,
+        start: Annotated[
+            str | None, Query(description="Of a funnel by period: ISO 8601 or epoch ms, a moment in it; or the latest")
+        ] = None,
+        period: Annotated[str | None, Query(description="Of a lifecycle: day, week or month")] = None,
+        window: Annotated[str | None, Query(description="Of paths and sessions: one of their windows")] = None,
+        limit: Annotated[int | None, Query(ge=1, description="How many bars, days, periods, or rows of paths")] = None,
+    ) -> dict[str, Any]:
+        one = analyses.get(analysis)
+        if one is None:
+            expected = f"one of {', '.join(analyses)}" if analyses else "none, as the catalog declares none"
+            raise HTTPException(404, f"analysis: expected {expected}; found {analysis[:100]!r}")
+        _check_parameters(one, request)
+        most = _limit(one, limit)
+        declared, at_ms = one.declared, time_ms("start", start)
+        if one.type == "funnel" and at_ms is not None:
+            _check_start(declared, at_ms)
+        if segment is not None and not declared.segmented:
+            raise HTTPException(400, f"segment: expected none, as {one.name} has no segments; found {segment[:100]!r}")
+        system = context.feed.describe()
+        past = Past(context.store, context.catalog.platform.zone, system["watermark_ms"])
+
+        def read() -> dict[str, Any]:
+            match one.type:
+                case "retention":
+                    return retention.read(past, declared, cohorts=cohorts, segment=segment)
+                case "funnel":
+                    return funnel.read(past, declared, at_ms=at_ms)
+                case "lifecycle":
+                    return lifecycle.read(past, _one_of("period", period, declared.periods), limit=most)
+                case "actives":
+                    return actives.read(past, limit=most)
+                case "paths":
+                    return paths.read(past, one.name, _one_of("window", window, declared.windows), limit=most)
+                case "sessions":
+                    now = {name: next(iter(windows.get(metric, ())), None) for name, metric in sessions.NOW.items()}
+                    chosen = _one_of("window", window, declared.windows)
+                    return sessions.read(past, chosen, declared.by, now, periods=most, limit=_MOST_VALUES)
+                case _:
+                    return engagement.read(past, declared.levels)
+
+        table = _asked(read)
+        known_ms = past.as_of_ms
+        about = {"analysis": one.name, "type": one.type, "title": one.title}
+        return {**about, "as_of": None if known_ms is None else iso(known_ms), "state": system["state"], **table}
+
+    # Ids may have slashes in them.
+    @api.get("/persons/{id:path}", summary="What is known of one person, by the id that events have")
+    def person(
+        request: Request,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="How many lines, and how many sessions")] = 100,
+    ) -> dict[str, Any]:
+        # It is read off the path and nowhere named: no log, no error and no document of the API has it.
+        raw = str(request.path_params["id"])
+        response.headers["Cache-Control"] = "no-store"
+        if pseudonym is None:
+            raise HTTPException(501, "persons: this server was started without the key of the pseudonyms")
+        if not raw:
+            raise HTTPException(404, "person: expected an id, as in /v1/persons/4711; found none")
+        found = _record(persons, _asked(lambda: pseudonym(raw)), limit)
+        if found is None:
+            raise HTTPException(404, "person: nothing is known of anybody with that id")
+        return found
+
+    return api
+
+
+def _record(persons: PersonStore, name: str, limit: int) -> dict[str, Any] | None:
+    timeline = _lines(persons, name, limit)
+    if not timeline:
+        return None
+    engaged = _lines(persons, name, 1, "engagement")
+    known = engaged[0].fields if engaged else {}
+    return {
+        "person": name,
+        "timeline": [line.to_json() for line in timeline],
+        "sessions": [line.to_json() for line in _lines(persons, name, limit, "session")],
+        "level": known.get("level"),
+        "score": known.get("score"),
+        "funnels": [
+            {"funnel": line.fields.get("funnel"), "step": line.fields.get("step"), "at": iso(line.at_ms)}
+            for line in _lines(persons, name, _FUNNELS, "funnel")
+        ],
+    }
+
+
+def _lines(persons: PersonStore, name: str, limit: int, kind: str | None = None) -> list[PersonLine]:
+    def ask() -> list[PersonLine]:
+        return persons.of(name, limit, kind=kind)
+
+    try:
+        return ask()
+    except Misconfigured:
+        # Nobody has written yet, or a version that kept nothing of persons. Only now, as it waits for whoever writes.
+        _asked(persons.setup)
+        return _asked(ask)
+    except SinkError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except TooMuch as error:
+        raise HTTPException(400, str(error)) from None
+    except SinkError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+def _check_parameters(one: Analysis, request: Request) -> None:
+    takes = _TAKES[one.type]
+    for name in request.query_params:
+        if name not in takes:
+            some = ", ".join(sorted(takes)) or "none"
+            raise HTTPException(400, f"{name[:100]}: a {one.type} has no such parameter; its parameters: {some}")
+
+
+def _limit(one: Analysis, limit: int | None) -> int:
+    usual, most = _LIMITS.get(one.type, (0, 0))
+    if limit is not None and limit > most:
+        raise HTTPException(400, f"limit: expected 1 to {most}; found {limit}")
+    return usual if limit is None else limit
+
+
+def _check_start(declared: Any, at_ms: int) -> None:
+    if declared.period == TOTAL:
+        raise HTTPException(400, f"start: expected none, as {declared.name} has no period; found one")
+    if not _EARLIEST_MS <= at_ms < _LATEST_MS:
+        raise HTTPException(400, f"start: expected a time from 1970 to 2199; found {at_ms}")
+
+
+def _one_of(name: str, value: str | None, expected: Sequence[str]) -> Any:
+    """One of those there are, by default the first."""
+    if value is not None and value not in expected:
+        raise HTTPException(400, f"{name}: expected one of {', '.join(expected)}; found {value[:100]!r}")
+    return expected[0] if value is None else value
