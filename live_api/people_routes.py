@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -10,7 +13,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from live_api.asked import time_ms
 from live_api.context import Context
-from live_api.described import described, title_of
+from live_api.described import title_of
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
 from sinks.errors import Misconfigured, SinkError
@@ -37,8 +40,14 @@ _LIMITS = {"lifecycle": (30, 400), "actives": (30, 400), "paths": (50, 500), "se
 """How many rows there are unless somebody asks for more, and how many at most."""
 _EARLIEST_MS, _LATEST_MS = 0, 7_258_118_400_000
 """Between these every calendar has its periods."""
+_SPLIT = "sessions_by_"
 _MOST_VALUES = 50
 """Pages and the like of sessions."""
+_LASTING_S = 2.0
+"""Every screen asks the same, so an answer is worked out once in so long."""
+_MOST_ANSWERS = 100
+_Answer = tuple[dict[str, Any], int | None]
+"""A table, and up to when events are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,25 @@ class Analysis:
     title: str
     declared: Any
     """Its table of the catalog."""
+
+
+class _Answers:
+    """What was last answered to each question about one analysis, for a moment. Nobody else works out the same."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[Any, tuple[float, _Answer]] = {}
+
+    def of(self, question: Any, work_out: Callable[[], _Answer]) -> _Answer:
+        with self._lock:
+            at_s, answer = self._known.get(question, (-math.inf, None))
+            if answer is None or self._clock() - at_s >= _LASTING_S:
+                answer = work_out()
+                if len(self._known) >= _MOST_ANSWERS:
+                    self._known.clear()
+                self._known[question] = self._clock(), answer
+            return answer
 
 
 def analyses_of(catalog: Any) -> dict[str, Analysis]:
@@ -69,10 +97,17 @@ def _analyses(catalog: Any) -> Iterator[Analysis]:
                 yield Analysis("lifecycle", "lifecycle", "Lifecycle", declared)
     for kind in ("retention", "funnel", "paths"):
         for declared in getattr(catalog, kind, None) or ():
-            yield Analysis(declared.name, kind, declared.title or title_of(declared.name), declared)
+            title = getattr(declared, "title", None) or title_of(declared.name)
+            yield Analysis(declared.name, kind, title, declared)
 
 
-def router(context: Context, persons: PersonStore, pseudonym: Callable[[str], str] | None) -> APIRouter:
+def router(
+    context: Context,
+    persons: PersonStore,
+    pseudonym: Callable[[str], str] | None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> APIRouter:
     """Routes over the catalog, the points and the persons' records.
 
     `pseudonym` makes of an id as it comes the name under which a person is kept; it may raise SinkError. Without it
@@ -80,7 +115,7 @@ def router(context: Context, persons: PersonStore, pseudonym: Callable[[str], st
     """
     api = APIRouter(prefix="/v1")
     analyses = analyses_of(context.catalog)
-    windows = {name: one["windows"] for name, one in described(context.catalog).items()}
+    answers = {name: _Answers(clock) for name in analyses}
 
     @api.get("/people", summary="Which analyses of people there are")
     async def people() -> dict[str, Any]:
@@ -113,9 +148,12 @@ def router(context: Context, persons: PersonStore, pseudonym: Callable[[str], st
         if segment is not None and not declared.segmented:
             raise HTTPException(400, f"segment: expected none, as {one.name} has no segments; found {segment[:100]!r}")
         system = context.feed.describe()
-        past = Past(context.store, context.catalog.platform.zone, system["watermark_ms"])
 
-        def read() -> dict[str, Any]:
+        def worked_out() -> _Answer:
+            past = Past(context.store, context.catalog.platform.zone, system["watermark_ms"])
+            return read(past), past.as_of_ms
+
+        def read(past: Past) -> dict[str, Any]:
             match one.type:
                 case "retention":
                     return retention.read(past, declared, cohorts=cohorts, segment=segment)
@@ -128,14 +166,16 @@ def router(context: Context, persons: PersonStore, pseudonym: Callable[[str], st
                 case "paths":
                     return paths.read(past, one.name, _one_of("window", window, declared.windows), limit=most)
                 case "sessions":
-                    now = {name: next(iter(windows.get(metric, ())), None) for name, metric in sessions.NOW.items()}
                     chosen = _one_of("window", window, declared.windows)
-                    return sessions.read(past, chosen, declared.by, now, periods=most, limit=_MOST_VALUES)
+                    metrics = {metric["name"]: metric for metric in declared.metrics()}
+                    split = {metric["by"][0]: name for name, metric in metrics.items() if name.startswith(_SPLIT)}
+                    now = {name: metrics[name]["windows"][0] for name in sessions.NOW.values() if name in metrics}
+                    return sessions.read(past, chosen, split, now, periods=most, limit=_MOST_VALUES)
                 case _:
                     return engagement.read(past, declared.levels)
 
-        table = _asked(read)
-        known_ms = past.as_of_ms
+        question = tuple(sorted(request.query_params.multi_items()))
+        table, known_ms = _asked(lambda: answers[analysis].of(question, worked_out))
         about = {"analysis": one.name, "type": one.type, "title": one.title}
         return {**about, "as_of": None if known_ms is None else iso(known_ms), "state": system["state"], **table}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +13,14 @@ PEOPLE, SCORES = "engagement_people", "engagement_scores"
 _DAY = "day"
 
 
-def read(past: Past, levels: Iterable[Any]) -> dict[str, Any]:
-    """Levels and scores of the latest day. `levels` are the catalog's. Raises SinkError, TooMuch."""
+def read(past: Past, levels: Mapping[str, float]) -> dict[str, Any]:
+    """Levels and scores of the latest day. `levels` have the score that each begins at. Raises SinkError, TooMuch."""
     start = past.last_start([PEOPLE, SCORES], _DAY)
     if start is None:
-        return table(None, [], [], names(levels), zone=past.zone)
+        return table(None, [], [], rising(levels), zone=past.zone)
     people = past.at(PEOPLE, _DAY, start, ("level",))
     scores = past.at(SCORES, _DAY, start, ("score",))
-    return table(start, people, scores, names(levels), zone=past.zone)
+    return table(start, people, scores, rising(levels), zone=past.zone)
 
 
 def table(
@@ -39,9 +39,9 @@ def table(
     }
 
 
-def names(levels: Iterable[Any]) -> list[str]:
-    """What levels are called: each is a name or a table with one; of a mapping, its keys."""
-    return [level if isinstance(level, str) else str(getattr(level, "name", level)) for level in levels]
+def rising(levels: Mapping[str, float]) -> list[str]:
+    """Levels in the order of the scores that they begin at."""
+    return sorted(levels, key=lambda level: levels[level])
 
 
 def _only(point: Point) -> str:
@@ -49,9 +49,8 @@ def _only(point: Point) -> str:
 
 
 def _by_number(text: str) -> tuple[float, str]:
-    """`"0"`, `"10-20"` and `"100+"` by their first number; what has none comes last."""
-    digits = text.lstrip("<>≤≥ ").partition("-")[0].rstrip("+ ")
+    """A score is called by where it begins: `"0.5"`, `"10"`. What is no number comes last."""
     try:
-        return float(digits), text
+        return float(text), text
     except ValueError:
         return float("inf"), text

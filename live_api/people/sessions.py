@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,11 +25,12 @@ NOW = {"active_now": "active_now", "concurrent": "concurrent_sessions"}
 
 
 def read(
-    past: Past, window: str, by: Sequence[str], now: Mapping[str, str | None], *, periods: int, limit: int
+    past: Past, window: str, split: Mapping[str, str], now: Mapping[str, str], *, periods: int, limit: int
 ) -> dict[str, Any]:
     """The latest `periods` windows and what was most in the last of them. Raises SinkError, TooMuch.
 
-    `now` has for each of `NOW` the window in which that is counted, None where it is not.
+    `split` has for each field that sessions are told apart by the metric that does, `now` for each metric of `NOW` the
+    window in which it is counted.
     """
     starts = past.starts("sessions", window, limit=periods)
     names = ("sessions", *MEANS.values())
@@ -40,28 +40,28 @@ def read(
         return past.at(metric, window, starts[-1], by=1) if starts else []
 
     pages = {name: latest(name) for name in PAGES}
-    split = {name: latest(f"sessions_by_{re.sub('[^a-z0-9_]', '_', name.lower())}") for name in by}
-    here = {name: None if now.get(name) is None else _now(past, NOW[name], str(now[name])) for name in NOW}
-    return table(window, points, pages, split, here, limit=limit)
+    by = {field: latest(metric) for field, metric in split.items()}
+    here = {called: _now(past, metric, now[metric]) for called, metric in NOW.items() if metric in now}
+    return table(window, points, pages, by, here, limit=limit)
 
 
 def table(
     window: str,
     points: Mapping[str, Sequence[Point]],
     pages: Mapping[str, Sequence[Point]],
-    split: Mapping[str, Sequence[Point]],
+    by: Mapping[str, Sequence[Point]],
     now: Mapping[str, Number | None],
     *,
     limit: int,
 ) -> dict[str, Any]:
-    """A row for each window in which a session began.
+    """A row for each window in which a session began or ended.
 
-    `points` are those of `sessions` and of each of `MEANS` by metric; `pages` and `split` are of one window, by one
+    `points` are those of `sessions` and of each of `MEANS` by metric; `pages` and `by` are of one window, by one
     dimension.
     """
     of = {name: by_start(found) for name, found in points.items()}
     periods = []
-    for start in sorted(of.get("sessions", {})):
+    for start in sorted({start for found in of.values() for start in found}):
         row = {name: found[start] for name, found in of.items() if start in found}
         means = {called: number(row.get(metric)) for called, metric in MEANS.items()}
         state = settled(row.values()).value
@@ -70,7 +70,7 @@ def table(
         "window": window,
         "periods": periods,
         **{name: most(_texts(pages.get(name, ())), "page", limit) for name in PAGES},
-        "by": {name: most(_texts(found), "value", limit) for name, found in split.items()},
+        "by": {name: most(_texts(found), "value", limit) for name, found in by.items()},
         **{name: now.get(name) for name in NOW},
     }
 
