@@ -45,7 +45,7 @@ _MOST_VALUES = 50
 """Pages and the like of sessions."""
 _LASTING_S = 2.0
 """Every screen asks the same, so an answer is worked out once in so long."""
-_MOST_ANSWERS = 100
+_MOST_ANSWERS = 8
 _Answer = tuple[dict[str, Any], int | None]
 """A table, and up to when events are in it."""
 
@@ -74,9 +74,10 @@ class _Answers:
             at_s, answer = self._known.get(question, (-math.inf, None))
             if answer is None or self._clock() - at_s >= _LASTING_S:
                 answer = work_out()
-                if len(self._known) >= _MOST_ANSWERS:
-                    self._known.clear()
-                self._known[question] = self._clock(), answer
+                now_s = self._clock()
+                fresh = {asked: known for asked, known in self._known.items() if now_s - known[0] < _LASTING_S}
+                # A large table is some 50 MB, so few are kept.
+                self._known = (fresh if len(fresh) < _MOST_ANSWERS else {}) | {question: (now_s, answer)}
             return answer
 
 
