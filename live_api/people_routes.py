@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import Path as Parameter
 
 from live_api.asked import time_ms
 from live_api.context import Context
@@ -183,12 +184,10 @@ def router(
     # Ids may have slashes in them.
     @api.get("/persons/{id:path}", summary="What is known of one person, by the id that events have")
     def person(
-        request: Request,
+        raw: Annotated[str, Parameter(alias="id", description="As events have it; it is kept nowhere")],
         response: Response,
         limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="How many lines, and how many sessions")] = 100,
     ) -> dict[str, Any]:
-        # It is read off the path and nowhere named: no log, no error and no document of the API has it.
-        raw = str(request.path_params["id"])
         response.headers["Cache-Control"] = "no-store"
         if pseudonym is None:
             raise HTTPException(501, "persons: this server was started without the key of the pseudonyms")
