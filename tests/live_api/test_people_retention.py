@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from live_api.people.past import Counted
 from live_api.people.retention import table
 from sinks.records import Point
+from stream.people.retention import RetentionTable
 
 from .people import DAY_MS, HOUR_MS, UTC_ZONE, ms, point, retention
 
@@ -213,3 +214,23 @@ def test_the_whole_is_that_of_the_cohorts_that_have_had_their_time(
         came, of = sum(back.get((day, offset), 0) for day in days), sum(sizes[day] for day in days)
         share = came / of if of else None
         assert found["overall"][offset] == {"offset": str(offset), "people": came, "of": of, "share": share}
+
+
+@pytest.mark.parametrize(
+    ("options", "offsets"),
+    [
+        ({"periods": 2}, ["0", "1", "2"]),
+        ({"periods": 9, "mode": "bracket"}, ["0", "1-3", "4-7", "8-9"]),
+        ({"periods": 1, "rolling": True, "revenue": "price", "did": "event = 'x'", "did_within": "1d"}, ["0", "1"]),
+    ],
+)
+def test_what_the_catalog_declares_is_enough(options: dict[str, Any], offsets: list[str]) -> None:
+    declared = RetentionTable(name="weekly", period="week", **options)
+    names = {metric["name"] for metric in declared.metrics()}
+    assert {"weekly_people", "weekly_returned"} <= names
+    labels = {"segment": "did"} if declared.segmented else {}
+    people = [point("weekly_people", "week", MONDAY, 4, **labels)]
+    periods = Counted("week", UTC_ZONE)
+    found = table(declared, people, [], [], periods=periods, zone=UTC_ZONE, as_of_ms=ms("2027-01-01"))
+    assert found["offsets"] == offsets
+    assert [one["of"] for one in found["overall"]] == [4] * len(offsets)
