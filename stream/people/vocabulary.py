@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import orjson
 import polars as pl
 
 from sinks.records import MISSING, OTHER
@@ -58,12 +57,7 @@ class Vocabulary:
         different, place = np.unique(codes, return_inverse=True)
         return pl.Series([self.texts[code] for code in different.tolist()], dtype=pl.String()).gather(place)
 
-    def since(self, count: int) -> bytes:
-        """The texts behind the first `count`, for a snapshot that follows one that had those."""
-        return orjson.dumps(self.texts[count:])
-
-    def extend(self, raw: bytes) -> None:
-        """Take over what `since` gave."""
-        for text in orjson.loads(raw):
-            self._numbers[text] = len(self.texts)
-            self.texts.append(text)
+    def replace(self, texts: list[str]) -> None:
+        """Have these texts and no others: numbers that were given before mean nothing any more."""
+        self.texts = list(texts)
+        self._numbers = {text: number for number, text in enumerate(self.texts)}
