@@ -268,6 +268,31 @@ def test_a_store_that_is_away_is_said(start: Start, tmp_path: Path) -> None:
     assert api.get("/v1/people")["http"] == 200
 
 
+WRITTEN = """
+[event]
+person = "user"
+
+[sessions]
+windows = ["day"]
+by = ["device.kind"]
+
+[[retention]]
+name = "weekly"
+period = "week"
+periods = 2
+"""
+
+
+def test_a_catalog_as_it_is_written(start: Start, store_url: str) -> None:
+    api = start(store_url=store_url, catalog=parse(WRITTEN))
+    assert [one["name"] for one in api.get("/v1/people")["analyses"]] == ["sessions", "weekly"]
+    found = api.get("/v1/people/sessions", limit=1)
+    assert [row["sessions"] for row in found["periods"]] == [39]
+    assert (found["by"], found["active_now"]) == ({"device.kind": []}, 3)
+    last = api.get("/v1/people/weekly", cohorts=1)["cohorts"][-1]
+    assert [cell["people"] for cell in last["cells"][:2]] == [10, 4]
+
+
 # One person.
 
 
