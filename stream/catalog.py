@@ -24,7 +24,10 @@ from stream.durations import TOTAL, duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
+from stream.people.actives import Actives
 from stream.people.declared import People, check_on, check_people, generated, kinds_of
+from stream.people.engagement import Engagement
+from stream.people.paths import Paths
 from stream.people.registry import ANALYSES
 from stream.people.retention import RetentionTable
 from stream.people.sessions import Sessions
@@ -249,7 +252,10 @@ class Catalog(Table):
     """The first is the one at `/`."""
     people: People = Field(default_factory=lambda: People.model_validate({}))
     sessions: Sessions | None = None
+    actives: Actives | None = None
     retention: list[RetentionTable] = Field([], max_length=20)
+    paths: list[Paths] = Field([], max_length=20)
+    engagement: Engagement | None = None
     anomaly: list[Rule] = Field([], max_length=500)
     """What somebody is to be told of."""
     webhook: list[Webhook] = Field([], max_length=100)

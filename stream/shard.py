@@ -146,9 +146,9 @@ class Shard:
                 panes.restore(state["cubes"][key], notice)
             else:
                 notice(f"{panes.plan.names} start empty")
-        if self._people is not None and "people" in state:
+        if self._plan.people is not None and "people" in state:
             self._people_ms = state["people"]["done_ms"]
-            self._journal.restore(self._people, state["people"])
+            self._people = self._journal.restore(self._plan.people, state["people"])
 
     def _count_waiting(self) -> None:
         """Count what has come in since the last time."""

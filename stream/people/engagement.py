@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from stream.arrays import Floats, Ints
 from stream.durations import DAY_MS, duration_ms
@@ -16,7 +16,7 @@ from stream.people.base import Column, FactKind, Facts, Needs, Run, Setting, Sta
 from stream.people.periods import CalendarPeriods
 from stream.people.segments import is_first, is_last, rank, totals
 from stream.people.spans import add_spans
-from stream.tables import Table
+from stream.tables import Duration, Table
 
 INACTIVE = "inactive"
 MOST_DAYS = 400
@@ -27,11 +27,6 @@ _ROUNDING = 1e-9
 """A score that is short of a bound by this share of it has reached it: sums differ so in another order."""
 _NEVER_MS = -1
 _NO_DAY = 1 << 40
-
-
-def _half_life(text: str) -> str:
-    duration_ms(text)
-    return text
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,7 +46,7 @@ class Engagement(Table):
     An event that is several actions counts as each of them.
     """
 
-    half_life: Annotated[str, AfterValidator(_half_life)] = "7d"
+    half_life: Duration = "7d"
     action: list[Action] = Field(min_length=1, max_length=30)
     levels: dict[Annotated[str, Field(min_length=1, max_length=64)], Positive] = Field(
         {"casual": 1, "regular": 5, "power": 20}, min_length=1, max_length=_MOST_LEVELS
@@ -86,6 +81,7 @@ class Engagement(Table):
         return [
             FactKind("engagement.level", {"level": FieldType.STRING}, periods=days),
             FactKind("engagement.score", {"score": FieldType.STRING}, periods=days),
+            FactKind("engagement", {"level": FieldType.STRING, "score": FieldType.NUMBER}),
         ]
 
     def metrics(self) -> Iterator[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ import numpy as np
 import zstandard
 
 from stream.people.events import TIME, Columns, Layout
-from stream.people.people import People
+from stream.people.people import People, PeoplePlan
 from stream.people.space import UNIT, Space
 from stream.snapshots import StateError
 
@@ -153,15 +153,14 @@ class Journal:
         self._let_go(people)
         return {"version": VERSION, "files": [name for name, _ in self._units], "words": list(self._words)}
 
-    def restore(self, people: People, saved: Mapping[str, Any]) -> None:
-        """Take over what a snapshot named. Raises StateError."""
+    def restore(self, plan: PeoplePlan, saved: Mapping[str, Any]) -> People:
+        """What a snapshot named. Raises StateError."""
         if saved["version"] != VERSION:
             raise StateError(f"expected what is known of people in version {VERSION}, found {saved['version']}")
         texts: list[str] = []
         for name in saved["words"]:
             texts.extend(self._read(name)["texts"])
-        if texts:
-            people.vocabulary.replace(texts)
+        people = People(plan, texts)
         files = [(name, self._read(name)) for name in saved["files"]]
         _, latest = files[-1]
         for name, state in files:
@@ -191,6 +190,7 @@ class Journal:
         self._whole = False
         # Until there are others, these are what may be gone back to.
         self._former.append(frozenset((*saved["files"], *saved["words"])))
+        return people
 
     def _due(self, space: Space, whole: bool) -> Any:
         """Rows of the units that are to be written down."""

@@ -15,17 +15,12 @@ from stream.expressions import FieldType
 from stream.people.base import FAR_MS, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
 from stream.people.segments import before, carried, last_of
 from stream.people.vocabulary import NONE
-from stream.tables import Table, each_once
+from stream.tables import Duration, Table, each_once
 from stream.windows import window_of
 
 START = "__start__"
 END = "__end__"
 _UTC = ZoneInfo("UTC")
-
-
-def _gap(text: str) -> str:
-    duration_ms(text)
-    return text
 
 
 def _window(text: str) -> str:
@@ -41,7 +36,7 @@ class Paths(Table):
     """SQL expression that gives the text, such as a page or the event's name. Events without one are left out."""
     where: str | None = None
     """SQL condition on the events that count; others are left out, and keep no path alive."""
-    gap: Annotated[str, AfterValidator(_gap)] = "30m"
+    gap: Duration = "30m"
     """A longer silence ends a path."""
     start: str | None = None
     """Of each path only what follows this text counts, from its first time on. Default: everything."""

@@ -79,10 +79,11 @@ class People:
     an event, and as much again for the recent events of somebody one of whose events came late.
     """
 
-    def __init__(self, plan: PeoplePlan) -> None:
+    def __init__(self, plan: PeoplePlan, texts: Sequence[str] = ()) -> None:
+        """`texts`: those of the vocabulary that the state to be taken over was made with."""
         self._plan = plan
         self._kinds = plan.kinds
-        self.vocabulary = Vocabulary()
+        self.vocabulary = Vocabulary(texts)
         setting = Setting(plan.zone, self.vocabulary)
         by_unit: dict[tuple[UnitKey, ...], list[tuple[str, Declaration]]] = {}
         for name, declared in plan.declared:

@@ -12,16 +12,16 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from stream.arrays import Floats, Ints, Mask
+from stream.arrays import Ints, Mask
 from stream.durations import DAY_MS, duration_ms
 from stream.expressions import FieldType
-from stream.people.base import LONG_AGO_MS, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
+from stream.people.base import LONG_AGO_MS, Array, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
 from stream.people.offsets import Cells, Each, Numbering, Seen, UpTo
 from stream.people.periods import CalendarPeriods, Unit
 from stream.people.segments import is_first
-from stream.tables import Table
+from stream.tables import Duration, Table
 
 _HOUR_MS = 3_600_000
 _LENGTH_MS: Mapping[Unit, int] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS}
@@ -39,11 +39,6 @@ _NOBODY = -(1 << 31)
 """The cohort of people who have not begun."""
 _SEGMENTS = 1_000
 _MOST_SERIES = 200_000
-
-
-def _duration(text: str) -> str:
-    duration_ms(text)
-    return text
 
 
 class RetentionTable(Table):
@@ -70,7 +65,7 @@ class RetentionTable(Table):
     """SQL value of the start event, whose text makes the segments within a cohort: country, campaign."""
     did: str | None = None
     """SQL condition: cohorts are split into those who had such an event soon after their start, and the others."""
-    did_within: Annotated[str, AfterValidator(_duration)] | None = None
+    did_within: Duration | None = None
     """How soon: at most so long after the start. Default: 1, 7 or 30 days, as `period` is."""
     cohort_where: str | None = None
     """SQL condition on the start event, which splits cohorts into those of whom it holds and the others."""
@@ -140,8 +135,8 @@ class RetentionTable(Table):
     def kinds(self, zone: ZoneInfo) -> Sequence[FactKind]:
         """People, one row for each who began; returns, one for each of their cells; revenue, for each such event.
 
-        A person who moves to those who did takes along all their revenue of an offset in one row: it can be summed,
-        not counted.
+        A person who moves to those who did takes the revenue of an offset along in one row, and others worth nothing: it
+        can be summed and counted, but nothing else.
         """
         segment = {"segment": FieldType.STRING} if self.segmented else {}
         cell = {"offset": FieldType.STRING, **segment}
@@ -231,6 +226,7 @@ class Retention:
             found.append(Column("segment", np.int32 if table.by is not None else np.int8, 0))
         if table.did is not None and table.revenue is not None:
             found.append(Column("revenue", np.float64, 0.0, len(self._cells)))
+            found.append(Column("payments", np.int32, 0, len(self._cells)))
         return found
 
     def due_ms(self, state: State) -> Ints | None:
@@ -305,14 +301,18 @@ class Retention:
             self._say(facts, "people", state, unit, weight=weight, segment=segment)
             self._say(facts, "", state, seen, cell, weight=weight, segment=segment)
         if "revenue" in state:
-            kept = self._revenue_by_cell(state)
-            sums = kept[unit]
-            place, cell = np.nonzero(sums)
+            kept, payments = self._by_cell(state, "revenue"), self._by_cell(state, "payments")
+            place, cell = np.nonzero(payments[unit])
+            # One row has all the revenue, others that have none go with it: as many rows move as there were.
+            value = kept[unit[place], cell]
+            others = payments[unit[place], cell].astype(np.int64) - 1
             for weight, segment in ((-1, 0), (1, 1)):
-                value = sums[place, cell]
-                self._say(facts, "revenue", state, unit[place], cell, weight=weight, segment=segment, value=value)
+                times = np.full(len(place), weight, dtype=np.int64)
+                for worth, often in ((value, times), (np.zeros(len(place)), times * others)):
+                    self._say(facts, "revenue", state, unit[place], cell, weight=often, segment=segment, value=worth)
             # They never move back.
             kept[unit] = 0.0
+            payments[unit] = 0
 
     def _return(self, state: State, run: Run, cell: Ints, counted: Mask, starts: Ints, facts: Facts) -> None:
         here = counted if self._table.returns is None else counted & run.conditions[self._table.returns]
@@ -330,11 +330,13 @@ class Retention:
         self._say(facts, "revenue", state, unit, cell, value=value)
         if "revenue" in state:
             may_move = state["segment"][unit] == 0
-            np.add.at(self._revenue_by_cell(state), (unit[may_move], cell[may_move]), value[may_move])
+            place = unit[may_move], cell[may_move]
+            np.add.at(self._by_cell(state, "revenue"), place, value[may_move])
+            np.add.at(self._by_cell(state, "payments"), place, 1)
 
-    def _revenue_by_cell(self, state: State) -> Floats:
+    def _by_cell(self, state: State, name: str) -> Array:
         """What each person's (m) events brought in each cell, as (m, cells): also where there is but one bracket."""
-        kept: Floats = state["revenue"].reshape(-1, len(self._cells))
+        kept: Array = state[name].reshape(-1, len(self._cells))
         return kept
 
     def _say(
@@ -344,7 +346,7 @@ class Retention:
         state: State,
         unit: Ints,
         cell: Ints | None = None,
-        weight: int = 1,
+        weight: int | Ints = 1,
         segment: int | None = None,
         **fields: Any,
     ) -> None:
@@ -359,7 +361,12 @@ class Retention:
             side = state["segment"][unit] if segment is None else np.full(len(unit), segment)
             fields["segment"] = self._codes(self._sides)[side]
         time_ms = self._numbering.start_ms(state["cohort"][unit].astype(np.int64))
-        facts.add(self._table.kind(what), time_ms, np.full(len(unit), weight, dtype=np.int64), **fields)
+        often = np.full(len(unit), weight, dtype=np.int64) if isinstance(weight, int) else weight
+        some = often != 0
+        if not some.all():
+            time_ms, often = time_ms[some], often[some]
+            fields = {name: values[some] for name, values in fields.items()}
+        facts.add(self._table.kind(what), time_ms, often, **fields)
 
     def _codes(self, labels: Sequence[str]) -> Ints:
         # Looked up each time: a vocabulary that was restored after this was made may have other numbers.

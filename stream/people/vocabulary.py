@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -21,11 +22,12 @@ MOST_TEXTS = 1_000_000
 class Vocabulary:
     """Numbers texts from 0 in order of appearance. Past a million, all that are new are `__other__`."""
 
-    def __init__(self, most: int = MOST_TEXTS) -> None:
+    def __init__(self, texts: Sequence[str] = (), most: int = MOST_TEXTS) -> None:
+        """`texts`: of another, whose numbers they keep."""
         self._most = most
         self._is_full = False
-        self._numbers: dict[str, int] = {}
-        self.texts: list[str] = []
+        self._numbers = {text: number for number, text in enumerate(texts)}
+        self.texts = list(texts)
         """The text of each number."""
         self.code(MISSING)
         self._other = self.code(OTHER)
@@ -56,8 +58,3 @@ class Vocabulary:
         """The texts of numbers (n)."""
         different, place = np.unique(codes, return_inverse=True)
         return pl.Series([self.texts[code] for code in different.tolist()], dtype=pl.String()).gather(place)
-
-    def replace(self, texts: list[str]) -> None:
-        """Have these texts and no others: numbers that were given before mean nothing any more."""
-        self.texts = list(texts)
-        self._numbers = {text: number for number, text in enumerate(self.texts)}

@@ -34,6 +34,39 @@ by = ["device"]
 split_at_midnight = true
 windows = ["1m", "1h", "day"]
 """,
+    "actives": """
+[actives]
+by = ["device"]
+""",
+    "retention": """
+[[retention]]
+name = "back"
+start = "page = 'home'"
+return = "page = 'item'"
+mode = "on_or_after"
+period = "day"
+periods = 3
+revenue = "price"
+did = "page = 'pay'"
+did_within = "3h"
+[[retention]]
+name = "again"
+by = "device"
+rolling = true
+period = "day"
+periods = 2
+""",
+    "paths": """
+[[paths]]
+name = "pages"
+of = "page"
+windows = ["1h", "day", "total"]
+""",
+    "engagement": """
+[engagement]
+half_life = "1h"
+action = [{ where = "page = 'pay'", weight = 5 }, { where = "page = 'item'" }]
+""",
     "sessions at their start": """
 [sessions]
 count_at = "start"
