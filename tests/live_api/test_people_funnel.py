@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from live_api.people.funnel import table
+from stream.people.funnel import WITHIN, Funnel, Step
 
 from .people import funnel, ms, point
 
@@ -103,3 +104,17 @@ def test_thirty_steps_are_in_order() -> None:
     people = [point("upgrade_people", "total", 0, 100 - n, step=str(n)) for n in range(1, 31)]
     found = table(funnel("upgrade", *names), None, people[::-1], [], [])
     assert [(step["name"], step["people"]) for step in found["steps"]] == [(f"s{n}", 100 - n) for n in range(1, 31)]
+
+
+def test_what_the_catalog_declares_is_enough() -> None:
+    steps = [Step(name="Home", where="page = 'Home'"), Step(name="Pay", where="page = 'Pay'")]
+    declared = Funnel(name="buy", steps=steps, period="week", breakdown="plan")
+    by = {metric["name"]: metric.get("by") for metric in declared.metrics()}
+    assert by["buy_people"] == ["step", "breakdown"]
+    assert (by["buy_seconds"], by["buy_within"]) == (["step"], ["step", "within"])
+    people = [point("buy_people", "week", "2026-05-04", 3, step="1", breakdown="free")]
+    within = [point("buy_within", "week", "2026-05-04", 1, step="2", within=text) for text in WITHIN[::-1]]
+    found = table(declared, ms("2026-05-04"), people, [], within)
+    assert [step["name"] for step in found["steps"]] == ["Home", "Pay"]
+    assert [one["within"] for one in found["steps"][1]["histogram"]] == list(WITHIN)
+    assert [one["value"] for one in found["breakdown"]] == ["free"]

@@ -280,17 +280,41 @@ by = ["device.kind"]
 name = "weekly"
 period = "week"
 periods = 2
+
+[[retention]]
+name = "plans"
+mode = "bracket"
+by = "plan"
+
+[actives]
+
+[engagement]
+action = [{ where = "event = 'Song'" }]
+
+[[paths]]
+name = "clicks"
+of = "page"
+windows = ["day"]
 """
 
 
 def test_a_catalog_as_it_is_written(start: Start, store_url: str) -> None:
     api = start(store_url=store_url, catalog=parse(WRITTEN))
-    assert [one["name"] for one in api.get("/v1/people")["analyses"]] == ["sessions", "weekly"]
+    names = [one["name"] for one in api.get("/v1/people")["analyses"]]
+    assert names == ["sessions", "actives", "lifecycle", "engagement", "weekly", "plans", "clicks"]
+    assert {name: api.get(f"/v1/people/{name}")["http"] for name in names} == dict.fromkeys(names, 200)
     found = api.get("/v1/people/sessions", limit=1)
     assert [row["sessions"] for row in found["periods"]] == [39]
     assert (found["by"], found["active_now"]) == ({"device.kind": []}, 3)
     last = api.get("/v1/people/weekly", cohorts=1)["cohorts"][-1]
     assert [cell["people"] for cell in last["cells"][:2]] == [10, 4]
+    assert api.get("/v1/people/plans")["offsets"] == ["0", "1-3", "4-7", "8-12"]
+    assert api.get("/v1/people/lifecycle", period="month")["bars"] == []
+    levels = api.get("/v1/people/engagement")["levels"]
+    # Points may be of a level that the catalog had before.
+    assert levels == [{"level": name, "people": 0} for name in ("casual", "regular", "power")] + [
+        {"level": "core", "people": 2}
+    ]
 
 
 # One person.
