@@ -58,6 +58,11 @@ export class Polled {
     this.#stopped = true;
   }
 
+  /** The server is there again: what it failed to answer is asked at the next look. */
+  again(): void {
+    for (const question of this.#questions.values()) if (question.failures > 0) question.nextAt = this.around.now();
+  }
+
   /** Asks what is due. Call it now and then, but not for a page that nobody sees. */
   look(): void {
     if (this.#stopped) return;

@@ -264,6 +264,7 @@ export class Wall {
         this.#epochIs(message.epoch);
         this.#reload.welcomed(message.wall);
         this.serverProblem = null;
+        this.#polled.again();
         break;
       case "snapshot":
         if (message.epoch !== null) this.#epochIs(message.epoch);
