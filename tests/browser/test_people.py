@@ -9,11 +9,12 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, ViewportSize, expect
 
 from tests.browser.chromium import Watch, until
 from tests.browser.looks import crowding_of, look_of, texts_of
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.browser
 TYPES = ("retention", "funnel", "lifecycle", "paths")
 NAMES = {"retention": "weekly", "funnel": "checkout", "lifecycle": "lifecycle", "paths": "pages"}
 DAY_S = 86_400
-FULL_HD = {"width": 1920, "height": 1080}
+FULL_HD: ViewportSize = {"width": 1920, "height": 1080}
+LAPTOP: ViewportSize = {"width": 1366, "height": 768}
 
 
 def _retention() -> dict[str, Any]:
@@ -127,6 +129,7 @@ class People:
         self.age_s = 0.0
         """How old what is told is."""
         self.fails = False
+        self.sizes = {"retention": (6, 4), "funnel": (6, 4), "lifecycle": (6, 3), "paths": (6, 4)}
         self.asked: list[str] = []
         page.route(re.compile("/v1/boards/floor$"), self._board)
         page.route(re.compile("/v1/people/"), self._answer)
@@ -140,8 +143,8 @@ class People:
                 "id": f"t{place}",
                 "type": kind,
                 "title": kind.capitalize(),
-                "width": 6,
-                "height": 3 if kind == "lifecycle" else 4,
+                "width": self.sizes[kind][0],
+                "height": self.sizes[kind][1],
                 "limit": {"retention": 12, "lifecycle": 30}.get(kind, 10),
                 "analysis": NAMES[kind],
                 "period": "day" if kind == "lifecycle" else None,
@@ -169,8 +172,8 @@ def people(page: Page) -> Iterator[People]:
     page.goto("about:blank")
 
 
-def _open(shop: Shop, page: Page, theme: str = "dark") -> dict[str, Locator]:
-    page.set_viewport_size(FULL_HD)
+def _open(shop: Shop, page: Page, theme: str = "dark", size: ViewportSize = FULL_HD) -> dict[str, Locator]:
+    page.set_viewport_size(size)
     page.goto(f"{shop.url}/board/floor?theme={theme}&kiosk")
     tiles = {kind: page.locator(f"[data-testid=tile][data-type={kind}]") for kind in TYPES}
     for tile in tiles.values():
@@ -204,6 +207,33 @@ def test_tiles_of_people_say_what_they_know_and_are_read_from_afar(
     for state in ("stale", "late", "source_down", "lost"):
         page.get_by_test_id("tile").evaluate_all(f"all => all.forEach((one) => (one.dataset.state = '{state}'))")
         assert [str(one) for one in texts_of(page) if one.main and one.ratio < one.least] == []
+
+
+def test_small_tiles_leave_out_what_they_have_no_room_for_and_say_so(
+    shop: Shop, page: Page, people: People, artifacts: Path
+) -> None:
+    people.sizes = {"retention": (4, 3), "funnel": (4, 3), "lifecycle": (4, 3), "paths": (4, 3)}
+    cohorts = people.bodies["weekly"]["cohorts"]
+    people.bodies["weekly"]["cohorts"] = [one | {"segment": kind} for one in cohorts for kind in ("phone", "desktop")]
+    last = people.bodies["checkout"]["steps"][-1]
+    people.bodies["checkout"]["steps"] += [last | {"step": at, "name": f"Step {at}"} for at in range(5, 21)]
+    names = [f"/a/long/address/of/a/page/{at}" for at in range(30)]
+    people.bodies["pages"]["transitions"] = [
+        {"from": one, "to": other, "count": 900 - 7 * at}
+        for at, (one, other) in enumerate(zip(names, reversed(names), strict=True))
+    ]
+    tiles = _open(shop, page, size=LAPTOP)
+    for kind in ("retention", "funnel", "paths"):
+        expect(tiles[kind].get_by_test_id("more")).to_have_text(re.compile(r"\d+"))
+    expect(tiles["funnel"].get_by_test_id("row").last).to_contain_text("Step 20")
+    expect(tiles["retention"].get_by_test_id("row").last).to_contain_text("22 Jun, desktop")
+    until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
+    page.screenshot(path=artifacts / "wall-people-small.png")
+    for side in ("left", "right"):
+        ends = page.locator(f"[data-type=paths] ul.{side} li").evaluate_all(
+            "all => all.map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom])"
+        )
+        assert all(after[0] >= before[1] - 2 for before, after in pairwise(ends)), ends
 
 
 def test_what_is_still_growing_looks_so_and_is_told(shop: Shop, page: Page, people: People) -> None:

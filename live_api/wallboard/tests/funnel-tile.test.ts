@@ -3,7 +3,7 @@ import { funnelIn } from "../src/people";
 import { funnelOf } from "../src/tiles/funnel";
 import { funnel } from "./people-world";
 
-const view = (over: Record<string, unknown> = {}) => funnelOf(funnelIn(funnel(over)));
+const view = (over: Record<string, unknown> = {}) => funnelOf(funnelIn(funnel(over)), 8);
 
 it("has a bar a step, what was lost before it and how long it took", () => {
   const { rows, conversion } = view();
@@ -21,6 +21,12 @@ it("says how the largest values of a breakdown fare", () => {
   const value = (name: string, entered: number, share: number) => ({ value: name, steps: [{ step: 1, people: entered, share: 1 }, { step: 2, people: 1, share }] });
   expect(view({ breakdown: [value("FR", 5, 0.2), value("DE", 50, 0.14), value("__none__", 1, 0)] }).values).toEqual(["DE 14%", "FR 20%", "(none) 0%"]);
   expect(view().values).toEqual([]);
+});
+
+it("has the first steps and the last where there is no room for all", () => {
+  const steps = Array.from({ length: 12 }, (_, at) => ({ step: at + 1, name: `s${at + 1}`, people: 12 - at, share: 1 - at / 12, drop_off: 1 }));
+  const found = view({ steps });
+  expect([found.rows.map(({ id }) => id), found.hidden]).toEqual([[1, 2, 3, 4, 5, 6, 7, 12], 4]);
 });
 
 it("divides by nobody without harm", () => {

@@ -26,13 +26,15 @@ export interface FunnelView {
   /** To the end by value of the breakdown, the most frequent first: "DE 14%". */
   values: string[];
   hasTimes: boolean;
+  /** Steps that there is no room for, all of them before the last. */
+  hidden: number;
 }
 
 const MOST_VALUES = 6;
 
-export function funnelOf(funnel: Funnel): FunnelView {
+export function funnelOf(funnel: Funnel, room: number): FunnelView {
   const entered = funnel.steps[0]?.people ?? 0;
-  const rows = funnel.steps.map((step, index): FunnelRow => {
+  const all = funnel.steps.map((step, index): FunnelRow => {
     const share = Math.min(1, Math.max(0, step.share ?? (entered > 0 ? step.people / entered : 0)));
     const lostShare = step.fromPrevious === null ? "" : ` (${shareText(1 - step.fromPrevious)})`;
     const { p50 = null, p90 = null } = index === 0 ? {} : (step.seconds ?? {});
@@ -48,6 +50,8 @@ export function funnelOf(funnel: Funnel): FunnelView {
       times: timesText(p50, p90),
     };
   });
+  // What is in between is left out rather than the end, which a funnel is about.
+  const rows = all.length <= room ? all : [...all.slice(0, Math.max(1, room - 1)), ...all.slice(-1)];
   const half = funnel.overallSeconds?.p50 ?? null;
   const within = half === null ? "" : `, half of them within ${delayText(1000 * half)}`;
   return {
@@ -58,6 +62,7 @@ export function funnelOf(funnel: Funnel): FunnelView {
       .slice(0, MOST_VALUES)
       .flatMap(({ value, share }) => (share === null ? [] : [`${nameOf(value)} ${shareText(share)}`])),
     hasTimes: rows.some(({ time }) => time !== ""),
+    hidden: all.length - rows.length,
   };
 }
 

@@ -8,8 +8,8 @@ export interface MatrixCell {
   text: string;
   /** "120 of 400 people, so far" */
   words: string;
-  /** Of the scale of colours, 0 to 5. */
-  step: number;
+  /** Of the scale of colours, 0 to 5; null for a whole cohort at its beginning, which says nothing. */
+  step: number | null;
   /** Its time goes on. */
   partial: boolean;
 }
@@ -41,24 +41,24 @@ export interface Matrix {
 export function matrixOf(retention: Retention, mostRows: number, mostColumns: number): Matrix {
   const offsets = retention.offsets.slice(0, Math.max(1, mostColumns));
   const shown = retention.cohorts.slice(-Math.max(1, mostRows));
-  // All of a cohort was there at its beginning, and what is still growing says nothing of the scale yet.
+  // What is still growing says nothing of the scale yet.
   const telling = shown.flatMap(({ cells }) =>
-    cells.slice(0, offsets.length).flatMap((cell, at) => (cell === null || cell.partial || retention.offsets[at] === "0" ? [] : [cell.share])),
+    cells.slice(0, offsets.length).flatMap((cell, at) => (cell === null || cell.partial || isWhole(offsets[at]!, cell.share) ? [] : [cell.share])),
   );
   const steps = stepsOf(telling, true);
-  const cell = (people: number, of: number, share: number, partial: boolean): MatrixCell => ({
+  const cell = (offset: string, people: number, of: number, share: number, partial: boolean): MatrixCell => ({
     text: shareText(share),
     words: `${exactNumber(people)} of ${exactNumber(of)} people${partial ? ", so far" : ""}`,
-    step: stepOf(steps, share),
+    step: isWhole(offset, share) ? null : stepOf(steps, share),
     partial,
   });
   const rows = shown.map((cohort): MatrixRow => ({
     id: JSON.stringify([cohort.cohort, cohort.segment]),
     label: labelOf(cohort, retention.period),
     people: shortNumber(cohort.people),
-    cells: offsets.map((_, at) => {
+    cells: offsets.map((offset, at) => {
       const found = cohort.cells[at] ?? null;
-      return found && cell(found.people, cohort.people, found.share, found.partial);
+      return found && cell(offset, found.people, cohort.people, found.share, found.partial);
     }),
     revenue: cohort.revenue === null ? "–" : shortNumber(cohort.revenue),
     ltv: cohort.ltv === null ? "–" : shortNumber(cohort.ltv),
@@ -68,7 +68,7 @@ export function matrixOf(retention: Retention, mostRows: number, mostColumns: nu
     offsets,
     overall: offsets.map((offset) => {
       const found = retention.overall.find((one) => one.offset === offset);
-      return found === undefined ? null : cell(found.people, found.of, found.share, false);
+      return found === undefined ? null : cell(offset, found.people, found.of, found.share, false);
     }),
     rows,
     hidden: retention.cohorts.length - shown.length,
@@ -76,6 +76,11 @@ export function matrixOf(retention: Retention, mostRows: number, mostColumns: nu
     hasRevenue: shown.some(({ revenue }) => revenue !== null),
     hasLtv: shown.some(({ ltv }) => ltv !== null),
   };
+}
+
+/** All of a cohort were there when it began. */
+function isWhole(offset: string, share: number): boolean {
+  return offset === "0" && share === 1;
 }
 
 const DAY = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short" });
