@@ -227,6 +227,10 @@ def test_small_tiles_leave_out_what_they_have_no_room_for_and_say_so(
         expect(tiles[kind].get_by_test_id("more")).to_have_text(re.compile(r"\d+"))
     expect(tiles["funnel"].get_by_test_id("row").last).to_contain_text("Step 20")
     expect(tiles["retention"].get_by_test_id("row").last).to_contain_text("22 Jun, desktop")
+    expect(tiles["retention"].get_by_test_id("later")).to_have_text(re.compile(r"to week \d, \d more"))
+    # What is cut is cut so that no two names look alike.
+    shown = tiles["paths"].locator("ul.left .name").all_inner_texts()
+    assert len(set(shown)) == len(shown) > 3
     until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
     page.screenshot(path=artifacts / "wall-people-small.png")
     for side in ("left", "right"):

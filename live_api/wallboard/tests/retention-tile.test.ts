@@ -27,7 +27,7 @@ it("tells what is still growing from what is not, and keeps it out of the scale"
 it("keeps the latest cohorts and the first offsets where there is no room", () => {
   const found = matrix({}, 1, 2);
   expect(found.rows.map(({ label }) => label)).toEqual(["11 May"]);
-  expect([found.offsets, found.hidden, found.rows[0]!.cells.length]).toEqual([["0", "1"], 1, 2]);
+  expect([found.offsets, found.hidden, found.later, found.rows[0]!.cells.length]).toEqual([["0", "1"], 1, 1, 2]);
 });
 
 it("names months, segments and what is no date", () => {

@@ -31,6 +31,8 @@ export interface Matrix {
   overall: (MatrixCell | null)[];
   rows: MatrixRow[];
   hidden: number;
+  /** Offsets that are not shown, behind the others. */
+  later: number;
   /** Some cell is partial. */
   isPartial: boolean;
   hasRevenue: boolean;
@@ -72,6 +74,7 @@ export function matrixOf(retention: Retention, mostRows: number, mostColumns: nu
     }),
     rows,
     hidden: retention.cohorts.length - shown.length,
+    later: retention.offsets.length - offsets.length,
     isPartial: rows.some(({ cells }) => cells.some((one) => one?.partial === true)),
     hasRevenue: shown.some(({ revenue }) => revenue !== null),
     hasLtv: shown.some(({ ltv }) => ltv !== null),
