@@ -14,7 +14,7 @@ from live_api.described import Described, describe, title_of
 from live_api.showing import fine_window, main_window
 from sinks.records import series_key
 from stream import boards as declared
-from stream.boards import TAKES, value_key
+from stream.boards import LIFECYCLE, TAKES, value_key
 from stream.catalog import BUILTIN_METRICS, Catalog, Metric
 from stream.measures.quantile import quantile_name
 
@@ -31,11 +31,15 @@ _SIZES = {
     "heatmap": (6, 3),
     "status": (3, 2),
     "alerts": (6, 3),
+    "retention": (6, 4),
+    "funnel": (6, 4),
+    "lifecycle": (6, 3),
+    "paths": (6, 4),
 }
 """Width and height of each type, in cells."""
-_LIMITS = {"line": 8}
+_LIMITS = {"line": 8, "retention": 12, "lifecycle": 30}
 _LIMIT = 10
-_TITLES = {"status": "Status", "alerts": "Alerts"}
+_TITLES = {"status": "Status", "alerts": "Alerts", "lifecycle": "Lifecycle"}
 _HEADROOM = 1.25
 """How far a gauge without an end of its own goes beyond what is marked on it."""
 
@@ -67,6 +71,10 @@ class Tile:
     max: float | None
     key: str | None
     """Which of the values that a quantile's points have."""
+    analysis: str | None
+    """What the page asks for at `/v1/people/{analysis}`, now and then: it comes on no topic."""
+    period: str | None
+    """With which `period` it asks."""
 
     def to_json(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -136,6 +144,8 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Til
         min=least,
         max=most,
         key=key,
+        analysis=LIFECYCLE if tile.type == LIFECYCLE else tile.analysis,
+        period=(tile.period or "day") if "period" in takes else None,
     )
 
 
@@ -148,7 +158,7 @@ def _key(tile: declared.Tile, metric: Metric) -> str | None:
 
 def _title(tile: declared.Tile, metric: Metric | None, key: str | None) -> str:
     if metric is None:
-        return _TITLES[tile.type]
+        return _TITLES[tile.type] if tile.analysis is None else title_of(tile.analysis)
     title = describe(metric)["title"]
     told = [*tile.dimensions.values(), *([] if key is None else [key])]
     return ", ".join([title, *told])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from stream.boards import EVERY, TAKES, Tile, value_key
+from stream.boards import ANALYSED, EVERY, LIFECYCLE, TAKES, Tile, value_key
 from stream.measures.quantile import quantile_name
 from stream.problems import Problem, key_of, tables_of
 
@@ -22,10 +23,16 @@ _Mistake = tuple[str, str, str]
 """Key of the tile, what was expected, what was found."""
 
 
-def check_boards(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], problems: list[Problem]) -> None:
+def check_boards(
+    raw: Mapping[str, Any],
+    metrics: Mapping[str, Metric | None],
+    problems: list[Problem],
+    analyses: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Add what is wrong with the boards of a catalog, as TOML has them, beyond what each table says of itself.
 
     `metrics` has every metric by name, None where it is itself so wrong that nothing can be said about its tiles.
+    `analyses` has the type of every analysis of people by its name: `{"weekly": "retention"}`.
     """
     names: set[str] = set()
     for number, board in enumerate(tables_of(raw, "board")):
@@ -40,12 +47,11 @@ def check_boards(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], p
             except ValidationError:
                 continue
             where = key_of(("board", number, "tile", place), raw)
-            problems.extend(
-                Problem(f"{where}.{key}", expected, found) for key, expected, found in _mistakes(tile, metrics)
-            )
+            mistakes = _mistakes(tile, metrics, analyses)
+            problems.extend(Problem(f"{where}.{key}", expected, found) for key, expected, found in mistakes)
 
 
-def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None]) -> Iterator[_Mistake]:
+def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None], analyses: Mapping[str, str]) -> Iterator[_Mistake]:
     for key in sorted(tile.model_fields_set - TAKES[tile.type]):
         yield key, f"none, as {tile.type} tiles take only {', '.join(sorted(TAKES[tile.type]))}", _found(tile, key)
     if tile.warning is not None and tile.warning == tile.critical:
@@ -54,6 +60,9 @@ def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None]) -> Iterator[_Mis
             "another number than `warning`: above it where high is bad, below it where low is",
             _found(tile, "critical"),
         )
+    if tile.type in ANALYSED:
+        yield from _about_people(tile, analyses)
+        return
     if tile.metric is None:
         yield from _without_metric(tile)
         return
@@ -69,6 +78,22 @@ def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None]) -> Iterator[_Mis
         yield from _about_values(tile, metric)
         yield from _about_series(tile, metric)
         yield from _about_numbers(tile, metric)
+
+
+def _about_people(tile: Tile, analyses: Mapping[str, str]) -> Iterator[_Mistake]:
+    if tile.type == LIFECYCLE:
+        if LIFECYCLE not in analyses:
+            yield "type", "[actives] in this catalog, as a lifecycle is counted from it", "none"
+        return
+    fitting = [name for name, kind in analyses.items() if kind == tile.type]
+    some = f"one of {', '.join(fitting)}" if fitting else f"the name of a [[{tile.type}]], of which there is none"
+    if tile.analysis is None:
+        yield "analysis", f"{some}, as a {tile.type} tile is about one", "nothing"
+    elif tile.analysis not in analyses:
+        near = difflib.get_close_matches(tile.analysis, fitting, 1)
+        yield "analysis", some, f"{tile.analysis!r}{f' (did you mean {near[0]}?)' if near else ''}"
+    elif tile.analysis not in fitting:
+        yield "analysis", some, f"{tile.analysis!r}, a {analyses[tile.analysis]}"
 
 
 def _without_metric(tile: Tile) -> Iterator[_Mistake]:

@@ -31,8 +31,16 @@ TAKES: Mapping[str, frozenset[str]] = {
     "heatmap": EVERY | _SERIES | {"limit", "key"},
     "status": EVERY | _SERIES | _LIMITS | {"key"},
     "alerts": EVERY | {"limit"},
+    "retention": EVERY | {"analysis", "limit"},
+    "funnel": EVERY | {"analysis"},
+    "lifecycle": EVERY | {"period", "limit"},
+    "paths": EVERY | {"analysis", "limit"},
 }
 """Every type of tile, with the keys it takes."""
+ANALYSED = frozenset({"retention", "funnel", "lifecycle", "paths"})
+"""Types that show an analysis of people, and no metric."""
+LIFECYCLE = "lifecycle"
+"""What a lifecycle tile shows: of its kind there is but one, and `[actives]` brings it."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Title = Annotated[str, Field(min_length=1, max_length=100)]
@@ -69,12 +77,16 @@ class Tile(Table):
     """From here on it is a warning: upwards where `critical` is above it or absent, downwards where it is below."""
     critical: Finite | None = None
     limit: int | None = Field(None, ge=1, le=100)
-    """How many rows, bars or lines."""
+    """How many rows, bars, lines, cohorts, periods or ways."""
     min: Finite | None = None
     max: Finite | None = None
     """Ends of a gauge."""
     key: str | None = None
     """Which value of a quantile, such as `p99`."""
+    analysis: str | None = Field(None, min_length=1)
+    """Name of the `[[retention]]`, `[[funnel]]` or `[[paths]]` that is shown."""
+    period: Literal["day", "week", "month"] | None = None
+    """What a bar of a lifecycle is of."""
 
 
 class Board(Table):

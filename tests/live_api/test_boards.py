@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from live_api.derived_board import row_sizes
 from live_api.protocol import Topic
 from live_api.showing import fine_window, main_window
 from sinks.records import series_key
-from stream.boards import COLUMNS, TAKES
-from stream.catalog import load, parse
+from stream.boards import ANALYSED, COLUMNS, TAKES
+from stream.catalog import Catalog, load, parse
 
 CATALOGS = sorted((Path(__file__).resolve().parents[2] / "catalogs").glob("*.toml"))
 METRICS = """
@@ -54,7 +55,7 @@ OPS = '[[board]]\nname = "ops"\n'
 NUMBER = {"window": "1d", "fine": "1m", "compare": "yesterday", "width": 3, "height": 2, "limit": 10, "dimensions": {}}
 EVERY_KEY = {
     *("id", "type", "title", "unit", "metric", "window", "fine", "dimensions", "width", "height", "compare", "target"),
-    *("warning", "critical", "limit", "min", "max", "key"),
+    *("warning", "critical", "limit", "min", "max", "key", "analysis", "period"),
 }
 
 
@@ -130,6 +131,8 @@ def test_a_tile_has_every_key_and_every_default() -> None:
         "min": None,
         "max": None,
         "key": None,
+        "analysis": None,
+        "period": None,
     }
 
 
@@ -163,6 +166,30 @@ def test_a_tile_has_every_key_and_every_default() -> None:
 def test_defaults(text: str, expected: dict[str, Any]) -> None:
     found = tile_of(text)
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('type = "retention"\nanalysis = "weekly_return"',
+         {"title": "Weekly return", "analysis": "weekly_return", "period": None, "width": 6, "height": 4, "limit": 12}),
+        ('type = "funnel"\nanalysis = "checkout"\ntitle = "To the till"',
+         {"title": "To the till", "analysis": "checkout", "period": None, "width": 6, "height": 4}),
+        ('type = "lifecycle"',
+         {"title": "Lifecycle", "analysis": "lifecycle", "period": "day", "width": 6, "height": 3, "limit": 30}),
+        ('type = "lifecycle"\nperiod = "week"\nlimit = 8', {"analysis": "lifecycle", "period": "week", "limit": 8}),
+        ('type = "paths"\nanalysis = "pages"', {"analysis": "pages", "width": 6, "height": 4, "limit": 10}),
+    ],
+)  # fmt: skip
+def test_tiles_of_people_tell_what_to_ask_for_and_are_on_no_topic(text: str, expected: dict[str, Any]) -> None:
+    # What a catalog has to declare for them is checked elsewhere.
+    raw = tomllib.loads(METRICS + OPS + f"[[board.tile]]\n{text}\n")
+    board = boards_of(Catalog.model_validate(raw))["ops"]
+    found = board.tiles[0].to_json()
+    assert set(found) == EVERY_KEY
+    assert (found["metric"], found["window"], found["compare"]) == (None, None, "none")
+    assert {key: found[key] for key in expected} == expected
+    assert topics(board) == ("alerts", "system")
 
 
 def test_boards_keep_their_order_and_tiles_their_places() -> None:
@@ -273,7 +300,8 @@ def test_the_hub_understands_every_topic_of_a_catalog_that_we_ship(path: Path) -
 
 
 def test_there_is_a_size_for_every_type() -> None:
-    for kind in TAKES:
+    # Tiles of people need an analysis, and have a test of their own above.
+    for kind in sorted(TAKES.keys() - ANALYSED):
         metric_line = "" if kind in ("status", "alerts") else 'metric = "rating"\nmax = 9\n'
         if kind in ("bar", "table", "heatmap"):
             metric_line = 'metric = "sales"\n'

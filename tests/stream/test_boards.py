@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.board_check import check_boards
 from stream.boards import TAKES
 from stream.catalog import Catalog, parse
 from stream.problems import CatalogError, Problem
@@ -96,8 +99,76 @@ def test_a_tile_that_can_be_shown_is_taken(tile: str) -> None:
 
 
 def test_every_type_is_tried() -> None:
-    types = {tile.split('"')[1] for tile in SOUND}
+    types = {tile.split('"')[1] for tile in (*SOUND, *SOUND_OF_PEOPLE)}
     assert types == set(TAKES)
+
+
+ANALYSES = {"weekly": "retention", "checkout": "funnel", "pages": "paths", "lifecycle": "lifecycle"}
+SOUND_OF_PEOPLE = [
+    'type = "retention"\nanalysis = "weekly"\nlimit = 8',
+    'type = "funnel"\nanalysis = "checkout"\ntitle = "To the till"\nwidth = 12',
+    'type = "lifecycle"',
+    'type = "lifecycle"\nperiod = "month"\nlimit = 12',
+    'type = "paths"\nanalysis = "pages"\nlimit = 20',
+]
+
+
+def mistakes_of(tile: str, analyses: dict[str, str]) -> list[Problem]:
+    problems: list[Problem] = []
+    check_boards(tomllib.loads(BOARD + "[[board.tile]]\n" + tile), {}, problems, analyses)
+    return problems
+
+
+@pytest.mark.parametrize("tile", SOUND_OF_PEOPLE)
+def test_a_tile_of_people_that_can_be_shown_is_taken(tile: str) -> None:
+    assert mistakes_of(tile, ANALYSES) == []
+
+
+# Each row: a tile, the analyses there are, and then for each problem its key, `expected` and `found`.
+MISTAKES_OF_PEOPLE: dict[str, tuple[str, dict[str, str], list[tuple[str, str, str]]]] = {
+    "no analysis": (
+        'type = "funnel"',
+        ANALYSES,
+        [("analysis", "one of checkout, as a funnel tile is about", "nothing")],
+    ),
+    "unknown analysis": (
+        'type = "retention"\nanalysis = "weakly"',
+        ANALYSES,
+        [("analysis", "one of weekly", "did you mean weekly?")],
+    ),
+    "analysis of another type": (
+        'type = "paths"\nanalysis = "checkout"',
+        ANALYSES,
+        [("analysis", "one of pages", "'checkout', a funnel")],
+    ),
+    "no analysis of the type": (
+        'type = "retention"\nanalysis = "weekly"',
+        {},
+        [("analysis", "the name of a [[retention]], of which there is none", "'weekly'")],
+    ),
+    "lifecycle of nobody": ('type = "lifecycle"', {"weekly": "retention"}, [("type", "[actives]", "none")]),
+    "keys of another type": (
+        'type = "lifecycle"\nanalysis = "weekly"\nmetric = "orders"',
+        ANALYSES,
+        [("analysis", "none, as lifecycle tiles take only", "'weekly'"), ("metric", "none", "'orders'")],
+    ),
+    "period of another type": (
+        'type = "retention"\nanalysis = "weekly"\nperiod = "week"',
+        ANALYSES,
+        [("period", "none, as retention tiles take only analysis, height, limit", "'week'")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tile", "analyses", "expected"), MISTAKES_OF_PEOPLE.values(), ids=list(MISTAKES_OF_PEOPLE))
+def test_a_mistake_of_a_tile_of_people_is_told(
+    tile: str, analyses: dict[str, str], expected: list[tuple[str, str, str]]
+) -> None:
+    problems = mistakes_of(tile, analyses)
+    assert [problem.key for problem in problems] == [f"{TILE}.{key}" for key, _, _ in expected]
+    for problem, (_, wanted, found) in zip(problems, expected, strict=True):
+        assert wanted in problem.expected
+        assert found in problem.found
 
 
 NUMBER = 'type = "number"\nmetric = "orders"\n'
@@ -166,6 +237,7 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     ),
     "comparison that is none": (NUMBER + 'compare = "monday"', [("compare", "'yesterday', 'target' or 'none'", "mon")]),
     "too wide": (NUMBER + "width = 13", [("width", "less than or equal to 12", "13")]),
+    "period that is none": ('type = "lifecycle"\nperiod = "year"', [("period", "'day', 'week' or 'month'", "'year'")]),
     "no height": (NUMBER + "height = 0", [("height", "greater than or equal to 1", "0")]),
     "infinite target": (NUMBER + "target = inf", [("target", "finite", "inf")]),
     "key of another type": (

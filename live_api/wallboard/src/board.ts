@@ -13,6 +13,10 @@ export const TILE_TYPES = [
   "heatmap",
   "status",
   "alerts",
+  "retention",
+  "funnel",
+  "lifecycle",
+  "paths",
 ] as const;
 export type TileType = (typeof TILE_TYPES)[number];
 
@@ -54,6 +58,9 @@ export interface Tile {
   max: number | null;
   /** Which value, of a metric that has several a point. */
   key: string | null;
+  /** What is asked for instead of a metric, and with which period. */
+  analysis: string | null;
+  period: string | null;
 }
 
 export interface Board {
@@ -138,6 +145,8 @@ function parseTile(sent: unknown, index: number): Tile | null {
     min: number(sent.min),
     max: number(sent.max),
     key: string(sent.key),
+    analysis: string(sent.analysis),
+    period: string(sent.period),
   };
 }
 

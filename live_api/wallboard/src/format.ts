@@ -23,6 +23,12 @@ export function exactNumber(value: number): string {
   return value.toLocaleString("en", { maximumFractionDigits: 6 });
 }
 
+/** "42%", "4.2%", "0.4%": of a whole, as exact as two digits. */
+export function shareText(share: number): string {
+  const percent = 100 * share;
+  return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1) : percent.toFixed(0)}%`;
+}
+
 function plain(value: number): string {
   if (Number.isInteger(value) || Math.abs(value) >= 999.5) return whole.format(value).replace("-0", "0");
   return threeDigits(value);

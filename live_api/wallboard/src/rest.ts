@@ -2,6 +2,7 @@
 
 import { parseBoard, parseBoards, type Board, type Boards } from "./board";
 import { isRecord, number, string, textsOf } from "./json";
+import { answerIn, type Answer } from "./people";
 import { parseHistory, type History } from "./protocol";
 
 const LIMIT_MS = 10_000;
@@ -28,6 +29,11 @@ export async function fetchBoard(name: string): Promise<Board> {
 export async function fetchCompare(query: URLSearchParams): Promise<number | null> {
   const answer = await getJson(`v1/compare?${query}`);
   return isRecord(answer) ? number(answer.value) : null;
+}
+
+/** What is known of people; `path` has the analysis and its period. */
+export async function fetchPeople(path: string): Promise<Answer> {
+  return answerIn(await getJson(path));
 }
 
 /** Answers come oldest first and are cut at a length; with as many of them as this, the newest are usually reached. */

@@ -16,9 +16,10 @@ import { lastEventOf, Lateness } from "./lateness";
 import type { LineState, Moment } from "./moment";
 import { addressOf, optionsOf, type Options } from "./options";
 import { capacitiesOf } from "./panels";
+import { Polled, type Told } from "./polled";
 import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
-import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, fetchRules, fetchScores, Refused, sayOf } from "./rest";
+import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, fetchPeople, fetchRules, fetchScores, Refused, sayOf } from "./rest";
 import { Rotation } from "./rotation";
 import { SeriesStore } from "./store";
 import type { Theme } from "./theme";
@@ -69,6 +70,7 @@ export class Wall {
   readonly #backfill: Backfill;
   readonly #comparisons: Comparisons;
   readonly #bands: Bands;
+  readonly #polled: Polled;
   /** Set once it is known which boards there are. */
   #rotation: Rotation | null = null;
   #held = new Map<string, Board>();
@@ -107,6 +109,13 @@ export class Wall {
       scores: fetchScores,
       now: () => this.#serverNow(),
       watermark: () => this.system?.watermarkMs ?? null,
+      random: Math.random,
+      changed: () => this.#askForFrame(),
+    });
+    this.#polled = new Polled({
+      tiles: () => this.#tiles(),
+      fetch: fetchPeople,
+      now: () => this.#serverNow(),
       random: Math.random,
       changed: () => this.#askForFrame(),
     });
@@ -159,6 +168,7 @@ export class Wall {
       clearTimeout(this.#boardsTimer);
       this.#comparisons.stop();
       this.#bands.stop();
+      this.#polled.stop();
       this.#reload.stop();
       this.#connection.stop();
     };
@@ -186,6 +196,11 @@ export class Wall {
   /** What was to be expected of what a tile draws, by series, so far as it is known. */
   bandsOf(tile: Tile): ReadonlyMap<string, Band> | undefined {
     return this.#bands.of(tile);
+  }
+
+  /** What was last heard of the people that a tile is about. */
+  toldOf(tile: Tile): Told {
+    return this.#polled.of(tile);
   }
 
   /** Every tile says how it is; a screen reader hears of changes. */
@@ -249,6 +264,7 @@ export class Wall {
         this.#epochIs(message.epoch);
         this.#reload.welcomed(message.wall);
         this.serverProblem = null;
+        this.#polled.again();
         break;
       case "snapshot":
         if (message.epoch !== null) this.#epochIs(message.epoch);
@@ -310,6 +326,7 @@ export class Wall {
     this.held = this.#rotation?.held ?? false;
     this.answers.look((id) => this.alerts.get(id));
     void this.#bands.look();
+    this.#polled.look();
     const said = this.#announcer.take();
     if (said !== null) this.announcement = said;
   }

@@ -21,6 +21,8 @@ const TILE = {
   min: null,
   max: null,
   key: null,
+  analysis: null,
+  period: null,
 };
 
 describe("a board", () => {

@@ -44,6 +44,8 @@ export function tile(over: Partial<Tile> = {}, ofMetric: Partial<MetricInfo> = {
     min: null,
     max: null,
     key: null,
+    analysis: null,
+    period: null,
     ...over,
   };
 }

@@ -4,10 +4,14 @@ import type { Component } from "svelte";
 import type { Tile, TileType } from "../board";
 import AlertsTile from "../components/tiles/AlertsTile.svelte";
 import BarTile from "../components/tiles/BarTile.svelte";
+import FunnelTile from "../components/tiles/FunnelTile.svelte";
 import GaugeTile from "../components/tiles/GaugeTile.svelte";
 import HeatmapTile from "../components/tiles/HeatmapTile.svelte";
+import LifecycleTile from "../components/tiles/LifecycleTile.svelte";
 import LineTile from "../components/tiles/LineTile.svelte";
 import NumberTile from "../components/tiles/NumberTile.svelte";
+import PathsTile from "../components/tiles/PathsTile.svelte";
+import RetentionTile from "../components/tiles/RetentionTile.svelte";
 import SparklineTile from "../components/tiles/SparklineTile.svelte";
 import StatusTile from "../components/tiles/StatusTile.svelte";
 import TableTile from "../components/tiles/TableTile.svelte";
@@ -27,4 +31,8 @@ export const TILES: Partial<Record<TileType, TileComponent>> = {
   heatmap: HeatmapTile,
   status: StatusTile,
   alerts: AlertsTile,
+  retention: RetentionTile,
+  funnel: FunnelTile,
+  lifecycle: LifecycleTile,
+  paths: PathsTile,
 };
