@@ -91,14 +91,16 @@ class PersonStore:
         with transaction(self._engine, write=True) as connection:
             return connection.execute(delete(_lines).where(_lines.c.person == person)).rowcount
 
-    def prune(self, before_ms: int) -> int:
-        """Delete the lines from before `before_ms`; how many.
+    def prune(self, before_ms: int, *, kind: str | None = None) -> int:
+        """Delete the lines from before `before_ms`, or those of one kind; how many.
 
         Works in several short transactions, a part of the persons each, so that a writer never waits long.
         """
         removed = 0
         for part in range(_PARTS):
             old = delete(_lines).where(_lines.c.person >= f"{part:02x}", _lines.c.at_ms < before_ms)
+            if kind is not None:
+                old = old.where(_lines.c.kind == kind)
             if part + 1 < _PARTS:
                 old = old.where(_lines.c.person < f"{part + 1:02x}")
             with transaction(self._engine, write=True) as connection:

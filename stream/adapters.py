@@ -7,7 +7,7 @@ by the writers (`stream.writers`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -19,7 +19,7 @@ from sinks.alert_records import Command
 from sinks.errors import SinkError
 from sinks.records import DeadLetter, Reason
 from stream.alerts import Alerts, Outcome, ScoredBatch
-from stream.batches import Closed, Decoded, Emission, Partials, RawBatch, ShardBatch
+from stream.batches import Closed, Decoded, Emission, Lines, Partials, RawBatch, ShardBatch
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
@@ -61,7 +61,7 @@ def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callab
     return replace(decoded, rejects=[*decoded.rejects, *refused])
 
 
-class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes]):
+class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter | Lines", bytes]):
     """A Shard on the engine: ticks at once after a quiet spell, and at most every `tick_ms`, less often in a backlog.
 
     The engine does not tell a logic its key, so the shard is made when its first batch says which one it is; a
@@ -90,13 +90,13 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         self._caught_up = True
         self._pending = False
 
-    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Partials | DeadLetter], bool]:
+    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
         if self._shard is None:
             self._number = values[0].shard
             self._shard = self._make(self._number)
             if self._snapshot is not None:
                 _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
-        out: list[Partials | DeadLetter] = []
+        out: list[Partials | DeadLetter | Lines] = []
         shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
         for batch in values:
             out.extend(shard.add(batch))
@@ -112,10 +112,10 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         out.extend(self._tick())
         return out, StatefulBatchLogic.RETAIN
 
-    def on_notify(self) -> tuple[Iterable[Partials | DeadLetter], bool]:
+    def on_notify(self) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
         return self._tick(), StatefulBatchLogic.RETAIN
 
-    def on_eof(self) -> tuple[Iterable[Partials | DeadLetter], bool]:
+    def on_eof(self) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
         # Streams do not end; the engine says so also when it stops, and then windows must stay as they are.
         return (), StatefulBatchLogic.RETAIN
 
@@ -135,13 +135,15 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter", bytes])
         # Batches come each tick, some a little early: those are not to wait for the next.
         return self._ticked_ms + self._tick_ms * 3 // 4
 
-    def _tick(self) -> list[Partials]:
+    def _tick(self) -> Sequence[Partials | Lines]:
         now_ms = self._clock()
         if self._shard is None or not self._pending or now_ms < self._due_ms:
             return []
         self._pending = False
         self._ticked_ms = now_ms
-        return self._shard.tick()
+        partials = self._shard.tick()
+        lines = self._shard.lines()
+        return [*partials, Lines(lines)] if lines else partials
 
 
 class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sinks.person_records import PersonLine
 from sinks.records import DeadLetter, Point, Reason
 from stream.arrays import Floats, Ints
 from stream.entries import Fields, entry_time_ms
@@ -130,6 +131,13 @@ class Partials:
     blocks: list[Block]
     added_ms: int | None = None
     """When the oldest entry was added that is counted here for the first time; None without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What one shard has to say at one tick in persons' own records: each line, and whether there is none any more."""
+
+    lines: list[tuple[PersonLine, bool]]
 
 
 @dataclass(frozen=True, slots=True)

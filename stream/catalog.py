@@ -25,7 +25,7 @@ from stream.expressions import ExpressionError, FieldType, Yields, compile_expre
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.people.actives import Actives
-from stream.people.declared import People, check_on, check_people, generated, kinds_of
+from stream.people.declared import People, check_on, check_people, generated, kinds_of, names_of
 from stream.people.engagement import Action, Engagement
 from stream.people.funnel import Exclude, Funnel, Step
 from stream.people.paths import Paths
@@ -299,7 +299,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     _field_types(catalog, problems)
     catalog = _with_derived(catalog, problems)
     metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
-    check_boards(raw, metrics, problems)
+    check_boards(raw, metrics, problems, names_of(catalog))
     check_rules(raw, metrics, problems)
     check_webhooks(raw, catalog.webhook, problems)
     if problems:

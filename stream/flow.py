@@ -25,11 +25,12 @@ from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import SinkError
 from sinks.live import LiveSink
+from sinks.person_store import PersonStore
 from sinks.records import DeadLetter
 from stream.adapters import AlertLogic, CallSink, EndingLogic, MergeLogic, ScoreLogic, ShardLogic, decode_safely
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
-from stream.batches import Decoded, Partials, RawBatch, ShardBatch
+from stream.batches import Decoded, Lines, Partials, RawBatch, ShardBatch
 from stream.closings import Closings
 from stream.commands import Commands
 from stream.continuity import GapError, OnGap
@@ -38,6 +39,7 @@ from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
 from stream.meters import Meters
+from stream.people.journal import Files
 from stream.plan import Plan
 from stream.reader import GATHER_MS, ClientFactory
 from stream.routing import worker_keys
@@ -48,7 +50,7 @@ from stream.snapshots import StateError
 from stream.source import EndingSource, ValkeySource
 from stream.statuses import Statuses
 from stream.walltime import clock_ms
-from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
+from stream.writers import Patience, deadletter_writer, durable_writer, live_writer, person_writer
 
 X = TypeVar("X")
 _ORDERS_POLL = timedelta(milliseconds=100)
@@ -89,6 +91,12 @@ class Parts:
     rules: dict[str, Lifecycle]
     platform: str
     ending: Ending
+    people: PersonStore
+    """Where persons' own records go."""
+    files: Files
+    """Where what is known of people is written down with each snapshot."""
+    keep_events_ms: int | None = None
+    """For how long persons' single events stay in their records; None: for good."""
     shard_keys: tuple[str, ...] = ("0",)
     """What the engine knows each shard by; fixed for the life of a recovery directory."""
     member: Member = Member()
@@ -152,7 +160,7 @@ def build(parts: Parts) -> Dataflow:
         return [(parts.shard_keys[part.shard], part) for part in enricher.split(batch)]
 
     def make_shard(number: int) -> Shard:
-        return Shard(plan, number)
+        return Shard(plan, number, parts.files)
 
     def make_merge(key: str) -> Merge:
         return Merge(cubes[key], len(parts.shard_keys), plan.event.allowed_lateness_ms)
@@ -193,6 +201,9 @@ def build(parts: Parts) -> Dataflow:
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
     op.output("deadletter", refused, CallSink(refuse, ending))
+    if plan.people is not None:
+        keep = person_writer(parts.people, patience("people", parts.patience_s), parts.keep_events_ms, clock, meters)
+        op.output("people", op.flat_map("lines", counted, _lines), CallSink(keep, ending))
 
     closed = op.flat_map("closed", merged, Closings(parts.watches).of)
     scored = op.map("scored", op.stateful_batch("score", closed, score), _alone)
@@ -261,14 +272,19 @@ def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
         raise ClusterError(str(error)) from error
 
 
-def _by_cube(item: tuple[str, Partials | DeadLetter]) -> list[tuple[str, Partials]]:
+def _by_cube(item: tuple[str, Partials | DeadLetter | Lines]) -> list[tuple[str, Partials]]:
     value = item[1]
     return [(value.cube, value)] if isinstance(value, Partials) else []
 
 
-def _too_late(item: tuple[str, Partials | DeadLetter]) -> list[DeadLetter]:
+def _too_late(item: tuple[str, Partials | DeadLetter | Lines]) -> list[DeadLetter]:
     value = item[1]
     return [value] if isinstance(value, DeadLetter) else []
+
+
+def _lines(item: tuple[str, Partials | DeadLetter | Lines]) -> list[Lines]:
+    value = item[1]
+    return [value] if isinstance(value, Lines) else []
 
 
 def _alone(item: tuple[str, X]) -> X:

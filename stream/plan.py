@@ -235,6 +235,9 @@ def _people(catalog: Catalog) -> PeoplePlan:
         declared=tuple(declarations(catalog)),
         lateness_ms=duration_ms(catalog.event.allowed_lateness),
         most_a_day=catalog.people.most_events_a_day,
+        named=catalog.event.name,
+        page=None if catalog.sessions is None else catalog.sessions.page,
+        keeps_events=catalog.people.timeline is not None,
     )
 
 

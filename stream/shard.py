@@ -16,7 +16,7 @@ from stream.identity import IDENTITY
 from stream.labels import labels_of
 from stream.panes import Notice, Panes
 from stream.people.journal import Files, Journal, MemoryFiles
-from stream.people.people import Line, People
+from stream.people.people import People, Told
 from stream.plan import Plan
 from stream.snapshots import pack_state, unpack_state
 
@@ -55,7 +55,7 @@ class Shard:
         self._journal = Journal(MemoryFiles() if files is None else files, number)
         self._people_ms = NEVER_MS
         """How far the analyses of people have come."""
-        self._lines: list[Line] = []
+        self._lines: list[Told] = []
 
     @property
     def watermark_ms(self) -> int:
@@ -182,7 +182,7 @@ class Shard:
                     if cube.on == facts.kind:
                         self._panes[cube.key].add(evaluation)
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[Told]:
         """What has to be said in persons' own records since the last call."""
         lines, self._lines = self._lines, []
         return lines

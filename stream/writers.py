@@ -17,13 +17,16 @@ from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.live import LiveSink
+from sinks.person_store import PersonStore
 from sinks.records import DeadLetter, Point, Reason
-from stream.batches import Emission, Status, earliest
+from stream.batches import Emission, Lines, Status, earliest
 from stream.meters import Meters
+from stream.people.people import EVENT
 
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
+_PRUNE_EVERY_MS = 3_600_000
 
 _LONGEST_BACKOFF_S = 5.0
 
@@ -42,7 +45,7 @@ class Patience:
         self._draining = draining
         self._budget_s = budget_s
 
-    def __call__(self, write: Callable[[], None]) -> None:
+    def __call__(self, write: Callable[[], object]) -> None:
         started, backoff_s = time.monotonic(), 0.1
         while True:
             try:
@@ -106,6 +109,25 @@ def durable_writer(
             meters.sent(name, max(0, len(points) - len(error.lines)), refused=len(error.lines))
             logger.error("%s refused %d points: %s", name, len(error.lines), error)
             refuse([DeadLetter(name, "", 0, Reason.BAD_TYPE, str(error), line) for line in error.lines])
+
+    return write
+
+
+def person_writer(
+    store: PersonStore, patience: Patience, keep_ms: int | None, clock: Clock, meters: Meters
+) -> Callable[[list[Lines]], None]:
+    """Lines of persons' records. Those of single events are kept for `keep_ms`."""
+    pruned_ms = 0
+
+    def write(items: list[Lines]) -> None:
+        nonlocal pruned_ms
+        lines = [line for item in items for line in item.lines]
+        patience(lambda: store.write(lines))
+        meters.sent("people", len(lines))
+        now_ms = clock()
+        if keep_ms is not None and now_ms - pruned_ms >= _PRUNE_EVERY_MS:
+            pruned_ms = now_ms
+            patience(lambda: store.prune(now_ms - keep_ms, kind=EVENT))
 
     return write
 

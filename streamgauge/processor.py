@@ -22,16 +22,18 @@ from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, SinkError
 from sinks.live import LiveSink
 from sinks.outbox import Outbox
+from sinks.person_store import PersonStore
 from sinks.pruned import PrunedStore
 from sinks.store import Store
 from stream.alert_writers import AlertSinks
 from stream.bounds import notes
 from stream.catalog import Catalog
 from stream.continuity import GapError, OnGap
-from stream.durations import MINUTE_MS
+from stream.durations import MINUTE_MS, duration_ms
 from stream.ending import Ending
 from stream.enrich import Pseudonyms
 from stream.flow import ClusterError, Member, Parts, execute, make_recovery
+from stream.people.journal import Directory
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.score import lifecycles, watches
@@ -118,6 +120,7 @@ class Run:
             for database in parts.databases.values():
                 database.close()
             parts.alert_sinks.store.close()
+            parts.people.close()
         return 0
 
     def _parts(self, facts: Facts, member: Member) -> Parts:
@@ -140,6 +143,7 @@ class Run:
                 # Each text that was ever among the most frequent would be a field of its own.
                 skip=frozenset(metric.name for metric in self.catalog.metric if metric.measure == "top_k"),
             )
+        keep = self.catalog.people.timeline
         watched = watches(self.catalog, plan)
         live = LiveSink(client, platform=self.catalog.platform.name)
         outbox = Outbox(client, outbox_of(self.catalog), [webhook.endpoint for webhook in self.catalog.webhook])
@@ -155,6 +159,9 @@ class Run:
             deadletter=DeadLetterSink(client),
             databases=databases,
             ending=self.ending,
+            people=PersonStore(settings.store_url(self.state)),
+            files=Directory(self.state / "people"),
+            keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,
             member=member,
             most_processes=facts.processes,

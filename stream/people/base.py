@@ -31,6 +31,8 @@ State = dict[str, Array]
 """An analysis' columns, by name: one row (or a row of `width` numbers) for each of a run's m units."""
 LONG_AGO_MS = -(1 << 62)
 FAR_MS = 1 << 62
+FLAGGED = "flagged"
+"""Kind of the lines about persons of whom there were such."""
 CAPPED = "people.capped"
 """Kind of the facts about events that are too many of one person for one day."""
 

@@ -53,6 +53,14 @@ def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:
     return found
 
 
+def names_of(catalog: Catalog) -> dict[str, str]:
+    """The type of every analysis that can be asked for, by name."""
+    found = {key: key for key in ("sessions", "actives", "engagement") if getattr(catalog, key) is not None}
+    if catalog.actives is not None and catalog.actives.periods:
+        found["lifecycle"] = "lifecycle"
+    return found | {one.name: key for key in ("retention", "funnel", "paths") for one in getattr(catalog, key)}
+
+
 def kinds_of(catalog: Catalog) -> dict[str, FactKind]:
     """Every kind of facts there is with the declared analyses."""
     declared = declarations(catalog)

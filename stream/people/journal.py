@@ -145,7 +145,6 @@ class Journal:
             "spaces": spaces,
             "gauges": {kind: gauge.to_state() for kind, gauge in people.gauges.items()},
             "newest_ms": people.newest_ms,
-            "suppressed": sorted(people.suppressed),
         }
         self._write(name, state)
         self._units.append((name, tuple(sorted(begins))))
@@ -185,7 +184,6 @@ class Journal:
             if kind in latest["gauges"]:
                 gauge.restore(latest["gauges"][kind])
         people.newest_ms = latest["newest_ms"]
-        people.suppressed = set(latest["suppressed"])
         self._words, self._words_written = list(saved["words"]), len(texts)
         self._whole = False
         # Until there are others, these are what may be gone back to.

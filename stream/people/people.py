@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,17 +10,25 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from sinks.person_records import PersonLine
 from stream.arrays import Ints
 from stream.clock import END_MS, NEVER_MS
 from stream.digests import Hashes, hashes_of
 from stream.expressions import FieldType, compile_expression, evaluate
-from stream.people.base import CAPPED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
+from stream.identity import IDENTITY
+from stream.people.base import CAPPED, FLAGGED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
 from stream.people.events import PERSON_HIGH, PERSON_LOW, Columns, Layout, taken
 from stream.people.gauges import Gauge
 from stream.people.space import UNIT, Placed, Space
 from stream.people.vocabulary import Vocabulary
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+EVENT = "event"
+"""Kind of the lines that tell of events themselves."""
+
+
+Told = tuple[PersonLine, bool]
+"""A line of a person's record, and whether there is none any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +42,18 @@ class PeoplePlan:
     """Each with a name of its own, in the order in which they run."""
     lateness_ms: int
     most_a_day: int
+    named: str | None = None
+    """Field that says what kind of event it is,"""
+    page: str | None = None
+    """and SQL expression that gives its page: what is told of an event,"""
+    keeps_events: bool = False
+    """where each is."""
 
     @property
     def kinds(self) -> dict[str, FactKind]:
         """Every kind of facts, by name."""
         found = {kind.name: kind for _, one in self.declared for kind in one.kinds(self.zone)}
-        return found | {CAPPED: FactKind(CAPPED, {})}
+        return found | {CAPPED: FactKind(CAPPED, {}), FLAGGED: FactKind(FLAGGED, {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +66,12 @@ class FactBatch:
     weight: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a person's record, or that there is none any more."""
-
-    person: str
-    kind: str
-    reference: int
-    time_ms: int
-    gone: bool
-    fields: Mapping[str, Any]
-
-
 @dataclass(slots=True)
 class Said:
     """What followed from an advance."""
 
     facts: list[FactBatch] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[Told] = field(default_factory=list)
 
 
 class People:
@@ -102,7 +104,8 @@ class People:
         self.gauges = {kind.name: Gauge(kind) for kind in self._kinds.values() if kind.periods is not None}
         self.newest_ms = LONG_AGO_MS
         """Latest time of any event of any shard."""
-        self.suppressed: set[int] = set()
+        self._events: list[Told] = []
+        """What is to be told of events themselves."""
 
     @property
     def persons(self) -> int:
@@ -119,6 +122,8 @@ class People:
         columns = self._layout.read(frame, time_ms, self.vocabulary)
         persons = frame[self._plan.person]
         columns[PERSON_HIGH], columns[PERSON_LOW] = _halves(persons)
+        if self._plan.keeps_events:
+            self._events.extend(self._told(frame, persons, time_ms))
         person = hashes_of(persons)
         for space in self.spaces.values():
             own = {name: columns[name] for name in space.layout.dtypes}
@@ -131,7 +136,8 @@ class People:
 
     def advance(self, watermark_ms: int) -> Said:
         """The watermark has come this far: everything before it is known, but for what comes late."""
-        said = Said()
+        said = Said(lines=self._events)
+        self._events = []
         if watermark_ms <= NEVER_MS:
             return said
         done_ms = watermark_ms - 1
@@ -152,6 +158,19 @@ class People:
                     said.lines.extend(self._lines(space, kind, slots, entries, sign))
         said.facts.extend(self._batch(kind, parts) for kind, parts in rows.items() if parts)
         return said
+
+    def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Iterable[Told]:
+        """A line for each event (n)."""
+        columns: dict[str, list[Any]] = {}
+        if self._plan.named is not None:
+            columns["event"] = frame[self._plan.named].to_list()
+        if self._plan.page is not None:
+            (page,) = evaluate(frame, [compile_expression(self._plan.page).cast(pl.String).alias("t0")])
+            columns["page"] = page.to_list()
+        rows = zip(persons.to_list(), frame[IDENTITY].to_list(), time_ms.tolist(), strict=True)
+        for place, (person, identity, at_ms) in enumerate(rows):
+            fields = {name: values[place] for name, values in columns.items() if values[place] is not None}
+            yield PersonLine(person, EVENT, identity, at_ms, fields), False
 
     def _with_units(self, space: Space, frame: pl.DataFrame, person: Hashes, columns: Columns) -> Columns:
         """The events with the unit that each is of in a space; those that are of none are left out."""
@@ -185,7 +204,7 @@ class People:
         frame = pl.DataFrame([*columns, pl.Series("\ntime", time_ms)])
         return FactBatch(kind, frame, time_ms, np.concatenate([part.weight for part in parts]))
 
-    def _lines(self, space: Space, kind: str, slots: Ints, entries: Any, sign: int) -> Iterable[Line]:
+    def _lines(self, space: Space, kind: str, slots: Ints, entries: Any, sign: int) -> Iterable[Told]:
         high, low = space.person_of(slots[entries.owner])
         persons = [f"{one:016x}{other:016x}" for one, other in zip(high.tolist(), low.tolist(), strict=True)]
         types = self._kinds[kind].fields
@@ -194,14 +213,14 @@ class People:
             for name, values in entries.fields.items()
         }
         for place, person in enumerate(persons):
-            yield Line(
+            line = PersonLine(
                 person,
                 kind,
                 int(entries.reference[place]),
                 int(entries.time_ms[place]),
-                int(entries.weight[place]) * sign < 0,
                 {name: values[place] for name, values in columns.items()},
             )
+            yield line, int(entries.weight[place]) * sign < 0
 
 
 def _signed(spans: Any, sign: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from stream.arrays import Ints, Mask
 from stream.digests import Hashes
 from stream.durations import DAY_MS
-from stream.people.base import CAPPED, FAR_MS, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
+from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
 from stream.people.events import PERSON_HIGH, PERSON_LOW, SELF, TIME, Columns, Layout, in_order, joined, taken
 from stream.people.segments import rank
 from stream.people.tail import Tail, of_bytes
@@ -245,9 +245,12 @@ class Space:
         state[_DAY] = _set(state[_DAY], owner[last], day[last])
         state[_TODAY] = _set(state[_TODAY], owner[last], np.minimum(number[last] + 1, self._most_a_day))
         if not kept.all():
-            state[_FLAGGED] = _set(state[_FLAGGED], owner[~kept], True)
+            over = np.flatnonzero(~kept)
             if not self.keys:
-                facts.add(CAPPED, time_ms[~kept])
+                facts.add(CAPPED, time_ms[over])
+                new = over[~state[_FLAGGED][owner[over]] & (np.diff(owner[over], prepend=-1) != 0)]
+                facts.tell(FLAGGED, owner[new], np.zeros(len(new), dtype=np.uint64), time_ms[new])
+            state[_FLAGGED] = _set(state[_FLAGGED], owner[over], True)
         return kept
 
     def _again(self, late_slots: Ints, late: Columns) -> list[tuple[int, Ints, Facts]]:
