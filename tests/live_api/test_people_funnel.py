@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from live_api.people.funnel import table
-from stream.people.funnel import WITHIN, Funnel, Step
+from stream.people.conversions import WITHIN
+from stream.people.funnel import Funnel, Step
 
 from .people import funnel, ms, point
 

@@ -286,6 +286,11 @@ name = "plans"
 mode = "bracket"
 by = "plan"
 
+[[funnel]]
+name = "buy"
+period = "day"
+steps = [{ name = "View", where = "page = 'View'" }, { name = "Pay", where = "page = 'Pay'" }]
+
 [actives]
 
 [engagement]
@@ -301,7 +306,7 @@ windows = ["day"]
 def test_a_catalog_as_it_is_written(start: Start, store_url: str) -> None:
     api = start(store_url=store_url, catalog=parse(WRITTEN))
     names = [one["name"] for one in api.get("/v1/people")["analyses"]]
-    assert names == ["sessions", "actives", "lifecycle", "engagement", "weekly", "plans", "clicks"]
+    assert names == ["sessions", "actives", "lifecycle", "engagement", "weekly", "plans", "buy", "clicks"]
     assert {name: api.get(f"/v1/people/{name}")["http"] for name in names} == dict.fromkeys(names, 200)
     found = api.get("/v1/people/sessions", limit=1)
     assert [row["sessions"] for row in found["periods"]] == [39]
@@ -309,6 +314,7 @@ def test_a_catalog_as_it_is_written(start: Start, store_url: str) -> None:
     last = api.get("/v1/people/weekly", cohorts=1)["cohorts"][-1]
     assert [cell["people"] for cell in last["cells"][:2]] == [10, 4]
     assert api.get("/v1/people/plans")["offsets"] == ["0", "1-3", "4-7", "8-12"]
+    assert [(step["name"], step["people"]) for step in api.get("/v1/people/buy")["steps"]] == [("View", 3), ("Pay", 0)]
     assert api.get("/v1/people/lifecycle", period="month")["bars"] == []
     levels = api.get("/v1/people/engagement")["levels"]
     # Points may be of a level that the catalog had before.
