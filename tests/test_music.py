@@ -277,7 +277,7 @@ def test_retention_by_week(points: list[Point], people: dict[str, list[Event]]) 
         cohorts[ms(start), who] += 1
         songs = [event["ts"] for event in own if event["page"] == "NextSong"]
         offsets = [(start_of("week", day_of(at)) - start).days // 7 for at in songs]
-        reached = max((offset for offset in [0, *offsets] if offset <= 4))
+        reached = max(offset for offset in [0, *offsets] if offset <= 4)
         cells.update((ms(start), str(offset), who) for offset in range(reached + 1))
     assert series(points, "weekly_people", "week", "segment") == cohorts
     assert series(points, "weekly_returned", "week", "offset", "segment") == cells
