@@ -223,9 +223,11 @@ def test_every_close_code_is_documented() -> None:
 
 
 def test_the_readmes_catalog_is_valid() -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
+    block, people = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
     assert tomllib.loads(block)
     assert [metric.name for metric in parse(block).metric] == ["revenue"]
+    names = {metric.name for metric in parse(f"{block}\n{people}").metric}
+    assert {"revenue", "sessions", "mau", "weekly_returned", "checkout_people"} <= names
 
 
 def test_the_commands_of_the_readme_exist() -> None:
