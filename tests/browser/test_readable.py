@@ -48,7 +48,7 @@ _SAYS = {
     "alerts": "[data-testid=standing]",
     "retention": "[data-testid=cell]",
     "funnel": "[data-testid=row]",
-    "lifecycle": "[data-testid=latest]",
+    "lifecycle": "[data-testid=stack]",
     "paths": "[data-testid=band]",
 }
 
