@@ -243,6 +243,7 @@ def test_small_tiles_leave_out_what_they_have_no_room_for_and_say_so(
 def test_what_is_still_growing_looks_so_and_is_told(shop: Shop, page: Page, people: People) -> None:
     tiles = _open(shop, page)
     cells = tiles["retention"].locator("[data-testid=row] [data-testid=cell]")
+    expect(cells).to_have_count(36)
     patterns = cells.evaluate_all("all => all.map((one) => [one.innerText, getComputedStyle(one).backgroundImage])")
     growing = [text for text, pattern in patterns if pattern != "none"]
     assert len(growing) == 8
