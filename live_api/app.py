@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from live_api import alert_routes, board_routes, boards, compare, delivery_routes, health, history, session, sse, ticker
+from live_api import (
+    alert_routes,
+    board_routes,
+    boards,
+    compare,
+    delivery_routes,
+    health,
+    history,
+    people_routes,
+    session,
+    sse,
+    ticker,
+)
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
@@ -43,6 +55,7 @@ from sinks.alert_store import AlertStore
 from sinks.commands import CommandSink
 from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
+from sinks.person_store import PersonStore
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
@@ -73,11 +86,17 @@ def create_app(
     heartbeat_s: float = 5.0,
     limits: Limits | None = None,
     origins: Origins | None = None,
+    pseudonym: Callable[[str], str] | None = None,
 ) -> tuple[FastAPI, Hub]:
-    """The application, and its hub for the server to drain."""
+    """The application, and its hub for the server to drain.
+
+    `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it no person
+    can be asked for.
+    """
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
+    persons = PersonStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
@@ -132,6 +151,7 @@ def create_app(
             store.close()
             log.close()
             alert_store.close()
+            persons.close()
             client.close()
 
     async def live(websocket: WebSocket) -> None:
@@ -156,6 +176,7 @@ def create_app(
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
+    app.include_router(people_routes.router(context, persons, pseudonym))
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
 
 tables = MetaData()
@@ -156,4 +156,17 @@ deliveries = Table(
     Column("duration_ms", Double),
     Column("error", Text),
     Index("deliveries_by_endpoint", "endpoint", "at_ms"),
+)
+
+# Asked for by the person, and deleted by them; nothing here is found by what it says.
+person_lines = Table(
+    "person_lines",
+    tables,
+    Column("person", _KeyText, primary_key=True, comment="pseudonym, 32 hex digits"),
+    Column("kind", _KeyText, primary_key=True),
+    Column("reference", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("fields_json", Text, nullable=False),
+    Index("person_lines_by_time", "person", "at_ms"),
+    sqlite_with_rowid=False,
 )

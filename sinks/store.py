@@ -175,6 +175,20 @@ class Store:
         with transaction(self._engine) as connection:
             return _read(connection.execute(query))
 
+    def starts(self, metric: str, window: str, *, to_ms: int | None = None, limit: int = 1) -> list[int]:
+        """When the latest `limit` windows start in which any series has a point, oldest first; before `to_ms`."""
+        own = _points.alias("own")
+        by_start = select(own.c.start_ms).where(own.c.series_id == _series.c.id).correlate(_series)
+        if to_ms is not None:
+            by_start = by_start.where(own.c.start_ms < to_ms)
+        # The latest of all series are among the latest of each, which the key finds without reading the others.
+        by_start = by_start.order_by(own.c.start_ms.desc()).limit(limit)
+        query = select(_points.c.start_ms).distinct().join_from(_series, _points)
+        query = query.where(_series.c.metric == metric, _series.c.window == window, _points.c.start_ms.in_(by_start))
+        query = query.order_by(_points.c.start_ms.desc()).limit(limit)
+        with transaction(self._engine) as connection:
+            return sorted(connection.execute(query).scalars())
+
     def latest(self, since_ms: int, *, per_series: int = 2) -> list[Point]:
         """What each live series last was: its `per_series` windows with the latest starts, oldest first.
 

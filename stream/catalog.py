@@ -24,9 +24,17 @@ from stream.durations import TOTAL, duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
+from stream.people.actives import Actives
+from stream.people.declared import People, check_on, check_people, generated, kinds_of
+from stream.people.engagement import Action, Engagement
+from stream.people.funnel import Exclude, Funnel, Step
+from stream.people.paths import Paths
+from stream.people.registry import ANALYSES
+from stream.people.retention import RetentionTable
+from stream.people.sessions import Sessions
 from stream.problems import CatalogError, Problem, key_of, problem_of
 from stream.rules import Rule, check_rules
-from stream.tables import FieldName, MetricName, Table, each_once
+from stream.tables import Duration, FieldName, MetricName, Table, each_once
 from stream.webhooks import Webhook, check_webhooks
 from stream.windows import window_of
 
@@ -35,18 +43,13 @@ RESERVED_PREFIX = "streamgauge_"
 """Names that start so belong to the metrics every processor has."""
 
 
-def _duration(text: str) -> str:
-    duration_ms(text)
+def _window_or_off(text: str) -> str:
+    if text != "off":
+        duration_ms(text)
     return text
 
 
-def _window_or_off(text: str) -> str:
-    return text if text == "off" else _duration(text)
-
-
 def _window(text: str) -> str:
-    if text == TOTAL:
-        raise ValueError(f"expected a window from 1s to 1d, found {text!r}")
     window_of(text, _UTC)
     return text
 
@@ -84,7 +87,6 @@ def _measure(name: str) -> str:
     return name
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window), BeforeValidator(_sliding)]
 
 
@@ -176,6 +178,8 @@ class Metric(Table):
     """The metric that is divided, of a `ratio`."""
     to: str | None = None
     """The metric it is divided by."""
+    on: str | None = None
+    """Which facts about people are counted, such as `session.end`; None: the events themselves."""
     title: str | None = None
     unit: str | None = None
     description: str | None = None
@@ -187,6 +191,8 @@ class Metric(Table):
             raise ValueError(f"expected a name that does not start with {RESERVED_PREFIX}, found {self.name!r}")
         if self.name == ALERTS:
             raise ValueError(f"expected another name than that of the measurement of alerts, found {self.name!r}")
+        if TOTAL in self.windows and self.on is None:
+            raise ValueError(f"windows: expected windows from 1s to 1d, found {TOTAL!r}")
         if self.measure in DERIVED:
             self._check_derived()
             return self
@@ -204,7 +210,7 @@ class Metric(Table):
         for key in sorted(needed):
             if getattr(self, key) is None:
                 raise ValueError(f"{key}: expected a value, as measure {self.measure} needs one, found nothing")
-        taken = {"where", "by", "windows", "max_series", "value", "of", "to", *_OPTIONS} - needed
+        taken = {"where", "by", "windows", "max_series", "on", "value", "of", "to", *_OPTIONS} - needed
         for key in sorted(taken & self.model_fields_set):
             why = f"as a {self.measure} has those of the metrics it is worked out of"
             raise ValueError(f"{key}: expected none, {why}, found one")
@@ -242,9 +248,16 @@ class Catalog(Table):
     event: Event = Field(default_factory=lambda: Event.model_validate({}))
     fields: dict[FieldName, Literal["string", "number", "boolean"]] = Field({})
     """Types of fields whose use does not tell, or tells wrongly."""
-    metric: list[Metric] = Field(min_length=1)
+    metric: list[Metric] = Field([])
     board: list[Board] = Field([], max_length=60)
     """The first is the one at `/`."""
+    people: People = Field(default_factory=lambda: People.model_validate({}))
+    sessions: Sessions | None = None
+    actives: Actives | None = None
+    retention: list[RetentionTable] = Field([], max_length=20)
+    funnel: list[Funnel] = Field([], max_length=20)
+    paths: list[Paths] = Field([], max_length=20)
+    engagement: Engagement | None = None
     anomaly: list[Rule] = Field([], max_length=500)
     """What somebody is to be told of."""
     webhook: list[Webhook] = Field([], max_length=100)
@@ -280,6 +293,9 @@ def parse(text: str, source: str = "catalog") -> Catalog:
         raise CatalogError(source, problems) from error
     problems = []
     _check_names(raw, problems)
+    catalog = _with_people(catalog, problems)
+    if not catalog.metric:
+        problems.append(Problem("metric", "a metric, or an analysis of people", "nothing"))
     _field_types(catalog, problems)
     catalog = _with_derived(catalog, problems)
     metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
@@ -289,6 +305,21 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     if problems:
         raise CatalogError(source, problems)
     return catalog
+
+
+def _with_people(catalog: Catalog, problems: list[Problem]) -> Catalog:
+    """The catalog with the metrics that its analyses of people bring."""
+    own = {metric.name for metric in catalog.metric}
+    brought = [Metric.model_validate(table) for table in generated(catalog)]
+    for metric in brought:
+        if metric.name in own:
+            found = f"{metric.name!r}, which an analysis of people brings"
+            problems.append(Problem("metric", "another name, or another of the analysis", found))
+        own.add(metric.name)
+    kinds = kinds_of(catalog)
+    for number, metric in enumerate(catalog.metric):
+        problems.extend(check_on(metric, kinds, f'metric[{number}] "{metric.name}"'))
+    return catalog.model_copy(update={"metric": [*catalog.metric, *brought]})
 
 
 def _with_derived(catalog: Catalog, problems: list[Problem]) -> Catalog:
@@ -316,13 +347,17 @@ def _with_derived(catalog: Catalog, problems: list[Problem]) -> Catalog:
                 problems.append(Problem(key, "metrics with one number", f"{name!r}, a {known[name].measure}"))
         if len(inputs) < len(names):
             continue
-        if len({(tuple(one.by), one.max_series) for one in inputs}) > 1:
-            found = ", ".join(f"{one.name} by {one.by} up to {one.max_series}" for one in inputs)
-            problems.append(Problem(key, "metrics of the same `by` and `max_series`", found))
+        if len({(tuple(one.by), one.max_series, one.on) for one in inputs}) > 1:
+            found = ", ".join(
+                f"{one.name} {'' if one.on is None else f'on {one.on} '}by {one.by} up to {one.max_series}"
+                for one in inputs
+            )
+            problems.append(Problem(key, "metrics of the same `by`, `max_series` and `on`", found))
         windows = [text for text in inputs[0].windows if all(text in one.windows for one in inputs)]
         if not windows:
             problems.append(Problem(key, "metrics with a window in common", ", ".join(names)))
-        metrics[number] = metric.model_copy(update={"by": inputs[0].by, "windows": windows})
+        shared = {"by": inputs[0].by, "windows": windows, "on": inputs[0].on, "max_series": inputs[0].max_series}
+        metrics[number] = metric.model_copy(update=shared)
     return catalog.model_copy(update={"metric": metrics})
 
 
@@ -397,6 +432,8 @@ def _field_types(
             use({name: FieldType.STRING}, f"event.{key}")
     dimensions: dict[str, str] = {}
     for number, metric in zip(numbers or range(len(catalog.metric)), catalog.metric, strict=True):
+        if metric.on is not None:
+            continue
         where = f'metric[{number}] "{metric.name}"'
         for key, text, yields in (("where", metric.where, Yields.BOOLEAN), ("value", metric.value, _yields(metric))):
             if text is None or metric.measure in DERIVED:
@@ -423,6 +460,7 @@ def _field_types(
             problems.append(Problem(key, "a dimension other than the person, of whom there is no end", repr(name)))
         use({name: FieldType.STRING}, key)
     use({name: FieldType.STRING for name in event.required if name != event.time}, "event.required")
+    check_people(catalog, types, problems)
     names = {*types, event.time}
     for name in sorted(names):
         parts = name.split(".")
@@ -454,14 +492,19 @@ def _names(text: str) -> list[str]:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    tables: dict[Any, type[Table]] = {
+    tables: dict[Any, Any] = {
         "platform": Platform,
         "event": Event,
         "metric": Metric,
         "anomaly": Rule,
         "webhook": Webhook,
+        "people": People,
+        **ANALYSES,
     }
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board
-    return list(table.model_fields)
+    nested = {"steps": Step, "exclude": Exclude, "action": Action}
+    for part in location[1:-1]:
+        table = nested.get(part, table)
+    return [field.alias or name for name, field in table.model_fields.items()]

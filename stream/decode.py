@@ -68,6 +68,7 @@ class Decoder:
         self._fields = {name: kind for name, kind in plan.fields.items() if name != plan.event.time}
         self._required = plan.event.required
         self._ordered = plan.ordered
+        self._identified = plan.event.dedupe_ms > 0 or plan.people is not None
         self._max_entry_bytes = max_entry_bytes
         types: dict[str, Any] = {name: ACCEPTED[kind] for name, kind in self._fields.items()}
         self._struct, self._getters = struct_of(types | {plan.event.time: TIME_ACCEPTED})
@@ -88,7 +89,7 @@ class Decoder:
         # The time is a column too, so that there is a row for each event even where no field is read.
         columns = [pl.Series(self._event.time, rows.time_ms)]
         time_ms = rows.time_ms
-        if self._event.dedupe_ms:
+        if self._identified:
             ids = None if self._event.id is None else rows.frame[self._event.id]
             columns.append(identities(origins, ids, rows.no_time))
         if self._ordered:

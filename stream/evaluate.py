@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,11 @@ import polars as pl
 
 from stream.arrays import Floats, Ints, Mask
 from stream.columns import empty
+from stream.expressions import evaluate
 from stream.labels import Labels, Texts, labels_of
 from stream.measures.base import Inputs, Sketch
 from stream.origins import ENTRY_MS, ENTRY_NO
-from stream.plan import MetricPlan, Plan
-
-logger = logging.getLogger(__name__)
+from stream.plan import Expressions, MetricPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +27,25 @@ class Contribution:
 
 
 class Evaluation:
-    """What every expression of the plan gives for each event of `frame` (n).
+    """What every expression of the plan gives for each event, or fact about people, of `frame` (n).
 
     An event for which an expression cannot be worked out (a text that is no number in a CAST, say) does not count for
     the metrics that ask for it, and counts for all others.
     """
 
-    def __init__(self, plan: Plan, frame: pl.DataFrame, time_ms: Ints) -> None:
+    def __init__(
+        self, expressions: Expressions, frame: pl.DataFrame, time_ms: Ints, weight: Ints | None = None
+    ) -> None:
+        """`weight` (n): how often each counts, less than 0 to take it back; None: once each."""
         self._frame = frame
         self.time_ms = time_ms
+        self.weight = weight
         self._labels: dict[str, Labels] = {}
         self._prepared: dict[tuple[type[Sketch], int | None, int | None], Any] = {}
-        conditions = [_boolean(expression).alias(f"c{i}") for i, expression in enumerate(plan.conditions)]
-        values = [_number(expression).alias(f"v{i}") for i, expression in enumerate(plan.values)]
-        texts = [_text(expression).alias(f"t{i}") for i, expression in enumerate(plan.texts)]
-        columns = iter(_evaluate(frame, [*conditions, *values, *texts]))
+        conditions = [_boolean(expression).alias(f"c{i}") for i, expression in enumerate(expressions.conditions)]
+        values = [_number(expression).alias(f"v{i}") for i, expression in enumerate(expressions.values)]
+        texts = [_text(expression).alias(f"t{i}") for i, expression in enumerate(expressions.texts)]
+        columns = iter(evaluate(frame, [*conditions, *values, *texts]))
         self._masks: list[Mask] = [next(columns).to_numpy() for _ in conditions]
         self._values: list[tuple[Floats, Mask | None]] = []
         for _ in values:
@@ -97,7 +99,7 @@ class Evaluation:
             entry_ms, entry_no = self._frame[ENTRY_MS].to_numpy(), self._frame[ENTRY_NO].to_numpy()
         else:
             entry_ms = entry_no = np.zeros(len(self.time_ms), dtype=np.int64)
-        return Inputs(values, self.time_ms, entry_ms, entry_no)
+        return Inputs(values, self.time_ms, entry_ms, entry_no, self.weight)
 
 
 def _boolean(expression: pl.Expr) -> pl.Expr:
@@ -110,28 +112,3 @@ def _number(expression: pl.Expr) -> pl.Expr:
 
 def _text(expression: pl.Expr) -> pl.Expr:
     return expression.cast(pl.String)
-
-
-def _evaluate(frame: pl.DataFrame, expressions: list[pl.Expr]) -> list[pl.Series]:
-    """One column (n) for each expression."""
-    if not expressions:
-        return []
-    names = [expression.meta.output_name() for expression in expressions]
-    try:
-        # with_columns, so that an expression without a field also has a row for each event.
-        result = frame.with_columns(expressions)
-        return [result[name] for name in names]
-    except BaseException as error:
-        # Not Exception alone: what panics in Rust is none.
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        if len(expressions) > 1:
-            return [column for expression in expressions for column in _evaluate(frame, [expression])]
-        if frame.height > 1:
-            half = frame.height // 2
-            (head,), (tail,) = (_evaluate(part, expressions) for part in (frame[:half], frame[half:]))
-            return [pl.concat([head, tail])]
-        logger.debug("an event does not count: %s: %s", expressions[0], error)
-        kind = names[0][0]
-        nothing = {"c": pl.Series([False]), "v": pl.Series([float("nan")]), "t": pl.Series([None], dtype=pl.String())}
-        return [nothing[kind].alias(names[0])]

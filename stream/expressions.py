@@ -8,6 +8,7 @@ first from the literals it is compared with, then by trying the expression on on
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from itertools import product
 from typing import Any
 
 import polars as pl
+
+logger = logging.getLogger(__name__)
 
 
 class FieldType(StrEnum):
@@ -107,6 +110,31 @@ def infer_types(expression: pl.Expr, known: Mapping[str, FieldType], yields: Yie
         last_error = f"expected it to yield {yields.value}, it yields {dtype}"
     detail = ", ".join(f"{name} is a {known[name]}" for name in names if name in known)
     raise ExpressionError(f"{last_error} ({detail})" if detail else last_error)
+
+
+def evaluate(frame: pl.DataFrame, expressions: list[pl.Expr]) -> list[pl.Series]:
+    """One column (n) for each expression."""
+    if not expressions:
+        return []
+    names = [expression.meta.output_name() for expression in expressions]
+    try:
+        # with_columns, so that an expression without a field also has a row for each event.
+        result = frame.with_columns(expressions)
+        return [result[name] for name in names]
+    except BaseException as error:
+        # Not Exception alone: what panics in Rust is none.
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        if len(expressions) > 1:
+            return [column for expression in expressions for column in evaluate(frame, [expression])]
+        if frame.height > 1:
+            half = frame.height // 2
+            (head,), (tail,) = (evaluate(part, expressions) for part in (frame[:half], frame[half:]))
+            return [pl.concat([head, tail])]
+        logger.debug("an event does not count: %s: %s", expressions[0], error)
+        kind = names[0][0]
+        nothing = {"c": pl.Series([False]), "v": pl.Series([float("nan")]), "t": pl.Series([None], dtype=pl.String())}
+        return [nothing[kind].alias(names[0])]
 
 
 def _gives(dtype: pl.DataType, yields: Yields) -> bool:

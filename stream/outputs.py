@@ -12,6 +12,7 @@ from sinks.records import Dimensions, Point, State, Value
 from stream.arrays import Floats, Ints, Mask
 from stream.batches import State as Snapshot
 from stream.derived import ZERO_WITHOUT_EVENTS
+from stream.measures.retractable import Retractable
 from stream.plan import DerivedPlan, MetricPlan
 from stream.rows import RowTable, pack, series_of, start_of
 from stream.totals import Totals, picked
@@ -20,6 +21,8 @@ from stream.windows import Window
 _EXACT = float(1 << 53)
 _STATES = (State.OPEN, State.FINAL, State.CORRECTED)
 _OPEN_END_S = 1 << 62
+_COUNTS, _CHANGES = 0, 1
+"""Places of columns: every measure's first, and the second of those of what may be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ class Output:
             one.name: one.fingerprint for one in derived
         }
         self._sent = {name: self._rows.column(np.float64, 0.0) for name in self._fingerprints}
-        """Events that were counted in what was last sent."""
+        """Events that were counted in what was last sent; of what may be taken back, changes."""
+        self._by = _CHANGES if any(isinstance(metric.measure, Retractable) for metric in totals.metrics) else _COUNTS
+        """Which column of a metric tells whether it has changed."""
         self._revision = {name: self._rows.column(np.int64, 0) for name in self._fingerprints}
         self._closed = totals.rows.column(np.bool_, False) if window.span == 1 else -1
         """Where a window is a pane: whether it was sent as closed, kept with the pane, so that it need not be found."""
@@ -117,7 +122,14 @@ class Output:
 
         for metric in self._metrics:
             found = self._combine(metric.name, targets, combined)
-            pick = select(metric.name, found.columns[0])
+            pick = select(metric.name, found.columns[self._by])
+            nothing = pick & (found.columns[0] <= 0)
+            if nothing.any():
+                # All that was said has been taken back.
+                zero = 0.0 if metric.measure.name in ZERO_WITHOUT_EVENTS else math.nan
+                values: Floats | list[Value] = np.full(int(nothing.sum()), zero)
+                add(metric.name, nothing, values, found.columns[0][nothing], None)
+                pick &= ~nothing
             if pick.any():
                 columns, sketches = [column[pick] for column in found.columns], picked(found.sketches, pick)
                 values = metric.measure.value(columns, sketches, seconds[pick])
@@ -125,12 +137,17 @@ class Output:
         for derived in self._derived:
             inputs = [self._names[place] for place in derived.inputs]
             parts = [self._combine(name, targets, combined) for name in inputs]
-            total = np.sum([part.columns[0] for part in parts], axis=0)
+            total = np.sum([part.columns[self._by] for part in parts], axis=0)
             pick = select(derived.name, total)
             if pick.any():
                 measured = [self._measured(name, seconds, combined)[pick] for name in inputs]
                 result = derived.derived.compute(measured)
                 some = np.isfinite(result)
+                gone = pick.copy()
+                gone[pick] = ~some & (self._rows.get(self._revision[derived.name])[rows[pick]] > 1)
+                if self._by == _CHANGES and gone.any():
+                    counts = np.zeros(int(gone.sum()))
+                    add(derived.name, gone, np.full(len(counts), math.nan), counts, None)
                 pick[pick] = some
                 counts = np.max([part.columns[0][pick] for part in parts], axis=0)
                 add(derived.name, pick, result[some], counts, None)

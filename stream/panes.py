@@ -18,7 +18,8 @@ from stream.durations import DAY_MS
 from stream.evaluate import Contribution, Evaluation
 from stream.grouping import Groups, numbered
 from stream.labels import Labels
-from stream.measures.base import COUNT, Column, Sketch
+from stream.measures.base import COUNT, Column, Reduce, Sketch
+from stream.measures.retractable import MOVES
 from stream.plan import CubePlan, MetricPlan
 from stream.rows import RowTable, pack, series_of, start_of
 from stream.series import SeriesIndex, rows_of
@@ -141,6 +142,7 @@ class Panes:
             ],
             evaluation,
             rows,
+            None if evaluation.weight is None else _some(evaluation.weight, rows),
         )
 
     def count(self, time_ms: Ints, dimensions: list[Labels]) -> None:
@@ -154,16 +156,20 @@ class Panes:
         contributions: list[Contribution],
         evaluation: Evaluation | None,
         events: Ints | None,
+        weight: Ints | None = None,
     ) -> None:
-        """`events` (n) are the places of the given events among those evaluated; None: they are the same."""
+        """`events` (n) are the places of the given events among those evaluated; None: they are the same.
+
+        `weight` (n): how often each counts; None: once.
+        """
         keys, group = self._slices(time_ms, dimensions)
         by_name = dict(zip((metric.name for metric in self.plan.metrics), contributions, strict=True))
         everyone = Contribution(None, None)
-        counted = _reduced(COUNT, everyone, group, len(keys))
+        counted = _reduced(COUNT, everyone, group, len(keys), weight)
         reduced = [
             counted
             if column is COUNT and by_name[metric.name].mask is None
-            else _reduced(column, by_name[metric.name], group, len(keys))
+            else _reduced(column, by_name[metric.name], group, len(keys), weight)
             for metric, column in self._specs
         ]
         partials = {} if evaluation is None else self._sketched(group, len(keys), by_name, evaluation, events)
@@ -302,14 +308,21 @@ def _some(array: npt.NDArray[Any], rows: Ints | None) -> npt.NDArray[Any]:
     return array if rows is None else array[rows]
 
 
-def _reduced(column: Column, contribution: Contribution, group: Ints, groups: int) -> Floats:
+def _reduced(
+    column: Column, contribution: Contribution, group: Ints, groups: int, weight: Ints | None = None
+) -> Floats:
     """One metric's column of a batch, reduced to its groups."""
     mask = contribution.mask
     if column.ones:
         some = group if mask is None else group[mask]
-        return np.bincount(some, minlength=groups).astype(np.float64)
+        if weight is None:
+            return np.bincount(some, minlength=groups).astype(np.float64)
+        weights = np.abs(weight) if column is MOVES else weight
+        return Reduce.ADD.by_group((weights if mask is None else weights[mask]).astype(np.float64), some, groups)
     values = contribution.values
     assert values is not None, "the catalog gives each measure what it takes"
     if mask is not None:
         values = np.where(mask, values, column.reduce.neutral)
+    if weight is not None:
+        values = values * weight
     return column.reduce.by_group(values, group, groups)

@@ -5,6 +5,7 @@ The same classes in the same order as `stream.flow`; only the wiring differs.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from sinks.records import DeadLetter, Point
@@ -12,8 +13,11 @@ from stream.batches import Emission, RawBatch
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
+from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
 from stream.shard import Shard
+
+logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -23,13 +27,22 @@ class Pipeline:
     too late.
     """
 
-    def __init__(self, plan: Plan, pseudonyms: Pseudonyms, *, shards: int = 1, whole_input: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pseudonyms: Pseudonyms,
+        *,
+        shards: int = 1,
+        whole_input: bool = False,
+        files: Files | None = None,
+    ) -> None:
         self._whole_input = whole_input
         self.fields_seen: set[str] = set()
         """Fields for which any event had a value."""
         self._decoder = Decoder(plan)
         self._enricher = Enricher(plan, pseudonyms, shards)
-        self._shards = [Shard(plan, number) for number in range(shards)]
+        self._files = MemoryFiles() if files is None else files
+        self._shards = [Shard(plan, number, self._files) for number in range(shards)]
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
 
     @property
@@ -47,6 +60,19 @@ class Pipeline:
         for shard, part in zip(self._shards, self._enricher.split(decoded), strict=True):
             refused.extend(shard.add(replace(part, max_event_ms=None) if self._whole_input else part))
         return refused
+
+    def snapshot(self) -> tuple[Files, list[bytes], dict[str, bytes]]:
+        """What another goes on from, of the same catalog and as many shards."""
+        shards = [shard.to_bytes() for shard in self._shards]
+        return self._files, shards, {key: merge.to_bytes() for key, merge in self._merges.items()}
+
+    def restore(self, snapshot: tuple[Files, list[bytes], dict[str, bytes]]) -> None:
+        """Go on from a snapshot. It has to be made with the files of that."""
+        _, shards, merges = snapshot
+        for shard, saved in zip(self._shards, shards, strict=True):
+            shard.restore(saved, logger.warning)
+        for key, merge in self._merges.items():
+            merge.restore(merges[key])
 
     def tick(self, now_ms: int) -> Emission:
         """Points that changed since the last tick."""

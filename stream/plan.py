@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,9 @@ from stream.durations import duration_ms
 from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
+from stream.measures.retractable import Retractable
+from stream.people.declared import declarations, kinds_of
+from stream.people.people import PeoplePlan
 from stream.windows import Calendar, Panes, Window, window_of
 
 _ORDERED = frozenset({"first", "last"})
@@ -27,6 +30,15 @@ EVENTS, REJECTS = (metric.name for metric in BUILTIN_METRICS)
 """Names of the built-in metrics: events that were counted, and those that were refused, by reason."""
 BUILTIN: Mapping[str, tuple[str, ...]] = {metric.name: tuple(metric.by) for metric in BUILTIN_METRICS}
 """Their dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expressions:
+    """What metrics ask of rows of one kind, each expression once."""
+
+    conditions: tuple[pl.Expr, ...] = ()
+    values: tuple[pl.Expr, ...] = ()
+    texts: tuple[pl.Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,10 @@ class CubePlan:
     max_series: int
     metrics: tuple[MetricPlan, ...]
     derived: tuple[DerivedPlan, ...] = ()
+    on: str | None = None
+    """Which facts about people it counts; None: events."""
+    settles_ms: int = 0
+    """How long after their end its windows close."""
 
     @property
     def names(self) -> str:
@@ -119,11 +135,12 @@ class Plan:
     streams: tuple[str, ...]
     event: EventPlan
     fields: Mapping[str, FieldType]
-    conditions: tuple[pl.Expr, ...]
-    values: tuple[pl.Expr, ...]
-    texts: tuple[pl.Expr, ...]
+    expressions: Mapping[str | None, Expressions]
+    """By the kind of facts that they are about; None: events."""
     ordered: bool
-    """Whether any measure asks for the order of events of the same time."""
+    """Whether anything asks for the order of events of the same time."""
+    people: PeoplePlan | None
+    """What is to be known of people; None for catalogs that ask nothing of the kind."""
     cubes: tuple[CubePlan, ...]
     rejects: CubePlan | None
     """Counts refused events; None where the caller reports them itself."""
@@ -140,19 +157,22 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     event = catalog.event
     types = catalog.field_types
     zone = catalog.platform.zone
-    conditions: dict[str, int] = {}
-    values: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    cubes: dict[str, tuple[tuple[str, ...], int, list[MetricPlan]]] = {}
+    asked: dict[str | None, _Asked] = {None: _Asked()}
+    kinds = kinds_of(catalog)
+    cubes: dict[str, tuple[Metric, list[MetricPlan]]] = {}
     for metric in metrics:
         if metric.measure in DERIVED:
             continue
-        planned = _metric(metric, conditions, values, texts, types, zone)
+        known = types if metric.on is None else kinds[metric.on].fields
+        planned = _metric(metric, asked.setdefault(metric.on, _Asked()), known, zone)
         by = tuple(metric.by)
         # The limit is no part of the key unless it must be: raising it must not make the counts start anew.
-        several = len({m.max_series for m in metrics if tuple(m.by) == by and m.measure not in DERIVED}) > 1
+        alike = [m for m in metrics if tuple(m.by) == by and m.on == metric.on and m.measure not in DERIVED]
+        several = len({m.max_series for m in alike}) > 1
         key = f"{','.join(by)}|{metric.max_series}" if several else ",".join(by)
-        cubes.setdefault(key, (by, metric.max_series, []))[2].append(planned)
+        if metric.on is not None:
+            key = f"{metric.on}|{key}"
+        cubes.setdefault(key, (metric, []))[1].append(planned)
     return Plan(
         streams=tuple(catalog.platform.streams),
         event=EventPlan(
@@ -169,19 +189,52 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
             earliest_ms=int(datetime.fromisoformat(event.earliest).replace(tzinfo=UTC).timestamp() * 1000),
         ),
         fields=types,
-        conditions=tuple(compile_expression(text) for text in conditions),
-        values=tuple(compile_expression(text) for text in values),
-        texts=tuple(compile_expression(text) for text in texts),
-        ordered=any(metric.measure in _ORDERED for metric in metrics),
+        expressions={kind: one.compiled() for kind, one in asked.items()},
+        ordered=bool(kinds) or any(metric.measure in _ORDERED for metric in metrics),
+        people=_people(catalog) if kinds else None,
         cubes=tuple(
-            CubePlan(key, by, max_series, tuple(planned), _derived(metrics, planned))
-            for key, (by, max_series, planned) in cubes.items()
+            CubePlan(
+                key,
+                tuple(first.by),
+                first.max_series,
+                tuple(planned),
+                _derived(metrics, planned),
+                first.on,
+                0 if first.on is None else kinds[first.on].settles_ms,
+            )
+            for key, (first, planned) in cubes.items()
         ),
         rejects=CubePlan(
-            "streamgauge|rejects", tuple(rejects.by), rejects.max_series, (_metric(rejects, {}, {}, {}, {}, zone),)
+            "streamgauge|rejects", tuple(rejects.by), rejects.max_series, (_metric(rejects, _Asked(), {}, zone),)
         )
         if builtin
         else None,
+    )
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The expressions over rows of one kind, numbered in the order in which they were asked for."""
+
+    conditions: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, int] = field(default_factory=dict)
+
+    def compiled(self) -> Expressions:
+        conditions, values, texts = (
+            tuple(compile_expression(text) for text in one) for one in (self.conditions, self.values, self.texts)
+        )
+        return Expressions(conditions, values, texts)
+
+
+def _people(catalog: Catalog) -> PeoplePlan:
+    assert catalog.event.person is not None, "the catalog was checked"
+    return PeoplePlan(
+        person=catalog.event.person,
+        zone=catalog.platform.zone,
+        declared=tuple(declarations(catalog)),
+        lateness_ms=duration_ms(catalog.event.allowed_lateness),
+        most_a_day=catalog.people.most_events_a_day,
     )
 
 
@@ -202,28 +255,25 @@ def _derived(metrics: list[Metric], planned: list[MetricPlan]) -> tuple[DerivedP
     return tuple(result)
 
 
-def _metric(
-    metric: Metric,
-    conditions: dict[str, int],
-    values: dict[str, int],
-    texts: dict[str, int],
-    types: Mapping[str, FieldType],
-    zone: ZoneInfo,
-) -> MetricPlan:
+def _metric(metric: Metric, asked: _Asked, types: Mapping[str, FieldType], zone: ZoneInfo) -> MetricPlan:
     expressions = [compile_expression(text) for text in (metric.where, metric.value) if text is not None]
     read = {name for expression in expressions for name in fields_of(expression)} | set(metric.by)
     kinds = sorted((name, types[name].value) for name in read if name in types)
     measure = make(metric.measure, metric.options, has_value=metric.value is not None)
+    if metric.on is not None:
+        measure = Retractable(measure)
     options = sorted((name, getattr(metric.options, name)) for name in measure.options)
     calendar = zone.key if any(isinstance(window_of(text, zone).panes, Calendar) for text in metric.windows) else ""
     meaning = repr((metric.measure, metric.where, metric.value, tuple(metric.by), kinds, options, calendar))
+    if metric.on is not None:
+        meaning = f"{metric.on}: {meaning}"
     is_text = measure.takes is Takes.TEXT
     return MetricPlan(
         name=metric.name,
         measure=measure,
-        where=None if metric.where is None else conditions.setdefault(metric.where, len(conditions)),
-        value=None if metric.value is None or is_text else values.setdefault(metric.value, len(values)),
-        text=None if metric.value is None or not is_text else texts.setdefault(metric.value, len(texts)),
+        where=None if metric.where is None else asked.conditions.setdefault(metric.where, len(asked.conditions)),
+        value=None if metric.value is None or is_text else asked.values.setdefault(metric.value, len(asked.values)),
+        text=None if metric.value is None or not is_text else asked.texts.setdefault(metric.value, len(asked.texts)),
         windows=tuple(window_of(text, zone) for text in metric.windows),
         fingerprint=_fingerprint(meaning),
     )

@@ -58,13 +58,14 @@ class RowTable:
     def __len__(self) -> int:
         return self._used - len(self._free)
 
-    def column(self, dtype: npt.DTypeLike, fill: Any) -> int:
-        """Add a column whose unused rows hold `fill`. Returns its number for `get`."""
-        self._columns.append((np.full(self.capacity, fill, dtype=dtype), fill))
+    def column(self, dtype: npt.DTypeLike, fill: Any, width: int = 1) -> int:
+        """Add a column whose unused rows hold `fill`, each so many of them. Returns its number for `get`."""
+        shape = self.capacity if width == 1 else (self.capacity, width)
+        self._columns.append((np.full(shape, fill, dtype=dtype), fill))
         return len(self._columns) - 1
 
     def get(self, column: int) -> Array:
-        """The column's array (capacity). Valid until rows are added: ask again afterwards."""
+        """The column's array (capacity, or capacity x width). Valid until rows are added: ask again afterwards."""
         return self._columns[column][0]
 
     def used(self) -> Mask:
@@ -137,6 +138,7 @@ class RowTable:
         more = capacity - self.capacity
         self.key = np.concatenate([self.key, np.full(more, _UNUSED, dtype=np.int64)])
         self._columns = [
-            (np.concatenate([array, np.full(more, fill, dtype=array.dtype)]), fill) for array, fill in self._columns
+            (np.concatenate([array, np.full((more, *array.shape[1:]), fill, dtype=array.dtype)]), fill)
+            for array, fill in self._columns
         ]
         self.capacity = capacity

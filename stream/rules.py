@@ -16,19 +16,16 @@ from sinks.records import Dimensions
 from stream.boards import Finite, Title, value_key
 from stream.durations import SECOND_MS, duration_ms
 from stream.problems import Problem, key_of, tables_of
-from stream.tables import FieldName, MetricName, Table, each_once
+from stream.tables import Duration, FieldName, MetricName, Table, each_once
 
 if TYPE_CHECKING:
     from stream.catalog import Metric
 
 
-def _duration(text: str) -> str:
-    duration_ms(text)
-    return text
-
-
 def _duration_or_off(text: str) -> str:
-    return text if text == "off" else _duration(text)
+    if text != "off":
+        duration_ms(text)
+    return text
 
 
 def _limit(limit: float | str) -> float | str:
@@ -95,7 +92,7 @@ class Rule(Table):
     """A series that has had no event for so long raises an alert."""
     flapping: int = Field(4, ge=0, le=100)
     """With so many openings within 30 windows, or an hour if that is longer, it is taken for flapping; 0: never."""
-    notify_within: Annotated[str, AfterValidator(_duration)] = "1h"
+    notify_within: Duration = "1h"
     """People are not told of openings longer ago than that: they would be of a past that is being caught up with."""
     inhibited_by: Annotated[list[MetricName], AfterValidator(each_once)] = Field([], max_length=20)
     """Rules, such as that of a total, whose alerts say the same: while one fires nobody is told of this one's."""

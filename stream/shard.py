@@ -15,6 +15,8 @@ from stream.evaluate import Evaluation
 from stream.identity import IDENTITY
 from stream.labels import labels_of
 from stream.panes import Notice, Panes
+from stream.people.journal import Files, Journal, MemoryFiles
+from stream.people.people import Line, People
 from stream.plan import Plan
 from stream.snapshots import pack_state, unpack_state
 
@@ -33,7 +35,8 @@ class Shard:
     partials. *Failure*: an event behind the allowed lateness comes back as a DeadLetter and is counted as refused.
     """
 
-    def __init__(self, plan: Plan, number: int) -> None:
+    def __init__(self, plan: Plan, number: int, files: Files | None = None) -> None:
+        """`files`: where what is known of people is written down with each snapshot; None: in memory."""
         self._plan = plan
         self._number = number
         self._watermark = Watermark(plan.streams, plan.event.out_of_orderness_ms)
@@ -48,6 +51,11 @@ class Shard:
         """When the oldest entry was added that was counted since the last tick."""
         self._waiting: list[tuple[pl.DataFrame, Ints]] = []
         self._waiting_rows = 0
+        self._people = None if plan.people is None else People(plan.people)
+        self._journal = Journal(MemoryFiles() if files is None else files, number)
+        self._people_ms = NEVER_MS
+        """How far the analyses of people have come."""
+        self._lines: list[Line] = []
 
     @property
     def watermark_ms(self) -> int:
@@ -83,6 +91,8 @@ class Shard:
             self._waiting_rows += len(time_ms)
             if self._waiting_rows >= _FOLD_ROWS:
                 self._count_waiting()
+        if self._people is not None and (batch.max_event_ms is not None or len(time_ms)):
+            self._people.heard(int(time_ms.max()) if batch.max_event_ms is None else batch.max_event_ms)
         if rejects and self._plan.rejects is not None:
             self._count_rejects(rejects, bound_ms)
         self._watermark.observe(
@@ -93,10 +103,14 @@ class Shard:
     def tick(self) -> list[Partials]:
         """What changed since the last tick, for each cube; nothing where neither panes nor watermark moved."""
         self._count_waiting()
-        now_ms = self._watermark.now_ms
+        self._count_people()
         result: list[Partials] = []
         added_ms, self._added_ms = self._added_ms, None
         for key, panes in self._panes.items():
+            now_ms = self._watermark.now_ms
+            if NEVER_MS < now_ms < END_MS:
+                # What may still be said of its windows counts as if time were not so far.
+                now_ms -= panes.plan.settles_ms
             blocks = panes.take_dirty()
             if blocks or self._reported_ms[key] != now_ms:
                 self._reported_ms[key] = now_ms
@@ -117,6 +131,8 @@ class Shard:
             "seen": None if self._seen is None else self._seen.to_state(),
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
         }
+        if self._people is not None:
+            state["people"] = self._journal.save(self._people) | {"done_ms": self._people_ms}
         return pack_state(STATE_VERSION, state)
 
     def restore(self, snapshot: bytes, notice: Notice) -> None:
@@ -130,6 +146,9 @@ class Shard:
                 panes.restore(state["cubes"][key], notice)
             else:
                 notice(f"{panes.plan.names} start empty")
+        if self._plan.people is not None and "people" in state:
+            self._people_ms = state["people"]["done_ms"]
+            self._people = self._journal.restore(self._plan.people, state["people"])
 
     def _count_waiting(self) -> None:
         """Count what has come in since the last time."""
@@ -141,9 +160,32 @@ class Shard:
         else:
             frame = pl.concat([frame for frame, _ in waiting])
             time_ms = np.concatenate([time_ms for _, time_ms in waiting])
-        evaluation = Evaluation(self._plan, frame, time_ms)
+        evaluation = Evaluation(self._plan.expressions[None], frame, time_ms)
         for cube in self._plan.cubes:
-            self._panes[cube.key].add(evaluation)
+            if cube.on is None:
+                self._panes[cube.key].add(evaluation)
+        if self._people is not None:
+            self._people.take(frame, time_ms)
+
+    def _count_people(self) -> None:
+        """Count what the watermark has let be known of people."""
+        if self._people is None or self._watermark.now_ms == self._people_ms:
+            return
+        self._people_ms = self._watermark.now_ms
+        said = self._people.advance(self._people_ms)
+        self._lines.extend(said.lines)
+        for facts in said.facts:
+            expressions = self._plan.expressions.get(facts.kind)
+            if expressions is not None:
+                evaluation = Evaluation(expressions, facts.frame, facts.time_ms, facts.weight)
+                for cube in self._plan.cubes:
+                    if cube.on == facts.kind:
+                        self._panes[cube.key].add(evaluation)
+
+    def lines(self) -> list[Line]:
+        """What has to be said in persons' own records since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
 
     def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
         assert self._plan.rejects is not None

@@ -6,6 +6,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from stream.durations import duration_ms
+
 T = TypeVar("T")
 
 
@@ -28,5 +30,11 @@ def _field(name: str) -> str:
     return name
 
 
+def _duration(text: str) -> str:
+    duration_ms(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
 FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

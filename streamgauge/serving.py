@@ -7,17 +7,20 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from live_api.admission import Limits, Origins
 from live_api.app import create_app, serve
+from sinks.errors import Misconfigured, Retryable
 from stream.catalog import Catalog
+from stream.enrich import Pseudonyms
 from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
 from streamgauge.preconditions import stop_event, valkey_address
-from streamgauge.settings import EXIT_CUT_OFF, Settings
+from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         heartbeat_s=settings.heartbeat_s,
         limits=Limits(settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s),
         origins=Origins(settings.allowed_origins, settings.loopback),
+        pseudonym=_pseudonym(settings, state),
     )
     expose(hub.meters.registry, settings, number, "api")
     as_asked = serve(
@@ -76,6 +80,24 @@ def serve_many(catalog_path: Path, settings: Settings, processes: int, *, own_po
         return watch(children, stopping)
     finally:
         stop_all(children, _STOP_S)
+
+
+def _pseudonym(settings: Settings, state: Path) -> Callable[[str], str]:
+    """What makes pseudonyms as the processor does. The key is read when the first is asked for: whoever serves may have
+    begun before the processor, which makes it."""
+    known: list[Pseudonyms] = []
+
+    def of(person: str) -> str:
+        if not known:
+            try:
+                known.append(Pseudonyms(existing_person_key(settings, state)))
+            except SettingsError as error:
+                raise Misconfigured(str(error)) from error
+            except OSError as error:
+                raise Retryable(f"the key of the pseudonyms cannot be read: {error}") from error
+        return known[0].of(person)
+
+    return of
 
 
 def _warn(settings: Settings) -> None:

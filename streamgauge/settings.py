@@ -19,6 +19,8 @@ EXIT_CUT_OFF = 75
 """Exit status of an end that took too long to save all; nothing is lost, and more is read again."""
 
 
+_KEY_FILE = "person.key"
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -140,24 +142,31 @@ def person_key(settings: Settings, state: Path, *, make: bool = True) -> bytes:
 
     Without `make` nothing is written: where there is no key yet, any will do for this once.
     """
-    if settings.person_key is not None:
-        key = settings.person_key.get_secret_value().encode()
-        if len(key) < 16:
-            raise SettingsError(f"STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found {len(key)}")
-        return key
-    path = state / "person.key"
-    if not path.exists() and not make:
-        return secrets.token_bytes(32)
-    if not path.exists():
+    path = state / _KEY_FILE
+    if settings.person_key is None and not path.exists():
+        if not make:
+            return secrets.token_bytes(32)
         state.mkdir(parents=True, exist_ok=True)
         # Private from the start, and there only once it is whole: two processes may arrive here together.
-        own = state / f"person.key.{secrets.token_hex(8)}"
+        own = state / f"{_KEY_FILE}.{secrets.token_hex(8)}"
         descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         with suppress(FileExistsError):
             os.link(own, path)
         own.unlink()
+    return existing_person_key(settings, state)
+
+
+def existing_person_key(settings: Settings, state: Path) -> bytes:
+    """The key of the pseudonyms: the one that is set, else the one in `state`. Raises SettingsError, and OSError where
+    there is none yet."""
+    if settings.person_key is not None:
+        key = settings.person_key.get_secret_value().encode()
+        if len(key) < 16:
+            raise SettingsError(f"STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found {len(key)}")
+        return key
+    path = state / _KEY_FILE
     key = path.read_text().strip().encode()
     if len(key) < 16:
         raise SettingsError(f"{path}: expected a key of at least 16 bytes; found {len(key)}")

@@ -73,6 +73,8 @@ class Inputs:
     """First part of the stream entry's id (n), for ties in time."""
     entry_no: Ints
     """Its second part and the place in the entry, as one number (n)."""
+    weight: Ints | None = None
+    """How often each counts (n), less than 0 to take it back; None: once each."""
 
 
 @dataclass(frozen=True, slots=True)

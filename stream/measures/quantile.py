@@ -24,6 +24,7 @@ BUCKETS = math.ceil(math.log(MOST) / _LOG_GAMMA) - _BELOW
 
 _COUNT_BITS = 48
 _COUNT_MASK = (1 << _COUNT_BITS) - 1
+_HALF = 1 << (_COUNT_BITS - 1)
 _EMPTY = np.zeros(0, dtype=np.int64)
 
 
@@ -43,20 +44,26 @@ class Quantile:
     name = "quantile"
     options = frozenset({"quantiles"})
     takes = Takes.NUMBER
-    columns = (COUNT, Column("min", Reduce.MIN), Column("max", Reduce.MAX))
 
-    def __init__(self, quantiles: tuple[float, ...]) -> None:
-        """Raises ValueError where a quantile is outside of 0 to 1, comes twice, or there is none."""
+    def __init__(self, quantiles: tuple[float, ...], *, ends: bool = True) -> None:
+        """`ends`: whether the least and the greatest value are kept, which cannot be taken back.
+
+        Raises ValueError where a quantile is outside of 0 to 1, comes twice, or there is none."""
         if not quantiles or not all(0 <= quantile <= 1 for quantile in quantiles):
             raise ValueError(f"quantiles: expected numbers from 0 to 1, as in [0.5, 0.99]; found {list(quantiles)}")
+        least_and_greatest = (Column("min", Reduce.MIN), Column("max", Reduce.MAX)) if ends else ()
+        self.columns: tuple[Column, ...] = (COUNT, *least_and_greatest)
         self._quantiles = quantiles
         self._names = [quantile_name(quantile) for quantile in quantiles]
         if len(set(self._names)) < len(self._names):
             raise ValueError(f"quantiles: expected each once; found {list(quantiles)}")
         self.sketch: Sketch = LogBuckets()
 
+    def without_ends(self) -> Quantile:
+        """The same for values that may be taken back."""
+        return Quantile(self._quantiles, ends=False)
+
     def value(self, columns: list[Floats], sketches: Sequence[Ints], seconds: Floats) -> list[Value]:
-        _, least, greatest = columns
         # All rows at once: one after the other, with the ranks of each moved up by all that comes before it.
         cells = np.concatenate(sketches)
         up_to = np.cumsum(cells & _COUNT_MASK)
@@ -68,12 +75,17 @@ class Quantile:
             rank = np.floor(quantile * (size - 1)).astype(np.int64)
             bucket = cells[np.searchsorted(up_to, before + rank, side="right")] >> _COUNT_BITS
             answer = _ANSWERS[bucket + BUCKETS]
-            # The outermost ranks are known exactly.
-            answer = np.where(rank == 0, least, np.where(rank == size - 1, greatest, answer))
-            found.append(np.clip(answer, least, greatest).tolist())
+            if len(columns) > 1:
+                _, least, greatest = columns
+                # The outermost ranks are known exactly.
+                answer = np.where(rank == 0, least, np.where(rank == size - 1, greatest, answer))
+                answer = np.clip(answer, least, greatest)
+            found.append(answer.tolist())
         return [dict(zip(self._names, row, strict=True)) for row in zip(*found, strict=True)]
 
     def error(self, columns: list[Floats], sketches: Sequence[Ints]) -> Sequence[float | None]:
+        if len(columns) == 1:
+            return [ERROR] * len(columns[0])
         _, least, greatest = columns
         errors: list[float | None] = np.where((greatest > MOST) | (least < -MOST), 1.0, ERROR).tolist()
         return errors
@@ -89,7 +101,7 @@ class LogBuckets:
         return _EMPTY
 
     def prepare(self, inputs: Inputs) -> Ints:
-        """A cell with a count of 1 for each event (n)."""
+        """A cell for each event (n), with a count of 1 or its weight."""
         values = inputs.values
         assert isinstance(values, np.ndarray)
         size = np.clip(np.abs(values), LEAST, MOST)
@@ -97,7 +109,7 @@ class LogBuckets:
         # Rounding may put the limits themselves one too far.
         bucket = np.clip(bucket, 1, BUCKETS) * np.sign(values).astype(np.int64)
         bucket[np.abs(values) < LEAST] = 0
-        cells: Ints = (bucket << _COUNT_BITS) + 1
+        cells: Ints = (bucket << _COUNT_BITS) + (1 if inputs.weight is None else inputs.weight)
         return cells
 
     def add(self, state: Ints, prepared: Ints, rows: Ints) -> Ints:
@@ -108,7 +120,7 @@ class LogBuckets:
     def merge(self, one: Ints, other: Ints) -> Ints:
         cells = np.concatenate((one, other))
         cells.sort(kind="stable")  # both are in order already, which only this kind makes use of
-        counts = cells & _COUNT_MASK
+        counts = _counts(cells)
         buckets = cells - counts
         last = np.empty(len(cells), dtype=np.bool_)
         last[-1:] = True
@@ -120,13 +132,19 @@ class LogBuckets:
         merged: Ints = buckets[ends]
         merged += up_to
         merged[1:] -= up_to[:-1]
-        return merged
+        left = merged != buckets[ends]
+        return merged if left.all() else merged[left]
 
     def to_bytes(self, state: Ints) -> bytes:
         return state.tobytes()
 
     def from_bytes(self, raw: bytes) -> Ints:
         return np.frombuffer(raw, dtype=np.int64)
+
+
+def _counts(cells: Ints) -> Ints:
+    """The count of each cell (n): less than 0 in what takes back."""
+    return ((cells + _HALF) & _COUNT_MASK) - _HALF
 
 
 def quantile_name(quantile: float) -> str:

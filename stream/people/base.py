@@ -31,6 +31,8 @@ State = dict[str, Array]
 """An analysis' columns, by name: one row (or a row of `width` numbers) for each of a run's m units."""
 LONG_AGO_MS = -(1 << 62)
 FAR_MS = 1 << 62
+CAPPED = "people.capped"
+"""Kind of the facts about events that are too many of one person for one day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ class Declaration(Protocol):
         ...
 
     def kinds(self, zone: ZoneInfo) -> Sequence[FactKind]:
-        """The facts that it gives."""
+        """The facts that it gives, and the lines; of a kind that others have as well, with the same fields."""
         ...
 
     def metrics(self) -> Iterable[Mapping[str, Any]]:

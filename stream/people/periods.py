@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
@@ -11,10 +13,13 @@ import numpy as np
 
 from stream.arrays import Ints
 from stream.durations import SECOND_MS
+from stream.grouping import numbered
 from stream.windows import Calendar
 
 Unit = Literal["day", "week", "month"]
 _CACHED = 100_000
+_DAY_S = 86_400
+_LAST_YEAR = 2100
 _EPOCH = date(1970, 1, 1)
 _MONDAY = date(1969, 12, 29)
 """The Monday of the week that the epoch is in."""
@@ -52,18 +57,24 @@ class FixedPeriods:
 
 
 class CalendarPeriods:
-    """Days, weeks from Monday or months of a time zone, counted from those that the epoch is in there."""
+    """Days, weeks from Monday or months of a time zone, counted from those that the epoch is in there.
+
+    A day that a zone left out, as Samoa the 30th of December 2011, has no number: the next one is the 31st.
+    """
 
     def __init__(self, unit: Unit, zone: ZoneInfo) -> None:
         self.window: str = unit
         self._calendar = Calendar(unit, zone)
         self._zone = zone
+        self._left_out = left_out_days(zone) if unit == "day" else ()
         self._numbers: dict[int, int] = {}
         """Of each start, in seconds."""
         self._starts: dict[int, int] = {}
 
     def of(self, time_ms: Ints) -> Ints:
-        return _looked_up(self._calendar.start_s(time_ms), self._numbers, self._number_of)
+        slices, place = numbered(time_ms // self._calendar.grain_ms)
+        starts = self._calendar.start_s(slices * self._calendar.grain_ms)
+        return _looked_up(starts, self._numbers, self._number_of)[place]
 
     def start_ms(self, number: Ints) -> Ints:
         return _looked_up(number, self._starts, self._start_of) * SECOND_MS
@@ -72,24 +83,45 @@ class CalendarPeriods:
         # A day begins at one where clocks are set at midnight, but on no other date.
         day = datetime.fromtimestamp(start_s, self._zone).date()
         if self.window == "day":
-            return (day - _EPOCH).days
+            days = (day - _EPOCH).days
+            return days - bisect_right(self._left_out, days)
         if self.window == "week":
             return (day - _MONDAY).days // 7
         return (day.year - _EPOCH.year) * 12 + day.month - 1
 
     def _start_of(self, number: int) -> int:
         if self.window == "day":
+            for left_out in self._left_out:
+                number += left_out <= number
             day = _EPOCH + timedelta(days=number)
         elif self.window == "week":
             day = _MONDAY + timedelta(weeks=number)
         else:
             day = date(_EPOCH.year + number // 12, number % 12 + 1, 1)
-        midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
-        return int(midnight.astimezone(UTC).timestamp())
+        return _midnight_s(day, self._zone)
+
+
+@lru_cache
+def left_out_days(zone: ZoneInfo) -> tuple[int, ...]:
+    """The dates that a zone went over when it changed sides of the date line, in days since the epoch."""
+    found = []
+    for month in range((_LAST_YEAR - _EPOCH.year) * 12):
+        first = date(_EPOCH.year + month // 12, month % 12 + 1, 1)
+        after = date(_EPOCH.year + (month + 1) // 12, (month + 1) % 12 + 1, 1)
+        days = (after - first).days
+        if _midnight_s(after, zone) - _midnight_s(first, zone) <= (days - 1) * _DAY_S:
+            dates = [first + timedelta(days=day) for day in range(days + 1)]
+            starts = [_midnight_s(day, zone) for day in dates]
+            found += [(dates[day] - _EPOCH).days for day in range(days) if starts[day] == starts[day + 1]]
+    return tuple(found)
+
+
+def _midnight_s(day: date, zone: ZoneInfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC).timestamp())
 
 
 def _looked_up(keys: Ints, known: dict[int, int], work_out: Callable[[int], int]) -> Ints:
-    different, place = np.unique(keys, return_inverse=True)
+    different, place = numbered(keys)
     found = []
     for key in different.tolist():
         value = known.get(key)

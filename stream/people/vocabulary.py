@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
-import orjson
 import polars as pl
 
 from sinks.records import MISSING, OTHER
@@ -22,11 +22,12 @@ MOST_TEXTS = 1_000_000
 class Vocabulary:
     """Numbers texts from 0 in order of appearance. Past a million, all that are new are `__other__`."""
 
-    def __init__(self, most: int = MOST_TEXTS) -> None:
+    def __init__(self, texts: Sequence[str] = (), most: int = MOST_TEXTS) -> None:
+        """`texts`: of another, whose numbers they keep."""
         self._most = most
         self._is_full = False
-        self._numbers: dict[str, int] = {}
-        self.texts: list[str] = []
+        self._numbers = {text: number for number, text in enumerate(texts)}
+        self.texts = list(texts)
         """The text of each number."""
         self.code(MISSING)
         self._other = self.code(OTHER)
@@ -57,13 +58,3 @@ class Vocabulary:
         """The texts of numbers (n)."""
         different, place = np.unique(codes, return_inverse=True)
         return pl.Series([self.texts[code] for code in different.tolist()], dtype=pl.String()).gather(place)
-
-    def since(self, count: int) -> bytes:
-        """The texts behind the first `count`, for a snapshot that follows one that had those."""
-        return orjson.dumps(self.texts[count:])
-
-    def extend(self, raw: bytes) -> None:
-        """Take over what `since` gave."""
-        for text in orjson.loads(raw):
-            self._numbers[text] = len(self.texts)
-            self.texts.append(text)

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from live_api.app import Server, create_app, server_config
 from sinks.live import LiveSink
 from sinks.records import Point, State
-from stream.catalog import parse
+from stream.catalog import Catalog, parse
 from stream.walltime import clock_ms
 from tests.engines import free_port
 from tests.stack import Live, eventually
@@ -79,13 +79,13 @@ class Api:
         *,
         tick_ms: int = 50,
         heartbeat_s: float = 5.0,
-        catalog: str = CATALOG,
+        catalog: str | Catalog = CATALOG,
         plain: bool = False,
         **limits: Any,
     ) -> None:
         """`plain`: under uvicorn's own protocols, as any ASGI server would."""
         app, self.hub = create_app(
-            parse(catalog),
+            parse(catalog) if isinstance(catalog, str) else catalog,
             valkey_url=valkey_url,
             store_url=store_url,
             version="1.2.3",

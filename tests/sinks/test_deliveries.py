@@ -7,6 +7,7 @@ from sqlalchemy import create_engine, text
 
 from sinks.deliveries import KEPT_MS, Deliveries, Delivery, Outcome
 from sinks.errors import Misconfigured
+from sinks.schema import SCHEMA_VERSION
 from sinks.store import Store
 
 AT_MS = 1_700_000_000_000
@@ -49,6 +50,8 @@ def test_a_store_of_an_earlier_version_gets_the_table(tmp_path: Path) -> None:
     made(path).close()
     assert log.read() == []
     with engine.begin() as connection:
-        assert connection.execute(text("SELECT value FROM meta WHERE key = 'schema_version'")).scalar_one() == "3"
+        assert connection.execute(text("SELECT value FROM meta WHERE key = 'schema_version'")).scalar_one() == str(
+            SCHEMA_VERSION
+        )
     log.close()
     engine.dispose()

@@ -177,6 +177,25 @@ def test_latest_keeps_a_long_window_that_is_still_emitted(store: Store) -> None:
     assert store.latest(noon - MINUTE_MS) == [yesterday, today]
 
 
+# When the latest windows start.
+
+
+def test_starts_are_the_latest_of_any_series(store: Store) -> None:
+    of_en = [point(START_MS + minute * MINUTE_MS) for minute in (0, 1, 4)]
+    of_de = [point(START_MS + minute * MINUTE_MS, dimensions=(("channel", "#de"),)) for minute in (0, 3)]
+    store.write([*of_en, *of_de, point(START_MS + 9 * MINUTE_MS, window="1h"), point(metric="views")])
+
+    def minutes(**asked: int) -> list[int]:
+        return [(start_ms - START_MS) // MINUTE_MS for start_ms in store.starts("edits", "1m", **asked)]
+
+    assert minutes() == [4]
+    assert minutes(limit=3) == [1, 3, 4]
+    assert minutes(limit=99) == [0, 1, 3, 4]
+    assert minutes(to_ms=START_MS + 4 * MINUTE_MS, limit=2) == [1, 3]
+    assert minutes(to_ms=START_MS) == []
+    assert store.starts("nothing", "1m") == []
+
+
 # Settled points stay settled.
 
 

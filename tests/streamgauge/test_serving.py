@@ -22,7 +22,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from sinks.live import LiveSink
+from sinks.person_records import PersonLine
+from sinks.person_store import PersonStore
 from sinks.records import Point, State
+from stream.enrich import Pseudonyms
 from stream.walltime import clock_ms
 from tests.engines import free_port
 from tests.stack import Stack, eventually
@@ -230,3 +233,22 @@ def test_the_status_says_how_it_ended(made: Stack, patch: str, asked: bool, stat
         eventually(lambda: made.get("/healthz")["http"] == 200, within_s=30)
         process.send_signal(signal.SIGTERM)
     assert process.wait(30) == status
+
+
+def test_a_person_is_found_by_their_id_once_the_processor_has_made_the_key(made: Stack) -> None:
+    made.run_api()
+    eventually(lambda: made.get("/healthz"), within_s=30)
+    answer = made.get("/v1/persons/ada@example.org")
+    assert answer["http"] == 503
+    assert "key of the pseudonyms" in answer["detail"]
+
+    made.run_processor()
+    [key] = eventually(lambda: list(made.directory.glob("**/person.key")), within_s=30)
+    eventually(lambda: made.get("/v1/persons/ada@example.org")["http"] == 404)
+    name = Pseudonyms(key.read_text().strip().encode()).of("ada@example.org")
+    store = PersonStore(f"sqlite:///{key.parent}/points.db")
+    store.write([(PersonLine(name, "event", 1, clock_ms(), {"name": "came"}), False)])
+    store.close()
+    found = made.get("/v1/persons/ada@example.org")
+    assert (found["http"], found["person"], len(found["timeline"])) == (200, name, 1)
+    assert "example.org" not in (made.directory / "serve.log").read_text()

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from streamgauge.settings import MetricsPlace, Settings, SettingsError, as_environment, person_key, read_settings
+from streamgauge.settings import (
+    MetricsPlace,
+    Settings,
+    SettingsError,
+    as_environment,
+    existing_person_key,
+    person_key,
+    read_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +162,16 @@ def test_the_key_of_the_pseudonyms_is_made_once_and_private(tmp_path: Path) -> N
     assert person_key(settings, state) == key
     assert stat.S_IMODE((state / "person.key").stat().st_mode) == 0o600
     assert person_key(settings, tmp_path / "other") != key
+
+
+def test_a_key_that_is_to_be_there_is_never_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        existing_person_key(read_settings(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    key = person_key(read_settings(), tmp_path)
+    assert existing_person_key(read_settings(), tmp_path) == key
+    monkeypatch.setenv("STREAMGAUGE_PERSON_KEY", "sixteen bytes or more")
+    assert existing_person_key(read_settings(), tmp_path) == b"sixteen bytes or more"
 
 
 def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:

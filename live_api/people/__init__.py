@@ -1,0 +1,1 @@
+"""Tables of the analyses of people, made of the points of the metrics that each analysis brings."""

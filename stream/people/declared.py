@@ -1,0 +1,137 @@
+"""What a catalog declares about people: the analyses, the metrics that they bring, and what is wrong with either."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from stream.derived import DERIVED
+from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
+from stream.people.base import CAPPED, Declaration, FactKind
+from stream.people.registry import ANALYSES
+from stream.problems import Problem
+from stream.tables import Duration, Table
+
+if TYPE_CHECKING:
+    from stream.catalog import Catalog, Metric
+
+COUNTABLE = frozenset({"count", "sum", "mean", "rate", "quantile", *DERIVED})
+"""Measures over facts: what was said of people may be taken back, and a maximum cannot forget."""
+_CAPPED_METRIC: Mapping[str, Any] = {
+    "name": "people_capped_events",
+    "title": "Events beyond what one person may do in a day",
+    "description": "They count for ordinary metrics, and for nothing that is about people.",
+    "measure": "count",
+    "on": CAPPED,
+    "windows": ["1h", "day"],
+}
+
+
+class People(Table):
+    """`[people]`: what holds for all analyses of people."""
+
+    most_events_a_day: int = Field(10_000, ge=1, le=10_000_000)
+    """More events of one person in a day (UTC) than this are a machine's: those beyond count for no analysis."""
+    timeline: Duration | None = None
+    """For how long each person's events are kept in the store, for `GET /v1/persons`; without it they are not."""
+
+
+def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:
+    """Every analysis that a catalog declares, in the order in which they run, by a name of its own."""
+    found: list[tuple[str, Declaration]] = []
+    for key in ANALYSES:
+        value = getattr(catalog, key)
+        tables = value if isinstance(value, list) else [] if value is None else [value]
+        for table in tables:
+            name = f"{key}.{table.name}" if isinstance(value, list) else key
+            # One table may stand for several, as that of all people and that by country.
+            parts = table.parts() if hasattr(table, "parts") else [table]
+            found.extend((name if place == 0 else f"{name}.{place}", part) for place, part in enumerate(parts))
+    return found
+
+
+def kinds_of(catalog: Catalog) -> dict[str, FactKind]:
+    """Every kind of facts there is with the declared analyses."""
+    declared = declarations(catalog)
+    found = {kind.name: kind for _, one in declared for kind in one.kinds(catalog.platform.zone)}
+    return found | ({CAPPED: FactKind(CAPPED, {})} if declared else {})
+
+
+def generated(catalog: Catalog) -> Iterator[Mapping[str, Any]]:
+    """The metrics that the declared analyses bring, as tables."""
+    declared = declarations(catalog)
+    for _, one in declared:
+        for metric in one.metrics():
+            # Those that are worked out of others are over what these are over.
+            yield {k: v for k, v in metric.items() if k != "on"} if metric["measure"] in DERIVED else metric
+    if declared:
+        yield _CAPPED_METRIC
+
+
+def check_on(metric: Metric, kinds: Mapping[str, FactKind], key: str) -> Iterator[Problem]:
+    """What is wrong with a metric over facts."""
+    if metric.on is None:
+        return
+    kind = kinds.get(metric.on)
+    if kind is None:
+        near = difflib.get_close_matches(metric.on, kinds, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        expected = f"one of {', '.join(kinds)}" if kinds else "none, as this catalog declares no analysis of people"
+        yield Problem(f"{key}.on", expected, f"{metric.on!r}{hint}")
+        return
+    if metric.measure not in COUNTABLE:
+        why = "as what is said of people may be taken back"
+        yield Problem(f"{key}.measure", f"one of {', '.join(sorted(COUNTABLE))}, {why}", repr(metric.measure))
+    for name in metric.by:
+        if kind.fields.get(name) is not FieldType.STRING:
+            texts = [field for field, type_ in kind.fields.items() if type_ is FieldType.STRING]
+            yield Problem(f"{key}.by", f"some of {', '.join(texts)}" if texts else f"none of {metric.on}", repr(name))
+    for name, text, yields in (("where", metric.where, Yields.BOOLEAN), ("value", metric.value, Yields.NUMBER)):
+        if text is not None:
+            yield from _check_expression(text, kind, yields, f"{key}.{name}")
+
+
+def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[Problem]) -> None:
+    """Add the fields that analyses read to `types`, and what is wrong with how they do to `problems`."""
+    event = catalog.event
+    for name, declared in declarations(catalog):
+        needs = declared.needs()
+        asked = [(text, Yields.BOOLEAN) for text in needs.conditions]
+        asked += [(text, Yields.NUMBER) for text in needs.values]
+        asked += [(text, Yields.ANYTHING) for text in (*needs.texts, *needs.hashes)]
+        asked += [(key.text, Yields.ANYTHING) for key in declared.unit()]
+        for text, yields in asked:
+            try:
+                expression = compile_expression(text)
+                for field in (event.time, event.person):
+                    if field is not None and field in fields_of(expression):
+                        raise ExpressionError(f"field {field!r} is the event's time or person")
+                for field, kind in infer_types(expression, types, yields).items():
+                    types.setdefault(field, kind)
+            except ExpressionError as error:
+                problems.append(Problem(name, _EXPECTED[yields], f"{text!r}: {error}"))
+        if getattr(declared, "entrants", None) == "session" and catalog.sessions is None:
+            problems.append(Problem(f"{name}.unit", "also [sessions], which says what a session is", "'session' alone"))
+        if event.person is None:
+            problems.append(Problem("event.person", f"the field that says who, as {name} is about people", "nothing"))
+
+
+_EXPECTED = {
+    Yields.BOOLEAN: "an SQL condition over event fields",
+    Yields.NUMBER: "an SQL expression that gives a number",
+    Yields.ANYTHING: "an SQL expression over event fields",
+}
+
+
+def _check_expression(text: str, kind: FactKind, yields: Yields, key: str) -> Iterator[Problem]:
+    try:
+        expression = compile_expression(text)
+        unknown = [name for name in fields_of(expression) if name not in kind.fields]
+        if unknown:
+            raise ExpressionError(f"{kind.name} has {', '.join(kind.fields) or 'no fields'}, not {unknown[0]!r}")
+        infer_types(expression, kind.fields, yields)
+    except ExpressionError as error:
+        yield Problem(key, _EXPECTED[yields], f"{text!r}: {error}")

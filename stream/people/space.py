@@ -1,0 +1,335 @@
+"""The units of one kind and the analyses of them: runs in order, and runs again what something late has changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream.arrays import Ints, Mask
+from stream.digests import Hashes
+from stream.durations import DAY_MS
+from stream.people.base import CAPPED, FAR_MS, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
+from stream.people.events import PERSON_HIGH, PERSON_LOW, SELF, TIME, Columns, Layout, in_order, joined, taken
+from stream.people.segments import rank
+from stream.people.tail import Tail, of_bytes
+from stream.people.wheel import Wheel
+from stream.rows import RowTable
+
+logger = logging.getLogger(__name__)
+
+UNIT = "unit"
+"""Column of events: 64 bits that are their unit's."""
+MOST_HELD = 30_000_000
+"""Events that a shard holds for those that may come late, at the most."""
+_DUE, _DAY, _TODAY, _FLAGGED = "due", "day", "today", "flagged"
+_OWN = (
+    Column(_DUE, np.int64, FAR_MS),
+    Column(_DAY, np.int32, -1),
+    Column(_TODAY, np.int32, 0),
+    Column(_FLAGGED, np.bool_, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An analysis in its space."""
+
+    prefix: str
+    analysis: Analysis
+
+
+class Space:
+    """Units, what is known of each, and their recent past."""
+
+    def __init__(
+        self,
+        keys: Sequence[UnitKey],
+        layout: Layout,
+        analyses: Sequence[Placed],
+        lateness_ms: int,
+        most_a_day: int,
+        most_held: int = MOST_HELD,
+    ) -> None:
+        """`most_a_day`: of a unit's events of one day (UTC) so many count, in their order."""
+        self.keys = keys
+        self._named = [place for place, key in enumerate(keys) if key.named]
+        self.layout = layout
+        self._analyses = analyses
+        self._most_a_day = most_a_day
+        self._most_held = most_held
+        columns = [*_OWN, *(Column(f"key{place}", np.int32, 0) for place in self._named)]
+        columns += [
+            Column(f"{placed.prefix}.{one.name}", one.dtype, one.fill, one.width)
+            for placed in analyses
+            for one in placed.analysis.columns
+        ]
+        self.columns = columns
+        self.units = RowTable()
+        """Keyed by the hash of each unit; rows are never freed."""
+        self._places = {one.name: self.units.column(one.dtype, one.fill, one.width) for one in columns}
+        self._persons = [self.units.column(np.uint64, 0), self.units.column(np.uint64, 0)]
+        self.changed = self.units.column(np.bool_, False)
+        """Units that changed since they were last written down."""
+        self._wheel = Wheel()
+        self.tail = Tail(lateness_ms, layout.dtypes, columns)
+        self._waiting: list[Columns] = []
+        self._done_ms = LONG_AGO_MS
+        """Up to here everything was said, itself included."""
+        self.unplaced = 0
+        """Late events that came when their past was no longer held, since this object was made."""
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @property
+    def done_ms(self) -> int:
+        return self._done_ms
+
+    def take(self, events: Columns) -> None:
+        """Take events (n) in, with their `unit`, persons' pseudonyms and, where the space has them, `key` columns."""
+        if len(events[TIME]):
+            self._waiting.append(events)
+
+    def advance(self, done_ms: int) -> list[tuple[int, Ints, Facts]]:
+        """All events up to `done_ms`, itself included, are known, but for late ones.
+
+        Returns what follows: (1 or -1, the slots of the units, facts about them).
+        """
+        said: list[tuple[int, Ints, Facts]] = []
+        events, slots = self._ready(done_ms)
+        late = events[TIME] <= self._done_ms
+        if late.any():
+            said.extend(self._again(slots[late], taken(events, late)))
+            events, slots = taken(events, ~late), slots[~late]
+        due = self._due(done_ms)
+        order = in_order(events, slots)
+        events, slots = taken(events, order), slots[order]
+        first = np.flatnonzero(np.diff(slots, prepend=-1))
+        units = np.union1d(slots[first], due) if len(due) else slots[first]
+        if len(units):
+            state = self._state(units)
+            # At the end of all input nothing can come late.
+            goes_on = done_ms < FAR_MS - 1
+            if goes_on:
+                self.tail.now.remember(units, state)
+            facts, kept = self._run(state, units, slots, events, done_ms)
+            said.append((1, units, facts))
+            self._put(units, state, done_ms)
+            if goes_on:
+                self.tail.now.keep(slots[kept], taken(events, kept))
+        self._done_ms = max(self._done_ms, done_ms)
+        self.tail.turn(self._done_ms + 1)
+        if self.tail.shrink(self._most_held):
+            logger.warning(
+                "people: more than %d events may still be changed by late ones; the oldest no longer can be",
+                self._most_held,
+            )
+        return said
+
+    def person_of(self, slots: Ints) -> tuple[Hashes, Hashes]:
+        """The two halves of each unit's (n) pseudonym."""
+        high, low = (self.units.get(place)[slots] for place in self._persons)
+        return high, low
+
+    def _ready(self, done_ms: int) -> tuple[Columns, Ints]:
+        """The events whose time has come, and their units."""
+        ready: list[Columns] = []
+        waiting: list[Columns] = []
+        for part in self._waiting:
+            some = part[TIME] <= done_ms
+            if some.all():
+                ready.append(part)
+            elif some.any():
+                ready.append(taken(part, some))
+                waiting.append(taken(part, ~some))
+            else:
+                waiting.append(part)
+        # Each part that waits is looked at again: many small ones are put together.
+        self._waiting = [joined(waiting)] if len(waiting) > 8 else waiting
+        if not ready:
+            empty = {name: np.empty(0, dtype=dtype) for name, dtype in self.layout.dtypes.items()}
+            return empty, np.empty(0, dtype=np.int64)
+        events = joined(ready)
+        return {name: events[name] for name in self.layout.dtypes}, self._slots(events)
+
+    def _slots(self, events: Columns) -> Ints:
+        """The slot of each event's (n) unit; those of units that are new are made."""
+        keys = events[UNIT].view(np.int64)
+        slots = self.units.look_up(keys)
+        new = np.flatnonzero(slots < 0)
+        if len(new):
+            different, first = np.unique(keys[new], return_index=True)
+            rows = self.units.find(different)
+            example = new[first]
+            for place, name in zip(self._persons, (PERSON_HIGH, PERSON_LOW), strict=True):
+                self.units.get(place)[rows] = events[name][example]
+            for number in self._named:
+                self.units.get(self._places[f"key{number}"])[rows] = events[f"key{number}"][example]
+            slots[new] = self.units.look_up(keys[new])
+        return slots
+
+    def _due(self, done_ms: int) -> Ints:
+        """Units for which time alone has something to say."""
+        candidates = self._wheel.take(done_ms)
+        if not len(candidates):
+            return candidates
+        due_ms = self.units.get(self._places[_DUE])[candidates]
+        waiting = (due_ms > done_ms) & (due_ms < FAR_MS)
+        self._wheel.put(candidates[waiting], due_ms[waiting])
+        return np.unique(candidates[due_ms <= done_ms])
+
+    def _state(self, units: Ints) -> State:
+        return {name: self.units.get(place)[units] for name, place in self._places.items()}
+
+    def _put(self, units: Ints, state: State, done_ms: int) -> None:
+        armed_ms = self.units.get(self._places[_DUE])[units]
+        for name, place in self._places.items():
+            self.units.get(place)[units] = state[name]
+        self.units.get(self.changed)[units] = True
+        # A unit that is in the wheel already is found there when its former time comes.
+        due_ms = state[_DUE]
+        arm = (due_ms < FAR_MS) & ((armed_ms == FAR_MS) | (due_ms < armed_ms) | (armed_ms <= done_ms))
+        self._wheel.put(units[arm], due_ms[arm])
+
+    def _run(self, state: State, units: Ints, slots: Ints, events: Columns, until_ms: int) -> tuple[Facts, Mask]:
+        """Run every analysis over events (n, in order) of units (m, rising); returns which events count."""
+        facts = Facts()
+        owner = np.searchsorted(units, slots)
+        kept = self._within_limit(state, owner, events[TIME], facts)
+        if not kept.all():
+            owner, events = owner[kept], taken(events, kept)
+        needs = self.layout.needs
+        run = Run(
+            until_ms=until_ms,
+            owner=owner,
+            first=np.searchsorted(owner, np.arange(len(units))),
+            time_ms=events[TIME],
+            identity=events[SELF],
+            conditions=self.layout.conditions(events),
+            values={text: events[f"value {text}"] for text in needs.values},
+            texts={text: events[f"text {text}"].astype(np.int64) for text in needs.texts},
+            hashes={text: events[f"hash {text}"] for text in needs.hashes},
+            unit_hash=self.units.key[units].view(np.uint64),
+            unit_texts=[state[f"key{place}"].astype(np.int64) for place in self._named],
+        )
+        due_ms = np.full(len(units), FAR_MS, dtype=np.int64)
+        for placed in self._analyses:
+            own = {one.name: state[f"{placed.prefix}.{one.name}"] for one in placed.analysis.columns}
+            placed.analysis.run(own, run, facts)
+            for one in placed.analysis.columns:
+                state[f"{placed.prefix}.{one.name}"] = own[one.name]
+            due = placed.analysis.due_ms(own)
+            if due is not None:
+                due_ms = np.minimum(due_ms, due)
+        state[_DUE] = due_ms
+        return facts, kept
+
+    def _within_limit(self, state: State, owner: Ints, time_ms: Ints, facts: Facts) -> Mask:
+        """Which events (n) are not too many of their unit for one day; the others are told of as such."""
+        if not len(owner):
+            return np.ones(0, dtype=np.bool_)
+        day = time_ms // DAY_MS
+        begins = np.empty(len(owner), dtype=np.bool_)
+        begins[0] = True
+        begins[1:] = (owner[1:] != owner[:-1]) | (day[1:] != day[:-1])
+        part = np.cumsum(begins) - 1
+        place = np.flatnonzero(begins)
+        before = np.where(state[_DAY][owner[place]] == day[place], state[_TODAY][owner[place]], 0)
+        number = rank(part) + before[part]
+        kept: Mask = number < self._most_a_day
+        last = np.flatnonzero(np.diff(owner, append=-1))
+        state[_DAY] = _set(state[_DAY], owner[last], day[last])
+        state[_TODAY] = _set(state[_TODAY], owner[last], np.minimum(number[last] + 1, self._most_a_day))
+        if not kept.all():
+            state[_FLAGGED] = _set(state[_FLAGGED], owner[~kept], True)
+            if not self.keys:
+                facts.add(CAPPED, time_ms[~kept])
+        return kept
+
+    def _again(self, late_slots: Ints, late: Columns) -> list[tuple[int, Ints, Facts]]:
+        """Late events (k) of these units: take back what was said of these since, and say it with them."""
+        place = self.tail.since(int(late[TIME].min()))
+        if place < 0:
+            held = late[TIME] >= self.tail.generations[0].begin_ms
+            self.unplaced += int((~held).sum())
+            late_slots, late, place = late_slots[held], taken(late, held), 0
+            if not len(late_slots):
+                return []
+        units = np.unique(late_slots)
+        generations = self.tail.generations
+        state = self._state(units)
+        parts = [generation.events_of(units) for generation in generations[place:]]
+        for generation in reversed(generations[place:]):
+            rows = generation.has_image(units)
+            there = np.flatnonzero(rows >= 0)
+            for name, values in generation.image(rows[there]).items():
+                state[name][there] = values
+        slots = np.concatenate([slots for slots, _ in parts])
+        events = joined([part for _, part in parts])
+        order = in_order(events, slots)
+        former = {name: values.copy() for name, values in state.items()}
+        before, _ = self._run(former, units, slots[order], taken(events, order), self._done_ms)
+        said = [(-1, units, before)]
+        slots, events = np.concatenate([slots, late_slots]), joined([events, late])
+        is_late = np.arange(len(slots)) >= len(order)
+        for number in range(place, len(generations)):
+            begin_ms, end_ms = generations[number].begin_ms, self.tail.end_ms(number)
+            mine = np.flatnonzero((events[TIME] >= begin_ms) & (events[TIME] < end_ms))
+            part, own = taken(events, mine), slots[mine]
+            order = in_order(part, own)
+            generations[number].remember(units, state, again=True)
+            until_ms = min(end_ms - 1, self._done_ms)
+            facts, kept = self._run(state, units, own[order], taken(part, order), until_ms)
+            said.append((1, units, facts))
+            new = order[kept & is_late[mine][order]]
+            generations[number].keep(own[new], taken(part, new))
+        self._put(units, state, self._done_ms)
+        return said
+
+    def to_state(self, rows: Ints) -> dict[str, Any]:
+        """The units in some rows (n), as plain data; they then count as written down."""
+        self.units.get(self.changed)[rows] = False
+        high, low = self.person_of(rows)
+        return {
+            "rows": rows.tobytes(),
+            "key": self.units.key[rows].tobytes(),
+            "high": high.tobytes(),
+            "low": low.tobytes(),
+            "columns": {name: self.units.get(place)[rows].tobytes() for name, place in self._places.items()},
+        }
+
+    def held_back(self) -> Columns | None:
+        """The events whose time has not come; None without any."""
+        return joined(self._waiting) if self._waiting else None
+
+    def go_on(self, done_ms: int, waiting: Columns | None) -> None:
+        """Go on from what was taken over."""
+        self._done_ms = done_ms
+        if waiting is not None:
+            self._waiting.append(waiting)
+        due_ms = self.units.get(self._places[_DUE])[: len(self.units)]
+        rows = np.flatnonzero(due_ms < FAR_MS)
+        self._wheel.put(rows, due_ms[rows])
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Take over what `to_state` gave; columns that were not there start empty."""
+        rows = np.frombuffer(state["rows"], dtype=np.int64)
+        key = np.frombuffer(state["key"], dtype=np.int64)
+        new = rows >= len(self.units)
+        if new.any():
+            order = np.argsort(rows[new])
+            self.units.find(key[new][order])
+        for place, name in zip(self._persons, ("high", "low"), strict=True):
+            self.units.get(place)[rows] = np.frombuffer(state[name], dtype=np.uint64)
+        for column in self.columns:
+            values = of_bytes(state["columns"].get(column.name), column, len(rows))
+            self.units.get(self._places[column.name])[rows] = values
+
+
+def _set(column: Array, rows: Ints, values: Any) -> Array:
+    column[rows] = values
+    return column
