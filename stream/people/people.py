@@ -18,9 +18,9 @@ from stream.digests import Hashes, hashes_of
 from stream.expressions import FieldType, compile_expression, evaluate
 from stream.identity import IDENTITY
 from stream.people.base import CAPPED, FLAGGED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
-from stream.people.events import PERSON_HIGH, PERSON_LOW, Columns, Layout, taken
+from stream.people.events import Columns, Layout, taken
 from stream.people.gauges import Gauge
-from stream.people.space import UNIT, Placed, Space
+from stream.people.space import Placed, Space
 from stream.people.vocabulary import Vocabulary
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -147,14 +147,17 @@ class People:
             frame, time_ms = frame.filter(pl.Series(some)), time_ms[some]
         columns = self._layout.read(frame, time_ms, self.vocabulary)
         persons = frame[self._plan.person]
-        columns[PERSON_HIGH], columns[PERSON_LOW] = _halves(persons)
+        person = hashes_of(persons)
         if self._plan.keeps_events:
             self._events.append(self._told(frame, persons, time_ms))
-        person = hashes_of(persons)
         for space in self.spaces.values():
-            own = {name: columns[name] for name in space.layout.dtypes}
-            own |= {PERSON_HIGH: columns[PERSON_HIGH], PERSON_LOW: columns[PERSON_LOW]}
-            space.take(self._with_units(space, frame, person, own))
+            own = dict(columns)
+            if space.layout != self._layout:
+                own = space.layout.translated(columns, self._layout.needs.conditions)
+            if space.keys:
+                self._take_units(space, frame, person, own)
+            else:
+                space.take(own, person, persons, {})
 
     def heard(self, time_ms: int) -> None:
         """There was an event, here or in another shard: what holds for whole periods is known up to its own."""
@@ -195,25 +198,25 @@ class People:
         here = np.zeros(len(time_ms), dtype=np.bool_)
         return Told(EVENT, persons, frame[IDENTITY].to_numpy(), time_ms, here, fields)
 
-    def _with_units(self, space: Space, frame: pl.DataFrame, person: Hashes, columns: Columns) -> Columns:
-        """The events with the unit that each is of in a space; those that are of none are left out."""
-        if not space.keys:
-            return {**columns, UNIT: person}
-        unit = person
+    def _take_units(self, space: Space, frame: pl.DataFrame, person: Hashes, events: Columns) -> None:
+        """Give a space whose units are more than persons its events; those that are of no unit are left out."""
+        unit, codes = person, {}
         some = np.ones(len(person), dtype=np.bool_)
         for place, key in enumerate(space.keys):
             (texts,) = evaluate(frame, [compile_expression(key.text).cast(pl.String).alias("t0")])
             if key.named:
-                codes = self.vocabulary.codes(texts).astype(np.int32)
-                columns[f"key{place}"] = codes
-                part = codes.astype(np.uint64)
+                codes[place] = self.vocabulary.codes(texts)
+                part = codes[place].astype(np.uint64)
             else:
                 part = hashes_of(texts)
                 some &= part != 0
             # Never the sum alone: units of which person and text are changed about would be the same.
             unit = (unit ^ (part + _MIX + (unit << np.uint64(6)) + (unit >> np.uint64(2)))) * _MIX
-        columns[UNIT] = unit
-        return columns if some.all() else taken(columns, some)
+        persons = frame[self._plan.person]
+        if not some.all():
+            events, unit, persons = taken(events, some), unit[some], persons.filter(pl.Series(some))
+            codes = {place: numbers[some] for place, numbers in codes.items()}
+        space.take(events, unit, persons, codes)
 
     def _batch(self, kind: str, parts: Sequence[Rows]) -> FactBatch:
         fields = self._kinds[kind].fields
@@ -243,10 +246,3 @@ def _signed(spans: Any, sign: int) -> Any:
 
 def _name(keys: Sequence[UnitKey]) -> str:
     return "|".join(("person", *(f"{'by' if key.named else 'of'} {key.text}" for key in keys)))
-
-
-def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
-    """Pseudonyms of 32 hex digits (n) as two numbers each."""
-    raw = b"".join(persons.str.decode("hex").to_list())
-    halves = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
-    return halves[::2], halves[1::2]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from stream.arrays import Ints, Mask
 from stream.digests import Hashes
 from stream.durations import DAY_MS
 from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
-from stream.people.events import PERSON_HIGH, PERSON_LOW, SELF, TIME, Columns, Layout, in_order, joined, taken
+from stream.people.events import SELF, TIME, Columns, Layout, in_order, joined, taken
 from stream.people.segments import rank
 from stream.people.tail import Tail, of_bytes
 from stream.people.wheel import Wheel
@@ -21,8 +22,8 @@ from stream.rows import RowTable
 
 logger = logging.getLogger(__name__)
 
-UNIT = "unit"
-"""Column of events: 64 bits that are their unit's."""
+SLOT = "slot"
+"""Column of events that wait: the slot of their unit."""
 MOST_HELD = 30_000_000
 """Events that a shard holds for those that may come late, at the most."""
 _DUE, _DAY, _TODAY, _FLAGGED = "due", "day", "today", "flagged"
@@ -89,10 +90,11 @@ class Space:
     def done_ms(self) -> int:
         return self._done_ms
 
-    def take(self, events: Columns) -> None:
-        """Take events (n) in, with their `unit`, persons' pseudonyms and, where the space has them, `key` columns."""
-        if len(events[TIME]):
-            self._waiting.append(events)
+    def take(self, events: Columns, unit: Hashes, persons: pl.Series, keys: Mapping[int, Ints]) -> None:
+        """Take events (n) in, with the hashes of their units (n), who did it (n: pseudonyms) and, by their places, the
+        numbers of the texts of named keys (n each)."""
+        if len(unit):
+            self._waiting.append({**events, SLOT: self._slots(unit, persons, keys)})
 
     def advance(self, done_ms: int) -> list[tuple[int, Ints, Facts]]:
         """All events up to `done_ms`, itself included, are known, but for late ones.
@@ -154,22 +156,24 @@ class Space:
             empty = {name: np.empty(0, dtype=dtype) for name, dtype in self.layout.dtypes.items()}
             return empty, np.empty(0, dtype=np.int64)
         events = joined(ready)
-        return {name: events[name] for name in self.layout.dtypes}, self._slots(events)
+        slots = events.pop(SLOT)
+        return events, slots
 
-    def _slots(self, events: Columns) -> Ints:
+    def _slots(self, unit: Hashes, persons: pl.Series, keys: Mapping[int, Ints]) -> Ints:
         """The slot of each event's (n) unit; those of units that are new are made."""
-        keys = events[UNIT].view(np.int64)
-        slots = self.units.look_up(keys)
+        hashes = unit.view(np.int64)
+        slots = self.units.look_up(hashes)
         new = np.flatnonzero(slots < 0)
         if len(new):
-            different, first = np.unique(keys[new], return_index=True)
+            different, first = np.unique(hashes[new], return_index=True)
             rows = self.units.find(different)
             example = new[first]
-            for place, name in zip(self._persons, (PERSON_HIGH, PERSON_LOW), strict=True):
-                self.units.get(place)[rows] = events[name][example]
+            for place, half in zip(self._persons, _halves(persons.gather(example)), strict=True):
+                self.units.get(place)[rows] = half
             for number in self._named:
-                self.units.get(self._places[f"key{number}"])[rows] = events[f"key{number}"][example]
-            slots[new] = self.units.look_up(keys[new])
+                self.units.get(self._places[f"key{number}"])[rows] = keys[number][example]
+            self.units.get(self.changed)[rows] = True
+            slots[new] = self.units.look_up(hashes[new])
         return slots
 
     def _due(self, done_ms: int) -> Ints:
@@ -331,6 +335,13 @@ class Space:
         for column in self.columns:
             values = of_bytes(state["columns"].get(column.name), column, len(rows))
             self.units.get(self._places[column.name])[rows] = values
+
+
+def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
+    """Pseudonyms of 32 hex digits (n) as two numbers each."""
+    raw = bytes.fromhex("".join(persons.to_list()))
+    halves = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
+    return halves[::2], halves[1::2]
 
 
 def _set(column: Array, rows: Ints, values: Any) -> Array:
