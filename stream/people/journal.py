@@ -172,7 +172,7 @@ class Journal:
                         begins.add(part["begin_ms"])
                         if part["begin_ms"] in latest["spaces"][key]["alive"]:
                             generation = space.tail.add(part["begin_ms"])
-                            generation.take_over(part, space.columns, _translated(part, kept, space.layout))
+                            generation.take_over(part, kept["units"]["layout"], _translated(part, kept, space.layout))
             self._units.append((name, tuple(sorted(begins))))
         for key, space in people.spaces.items():
             if key in latest["spaces"]:

@@ -15,8 +15,9 @@ from stream.digests import Hashes
 from stream.durations import DAY_MS
 from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
 from stream.people.events import SELF, TIME, Columns, Layout, in_order, joined, taken
+from stream.people.records import Records
 from stream.people.segments import rank
-from stream.people.tail import Tail, of_bytes
+from stream.people.tail import Tail
 from stream.people.wheel import Wheel
 from stream.rows import RowTable
 
@@ -68,15 +69,15 @@ class Space:
             for placed in analyses
             for one in placed.analysis.columns
         ]
-        self.columns = columns
+        self.records = Records(columns)
         self.units = RowTable()
         """Keyed by the hash of each unit; rows are never freed."""
-        self._places = {one.name: self.units.column(one.dtype, one.fill, one.width) for one in columns}
+        self._place = self.units.column(self.records.dtype, self.records.fill)
         self._persons = [self.units.column(np.uint64, 0), self.units.column(np.uint64, 0)]
         self.changed = self.units.column(np.bool_, False)
         """Units that changed since they were last written down."""
         self._wheel = Wheel()
-        self.tail = Tail(lateness_ms, layout.dtypes, columns)
+        self.tail = Tail(lateness_ms, layout.dtypes, self.records)
         self._waiting: list[Columns] = []
         self._done_ms = LONG_AGO_MS
         """Up to here everything was said, itself included."""
@@ -117,7 +118,7 @@ class Space:
             # At the end of all input nothing can come late.
             goes_on = done_ms < FAR_MS - 1
             if goes_on:
-                self.tail.now.remember(units, state)
+                self.tail.now.remember(units, self.units.get(self._place))
             facts, kept = self._run(state, units, slots, events, done_ms)
             said.append((1, units, facts))
             self._put(units, state, done_ms)
@@ -171,7 +172,7 @@ class Space:
             for place, half in zip(self._persons, _halves(persons.gather(example)), strict=True):
                 self.units.get(place)[rows] = half
             for number in self._named:
-                self.units.get(self._places[f"key{number}"])[rows] = keys[number][example]
+                self.units.get(self._place)[f"key{number}"][rows] = keys[number][example]
             self.units.get(self.changed)[rows] = True
             slots[new] = self.units.look_up(hashes[new])
         return slots
@@ -181,18 +182,17 @@ class Space:
         candidates = self._wheel.take(done_ms)
         if not len(candidates):
             return candidates
-        due_ms = self.units.get(self._places[_DUE])[candidates]
+        due_ms = self.units.get(self._place)[_DUE][candidates]
         waiting = (due_ms > done_ms) & (due_ms < FAR_MS)
         self._wheel.put(candidates[waiting], due_ms[waiting])
         return np.unique(candidates[due_ms <= done_ms])
 
     def _state(self, units: Ints) -> State:
-        return {name: self.units.get(place)[units] for name, place in self._places.items()}
+        return self.records.read(self.units.get(self._place), units)
 
     def _put(self, units: Ints, state: State, done_ms: int) -> None:
-        armed_ms = self.units.get(self._places[_DUE])[units]
-        for name, place in self._places.items():
-            self.units.get(place)[units] = state[name]
+        armed_ms = self.units.get(self._place)[_DUE][units]
+        self.records.write(self.units.get(self._place), units, state)
         self.units.get(self.changed)[units] = True
         # A unit that is in the wheel already is found there when its former time comes.
         due_ms = state[_DUE]
@@ -288,7 +288,7 @@ class Space:
             mine = np.flatnonzero((events[TIME] >= begin_ms) & (events[TIME] < end_ms))
             part, own = taken(events, mine), slots[mine]
             order = in_order(part, own)
-            generations[number].remember(units, state, again=True)
+            generations[number].replace(units, state)
             until_ms = min(end_ms - 1, self._done_ms)
             facts, kept = self._run(state, units, own[order], taken(part, order), until_ms)
             said.append((1, units, facts))
@@ -306,7 +306,8 @@ class Space:
             "key": self.units.key[rows].tobytes(),
             "high": high.tobytes(),
             "low": low.tobytes(),
-            "columns": {name: self.units.get(place)[rows].tobytes() for name, place in self._places.items()},
+            "records": self.units.get(self._place)[rows].tobytes(),
+            "layout": self.records.describe(),
         }
 
     def held_back(self) -> Columns | None:
@@ -318,7 +319,7 @@ class Space:
         self._done_ms = done_ms
         if waiting is not None:
             self._waiting.append(waiting)
-        due_ms = self.units.get(self._places[_DUE])[: len(self.units)]
+        due_ms = self.units.get(self._place)[_DUE][: len(self.units)]
         rows = np.flatnonzero(due_ms < FAR_MS)
         self._wheel.put(rows, due_ms[rows])
 
@@ -332,9 +333,7 @@ class Space:
             self.units.find(key[new][order])
         for place, name in zip(self._persons, ("high", "low"), strict=True):
             self.units.get(place)[rows] = np.frombuffer(state[name], dtype=np.uint64)
-        for column in self.columns:
-            values = of_bytes(state["columns"].get(column.name), column, len(rows))
-            self.units.get(self._places[column.name])[rows] = values
+        self.units.get(self._place)[rows] = self.records.adopt(state["records"], state["layout"])
 
 
 def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
