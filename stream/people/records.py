@@ -13,6 +13,7 @@ import numpy as np
 
 from stream.arrays import Ints
 from stream.people.base import Array, Column, State
+from stream.rows import raw
 
 _BLOCK = 2_048
 """So many records are taken apart at once: they stay in the processor's cache."""
@@ -35,14 +36,14 @@ class Records:
         self.fill: Any = fill[()]
         """The record of somebody who was never seen."""
 
-    def read(self, records: Array, rows: Ints) -> State:
-        """The columns of some records, by their rows (m)."""
+    def read(self, records: Array) -> State:
+        """The columns of records (m)."""
         state: State = {
-            one.name: np.empty(len(rows) if one.width == 1 else (len(rows), one.width), dtype=one.dtype)
+            one.name: np.empty(len(records) if one.width == 1 else (len(records), one.width), dtype=one.dtype)
             for one in self.columns
         }
-        for start in range(0, len(rows), _BLOCK):
-            block = records[rows[start : start + _BLOCK]]
+        for start in range(0, len(records), _BLOCK):
+            block = records[start : start + _BLOCK]
             for name, values in state.items():
                 values[start : start + _BLOCK] = block[name]
         return state
@@ -54,7 +55,7 @@ class Records:
             block = np.zeros(len(part), dtype=self.dtype)
             for one in self.columns:
                 block[one.name] = state[one.name][start : start + _BLOCK]
-            records[part] = block
+            raw(records)[part] = raw(block)
 
     def describe(self) -> list[list[Any]]:
         """The layout as plain data, to read records by that were written down."""

@@ -19,7 +19,7 @@ from stream.people.records import Records
 from stream.people.segments import rank
 from stream.people.tail import Tail
 from stream.people.wheel import Wheel
-from stream.rows import RowTable
+from stream.rows import BLANK, RowTable, raw
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Space:
         self.records = Records(columns)
         self.units = RowTable()
         """Keyed by the hash of each unit; rows are never freed."""
-        self._place = self.units.column(self.records.dtype, self.records.fill)
+        self._place = self.units.column(self.records.dtype, BLANK)
         self._persons = [self.units.column(np.uint64, 0), self.units.column(np.uint64, 0)]
         self.changed = self.units.column(np.bool_, False)
         """Units that changed since they were last written down."""
@@ -114,11 +114,12 @@ class Space:
         first = np.flatnonzero(np.diff(slots, prepend=-1))
         units = np.union1d(slots[first], due) if len(due) else slots[first]
         if len(units):
-            state = self._state(units)
+            records = raw(self.units.get(self._place))[units].view(self.records.dtype)
+            state = self.records.read(records)
             # At the end of all input nothing can come late.
             goes_on = done_ms < FAR_MS - 1
             if goes_on:
-                self.tail.now.remember(units, self.units.get(self._place))
+                self.tail.now.remember(units, records)
             facts, kept = self._run(state, units, slots, events, done_ms)
             said.append((1, units, facts))
             self._put(units, state, done_ms)
@@ -169,6 +170,7 @@ class Space:
             different, first = np.unique(hashes[new], return_index=True)
             rows = self.units.find(different)
             example = new[first]
+            self.units.get(self._place)[rows] = self.records.fill
             for place, half in zip(self._persons, _halves(persons.gather(example)), strict=True):
                 self.units.get(place)[rows] = half
             for number in self._named:
@@ -188,7 +190,7 @@ class Space:
         return np.unique(candidates[due_ms <= done_ms])
 
     def _state(self, units: Ints) -> State:
-        return self.records.read(self.units.get(self._place), units)
+        return self.records.read(self.units.get(self._place)[units])
 
     def _put(self, units: Ints, state: State, done_ms: int) -> None:
         armed_ms = self.units.get(self._place)[_DUE][units]

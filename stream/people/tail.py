@@ -15,7 +15,7 @@ from stream.arrays import Ints
 from stream.people.base import FAR_MS, LONG_AGO_MS, Array, State
 from stream.people.events import Columns
 from stream.people.records import Records
-from stream.rows import RowTable
+from stream.rows import BLANK, RowTable, raw
 
 _PARTS = 4
 """Generations that the allowed lateness has: more of them hold less beyond it, and more images."""
@@ -51,13 +51,16 @@ class _Log:
 class Generation:
     """Events from `begin_ms` on, and what the units they changed were before."""
 
-    def __init__(self, begin_ms: int, dtypes: Mapping[str, np.dtype[Any]], records: Records) -> None:
+    def __init__(
+        self, begin_ms: int, dtypes: Mapping[str, np.dtype[Any]], records: Records, expected: int = _FIRST
+    ) -> None:
+        """`expected`: how many units it will change, about."""
         self.begin_ms = begin_ms
         self._records = records
         self._names = list(dtypes)
         self._events = _Log({**dtypes, "slot": np.dtype(np.int64), "previous": np.dtype(np.int32)})
-        self.images = RowTable()
-        self._image = self.images.column(records.dtype, records.fill)
+        self.images = RowTable(expected)
+        self._image = self.images.column(records.dtype, BLANK)
         self._latest = self.images.column(np.int32, _NONE)
         """Of each unit, its last event in the log; before each stands `previous`, of the same unit."""
         self._changed = self.images.column(np.bool_, False)
@@ -74,14 +77,15 @@ class Generation:
 
     def image(self, rows: Ints) -> State:
         """The images in some rows (k)."""
-        return self._records.read(self.images.get(self._image), rows)
+        return self._records.read(self.images.get(self._image)[rows])
 
-    def remember(self, slots: Ints, units: Array) -> None:
-        """Keep the records, among those of all `units`, of some (n slots, distinct) of which none is kept."""
-        new = slots[self.images.look_up(slots) < 0]
+    def remember(self, slots: Ints, records: Array) -> None:
+        """Keep the records (n) of units (n, distinct) of which none is kept."""
+        new = np.flatnonzero(self.images.look_up(slots) < 0)
         if len(new):
-            places = self.images.find(new)
-            self.images.get(self._image)[places] = units[new]
+            places = self.images.find(slots[new])
+            records = raw(records)
+            raw(self.images.get(self._image))[places] = records if len(new) == len(slots) else records[new]
             self.images.get(self._changed)[places] = True
 
     def replace(self, slots: Ints, state: State) -> None:
@@ -178,7 +182,7 @@ class Tail:
             return
         first = self.now.begin_ms == LONG_AGO_MS
         if first or now_ms - self.now.begin_ms >= max(1, self._lateness_ms // _PARTS):
-            self.generations.append(Generation(now_ms, self._dtypes, self._records))
+            self.generations.append(Generation(now_ms, self._dtypes, self._records, len(self.now.images)))
         while len(self.generations) > 1 and self.end_ms(0) <= now_ms - self._lateness_ms:
             self.generations.pop(0)
 
