@@ -88,9 +88,15 @@ def _count(shard: Shard, parts: Iterable[ShardBatch], tick_every: int = _TICK_EV
     for number, batch in enumerate(parts, 1):
         shard.add(batch)
         if number % tick_every == 0:
-            shard.tick()
-    shard.tick()
+            _tick(shard)
+    _tick(shard)
     return time.perf_counter() - started
+
+
+def _tick(shard: Shard) -> None:
+    """As the dataflow does: partials to be merged, and lines to be written, are handed on."""
+    shard.tick()
+    shard.lines()
 
 
 def _speed() -> dict[str, float]:
@@ -113,8 +119,8 @@ def _known(people: int, files: Files | None = None) -> tuple[Shard, int]:
     for number, batch in enumerate(batches(pseudonyms(people), events, per_s, 100_000), 1):
         shard.add(batch)
         if number % 2 == 0:
-            shard.tick()
-    shard.tick()
+            _tick(shard)
+    _tick(shard)
     return shard, BEGIN_MS + 30 * _DAY_S * 1_000
 
 
