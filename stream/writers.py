@@ -121,7 +121,7 @@ def person_writer(
 
     def write(items: list[Lines]) -> None:
         nonlocal pruned_ms
-        lines = [line for item in items for line in item.lines]
+        lines = [line for item in items for told in item.told for line in told.lines()]
         patience(lambda: store.write(lines))
         meters.sent("people", len(lines))
         now_ms = clock()
