@@ -32,7 +32,9 @@ def compute(
     Files are whole, so nothing in them is too late, whatever their order. Raises FileError for a file that cannot be
     read.
     """
-    plan = compile_plan(catalog, builtin=False)
+    # Nobody asks for the record of a person here, and it would be as long as the file.
+    people = catalog.people.model_copy(update={"timeline": None})
+    plan = compile_plan(catalog.model_copy(update={"people": people}), builtin=False)
     pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True)
     refused: list[DeadLetter] = []
     with progress_bar(quiet) as bar:
