@@ -25,7 +25,7 @@ from stream.expressions import ExpressionError, FieldType, Yields, compile_expre
 from stream.measures.base import Options, Takes
 from stream.measures.registry import MEASURES, make
 from stream.people.actives import Actives
-from stream.people.declared import People, check_on, check_people, generated, kinds_of, names_of
+from stream.people.declared import People, check_names, check_on, check_people, generated, kinds_of, names_of
 from stream.people.engagement import Action, Engagement
 from stream.people.funnel import Exclude, Funnel, Step
 from stream.people.paths import Paths
@@ -309,6 +309,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
 
 def _with_people(catalog: Catalog, problems: list[Problem]) -> Catalog:
     """The catalog with the metrics that its analyses of people bring."""
+    problems.extend(check_names(catalog))
     own = {metric.name for metric in catalog.metric}
     brought = [Metric.model_validate(table) for table in generated(catalog)]
     for metric in brought:

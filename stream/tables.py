@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stream.durations import duration_ms
+from stream.windows import window_of
 
 T = TypeVar("T")
+_UTC = ZoneInfo("UTC")
 
 
 class Table(BaseModel):
@@ -35,6 +38,12 @@ def _duration(text: str) -> str:
     return text
 
 
+def _window(text: str) -> str:
+    window_of(text, _UTC)
+    return text
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 FieldName = Annotated[str, AfterValidator(_field), Field(min_length=1, max_length=256)]
+WindowText = Annotated[str, AfterValidator(_window)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

@@ -402,7 +402,8 @@ def simulate(
     produce(
         client,
         loaded.platform.streams,
-        FoodSharing(seed, rate, loaded.platform.timezone),
+        # So many that each does no more in a visit than people do.
+        FoodSharing(seed, rate, loaded.platform.timezone, people=max(4_000, round(200 * rate))),
         sleep=stopping.wait,
         stop=stopping.is_set,
         history_s=history,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -22,6 +24,10 @@ from stream.catalog import Catalog, Event, Metric, Platform, parse
 from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
+from stream.people.declared import People
+from stream.people.engagement import Action
+from stream.people.funnel import Exclude, Step
+from stream.people.registry import ANALYSES
 from stream.rules import Rule
 from stream.webhooks import FORMATS, TEMPLATE_FIELDS, Webhook
 from streamgauge.cli import app
@@ -72,6 +78,65 @@ def test_every_key_of_the_catalog_is_documented() -> None:
         assert f"\n| `{kind}` | " in text, kind
     for reason in _REFUSED_TODAY:
         assert f"`{reason}`" in text, reason
+
+
+# Every kind of facts and every metric that there can be is there with one of these.
+_ANALYSES: dict[str, list[dict[str, Any]]] = {
+    "sessions": [{"page": "page", "by": ["field"]}],
+    "actives": [{"by": ["field"]}],
+    "retention": [{"name": "it", "by": "country", "revenue": "price"}],
+    "funnel": [{"name": "it", "steps": [{"name": name, "where": "x"} for name in "ab"], "breakdown": "device"}],
+    "paths": [{"name": "it", "of": "page"}],
+    "engagement": [{"action": [{"where": "x"}]}],
+}
+
+
+@pytest.mark.parametrize("key", ANALYSES)
+def test_every_analysis_of_people_is_documented_with_its_keys_facts_and_metrics(key: str) -> None:
+    text = _text("docs/people.md")
+    table = ANALYSES[key]
+    written = f"[[{key}]]" if key in ("retention", "funnel", "paths") else f"[{key}]"
+    assert re.search(rf"^\| \[`{re.escape(written)}`\]\(#{key}\) \|", text, re.MULTILINE)
+    [section] = re.findall(rf"^## {key.capitalize()}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    for name, field in table.model_fields.items():
+        assert re.search(rf"^\| `{field.alias or name}` \| ", section, re.MULTILINE), name
+    for nested in {"funnel": (Step, Exclude), "engagement": (Action,)}.get(key, ()):
+        for name in nested.model_fields:
+            assert f"`{name}`" in section, name
+    for made in _ANALYSES[key]:
+        declared = table.model_validate(made)
+        for kind in declared.kinds(ZoneInfo("UTC")):
+            shown = kind.name.replace(".it", ".<name>").removesuffix("_by_field")
+            assert f"`{shown}`" in text, shown
+            for name in kind.fields:
+                assert f"`{name}`" in text or name == "field", f"{shown}: {name}"
+        for metric in declared.metrics():
+            shown = re.sub("^it_", "<name>_", re.sub("_by_field$", "_by_<field>", metric["name"]))
+            if key == "actives":
+                shown = re.sub("_(day|week|month)$", "_<period>", shown.removesuffix("_by_<field>"))
+            assert f"`{shown}`" in section, shown
+
+
+def test_the_catalogs_of_the_documents_are_valid() -> None:
+    made = 0
+    for page in ("docs/people.md", "docs/catalog.md"):
+        for block in re.findall(r"```toml\n(.*?)```", _text(page), re.DOTALL):
+            tables = tomllib.loads(block)
+            # Examples show a table or two; what these need besides is here.
+            needed = "" if "event" in tables else '[event]\nperson = "user"\n'
+            session = "session.end" in block and "sessions" not in tables
+            needed += '[sessions]\nby = ["device"]\n' if session else ""
+            needed += "" if tables.keys() & {"metric", *ANALYSES} else '[[metric]]\nname = "n"\nmeasure = "count"\n'
+            if not tables.keys() & {"board", "anomaly"}:
+                parse(needed + block)
+                made += 1
+    assert made > 15
+
+
+def test_every_key_of_people_is_documented() -> None:
+    for page in ("docs/people.md", "docs/catalog.md"):
+        for name in People.model_fields:
+            assert re.search(rf"^\| `{name}` \| ", _text(page), re.MULTILINE), f"{page}: {name}"
 
 
 def test_every_route_is_documented(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -158,9 +223,11 @@ def test_every_close_code_is_documented() -> None:
 
 
 def test_the_readmes_catalog_is_valid() -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
+    block, people = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
     assert tomllib.loads(block)
     assert [metric.name for metric in parse(block).metric] == ["revenue"]
+    names = {metric.name for metric in parse(f"{block}\n{people}").metric}
+    assert {"revenue", "sessions", "mau", "weekly_returned", "checkout_people"} <= names
 
 
 def test_the_commands_of_the_readme_exist() -> None:

@@ -81,6 +81,8 @@ class FactKind:
     """How long after the end of a window a fact may still be put into it: that much later it closes."""
     periods: Periods | None = None
     """What the spans of this kind are over; None for kinds without."""
+    is_line: bool = False
+    """Whether it is about lines of persons' own records, which nothing counts."""
 
 
 @dataclass(slots=True)

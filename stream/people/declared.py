@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 COUNTABLE = frozenset({"count", "sum", "mean", "rate", "quantile", *DERIVED})
 """Measures over facts: what was said of people may be taken back, and a maximum cannot forget."""
+_OWN_NAMES = ("sessions", "actives", "lifecycle", "engagement")
+"""What those analyses are called that a catalog gives no name."""
 _CAPPED_METRIC: Mapping[str, Any] = {
     "name": "people_capped_events",
     "title": "Events beyond what one person may do in a day",
@@ -62,9 +64,10 @@ def names_of(catalog: Catalog) -> dict[str, str]:
 
 
 def kinds_of(catalog: Catalog) -> dict[str, FactKind]:
-    """Every kind of facts there is with the declared analyses."""
+    """Every kind of facts that metrics can count with the declared analyses."""
     declared = declarations(catalog)
-    found = {kind.name: kind for _, one in declared for kind in one.kinds(catalog.platform.zone)}
+    every = [kind for _, one in declared for kind in one.kinds(catalog.platform.zone)]
+    found = {kind.name: kind for kind in every if not kind.is_line}
     return found | ({CAPPED: FactKind(CAPPED, {})} if declared else {})
 
 
@@ -77,6 +80,16 @@ def generated(catalog: Catalog) -> Iterator[Mapping[str, Any]]:
             yield {k: v for k, v in metric.items() if k != "on"} if metric["measure"] in DERIVED else metric
     if declared:
         yield _CAPPED_METRIC
+
+
+def check_names(catalog: Catalog) -> Iterator[Problem]:
+    """What is wrong with the names of analyses: each is asked for by its own."""
+    taken = dict.fromkeys(_OWN_NAMES, "that of an analysis which has no other")
+    for key in ("retention", "funnel", "paths"):
+        for number, one in enumerate(getattr(catalog, key)):
+            if one.name in taken:
+                yield Problem(f"{key}[{number}].name", "a name of its own", f"{one.name!r}, {taken[one.name]}")
+            taken.setdefault(one.name, f"as {key}[{number}] has")
 
 
 def check_on(metric: Metric, kinds: Mapping[str, FactKind], key: str) -> Iterator[Problem]:

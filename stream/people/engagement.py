@@ -81,7 +81,7 @@ class Engagement(Table):
         return [
             FactKind("engagement.level", {"level": FieldType.STRING}, periods=days),
             FactKind("engagement.score", {"score": FieldType.STRING}, periods=days),
-            FactKind("engagement", {"level": FieldType.STRING, "score": FieldType.NUMBER}),
+            FactKind("engagement", {"level": FieldType.STRING, "score": FieldType.NUMBER}, is_line=True),
         ]
 
     def metrics(self) -> Iterator[Mapping[str, Any]]:

@@ -146,7 +146,7 @@ class Funnel(Table):
         return (
             FactKind(self.kind, {"step": FieldType.STRING, **label}, self.window_ms),
             FactKind(f"{self.kind}.seconds", seconds, self.window_ms),
-            FactKind("funnel", {"funnel": FieldType.STRING, "step": FieldType.NUMBER}),
+            FactKind("funnel", {"funnel": FieldType.STRING, "step": FieldType.NUMBER}, is_line=True),
         )
 
     def metrics(self) -> Iterable[Mapping[str, Any]]:

@@ -15,17 +15,10 @@ from stream.expressions import FieldType
 from stream.people.base import FAR_MS, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
 from stream.people.segments import before, carried, last_of
 from stream.people.vocabulary import NONE
-from stream.tables import Duration, Table, each_once
-from stream.windows import window_of
+from stream.tables import Duration, Table, WindowText, each_once
 
 START = "__start__"
 END = "__end__"
-_UTC = ZoneInfo("UTC")
-
-
-def _window(text: str) -> str:
-    window_of(text, _UTC)
-    return text
 
 
 class Paths(Table):
@@ -42,9 +35,7 @@ class Paths(Table):
     """Of each path only what follows this text counts, from its first time on. Default: everything."""
     end: str | None = None
     """A path ends with this text; the next other one begins a new path."""
-    windows: Annotated[list[Annotated[str, AfterValidator(_window)]], AfterValidator(each_once)] = Field(
-        ["1h", "day"], min_length=1, max_length=16
-    )
+    windows: Annotated[list[WindowText], AfterValidator(each_once)] = Field(["1h", "day"], min_length=1, max_length=16)
     max_transitions: int = Field(10_000, ge=1, le=1_000_000)
     """Different transitions past this many are counted together as `__other__`."""
 

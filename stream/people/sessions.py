@@ -17,13 +17,14 @@ from stream.expressions import FieldType
 from stream.people.base import FAR_MS, LONG_AGO_MS, Array, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
 from stream.people.periods import CalendarPeriods, FixedPeriods
 from stream.people.segments import before, carried, is_first, last_of
-from stream.tables import Duration, FieldName, Table, each_once
+from stream.tables import Duration, FieldName, Table, WindowText, each_once
 
 START, END = "session.start", "session.end"
 ACTIVE, CONCURRENT = "session.active_now", "session.concurrent"
 LINE = "session"
 _MINUTES = FixedPeriods("1m", MINUTE_MS)
 _ACTIVE_MINUTES = 5
+_LONGEST_NAME = 64
 _ENGAGED_MS = 10 * SECOND_MS
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 
@@ -58,7 +59,7 @@ class Sessions(Table):
     """Whether a day of the platform's calendar does."""
     count_at: Literal["end", "start"] = "end"
     """Whether what is known at its end counts when a session ends, or when it began."""
-    windows: Annotated[list[str], AfterValidator(each_once)] = Field(["1h", "day"], min_length=1, max_length=8)
+    windows: Annotated[list[WindowText], AfterValidator(each_once)] = Field(["1h", "day"], min_length=1, max_length=8)
 
     @model_validator(mode="after")
     def _check(self) -> Sessions:
@@ -69,6 +70,9 @@ class Sessions(Table):
         names = [metric_of(name) for name in self.by]
         if len(set(names)) < len(names):
             raise ValueError(f"by: expected fields whose names differ in letters and digits, found {self.by!r}")
+        for name in self.labels:
+            if len(metric := f"sessions_by_{metric_of(name)}") > _LONGEST_NAME:
+                raise ValueError(f"by: expected names that leave those of metrics at {_LONGEST_NAME}, found {metric!r}")
         return self
 
     @property
@@ -132,7 +136,7 @@ class Sessions(Table):
         return (
             FactKind(START, {"entry_page": FieldType.STRING, **labels}),
             FactKind(END, known, settles_ms),
-            FactKind(LINE, {"started_ms": number, "ended_ms": number, **known}),
+            FactKind(LINE, {"started_ms": number, "ended_ms": number, **known}, is_line=True),
             FactKind(ACTIVE, {}, periods=_MINUTES),
             FactKind(CONCURRENT, {}, periods=_MINUTES),
         )

@@ -14,7 +14,7 @@ from tests.up import Up
 
 pytestmark = pytest.mark.browser
 
-BOARDS = ("ops", "sharing")
+BOARDS = ("ops", "sharing", "people")
 FULL_HD = {"width": 1920, "height": 1080}
 
 
@@ -46,6 +46,10 @@ _SAYS = {
     "heatmap": "[data-testid=heatmap] canvas",
     "status": "[data-testid=part]",
     "alerts": "[data-testid=standing]",
+    "retention": "[data-testid=cell]",
+    "funnel": "[data-testid=row]",
+    "lifecycle": "[data-testid=stack]",
+    "paths": "[data-testid=band]",
 }
 
 

@@ -67,6 +67,15 @@ describe("a number", () => {
     expect(at(NOON + 41_000, "mean")).toBe("stale");
   });
 
+  it("shows the latest of windows that have no width, such as a day of the calendar", () => {
+    const store = new SeriesStore();
+    const people = (over = {}) => tile({ window: "day", fine: "day", ...over }, { windows: ["day"] });
+    store.update(new Map([sent("day", [[DAY - 86_400_000, 31, "final"], [DAY, 42, "open"]])]), NOON + 3_000);
+    expect(numberOf(people(), store, moment())).toMatchObject({ value: "42", period: "today so far", freshness: "live", spark: null });
+    expect(numberOf(people({ compare: "target", target: 84 }), store, moment()).towardsTarget).toBe(0.5);
+    expect(numberOf(people({ window: "week", fine: "week" }), store, moment()).value).toBeNull();
+  });
+
   it("does not take a day's number for fresh only because the day is not over", () => {
     const store = new SeriesStore();
     store.snapshot(new Map([sent("1d", [[DAY, 5, "open"]]), sent("10s", [[NOON - 600_000, 5, "final"]])]), NOON);

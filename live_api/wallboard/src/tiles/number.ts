@@ -12,6 +12,7 @@ import { numberIn, type Point } from "../protocol";
 import { lastStart, slotsOf, sumOf, unknownAtStart, type Slots } from "../slots";
 import type { Series, SeriesStore } from "../store";
 import { levelOf, type Level } from "../threshold";
+import { periodOf as periodOfWindow, standingOf } from "./rows";
 
 export interface Side {
   label: string;
@@ -61,7 +62,7 @@ const ADDS_UP = new Set(["count", "sum", "rate"]);
 
 export function numberOf(tile: Tile, store: SeriesStore, moment: Moment, compared?: Compared): NumberView {
   const panel = panelOf(tile);
-  if (panel === null) return emptyView(tile, moment);
+  if (panel === null) return withoutWidth(tile, store, moment);
   const main = seriesOf(tile, store, panel.main);
   const fine = seriesOf(tile, store, panel.fine);
   const shown = currentOf(tile, panel, store, moment);
@@ -110,6 +111,35 @@ export function currentOf(tile: Tile, panel: Panel, store: SeriesStore, { waterm
     start,
     value: values.reduce((sum, value) => sum + value, 0),
     open: points.some((point) => point.state === "open"),
+  };
+}
+
+/**
+ * Of a window of the calendar or one that slides: the latest there is, and nothing that takes a width, such as a row of
+ * those before it.
+ */
+function withoutWidth(tile: Tile, store: SeriesStore, moment: Moment): NumberView {
+  const empty = emptyView(tile, moment);
+  const { metric, window } = tile;
+  if (metric === null || window === null) return empty;
+  const all = seriesOf(tile, store, window);
+  const latest = latestOf(all);
+  if (latest === null || (all.length > 1 && !ADDS_UP.has(metric.measure))) return empty;
+  const points = all.flatMap((series) => series.at(latest.start) ?? []);
+  const values = points.flatMap((point) => numberIn(point.value, tile.key) ?? []);
+  if (values.length === 0) return empty;
+  const value = values.reduce((sum, one) => sum + one, 0);
+  const target = tile.target ?? metric.target;
+  const open = points.some((point) => point.state === "open");
+  return {
+    ...empty,
+    ...standingOf(tile, store, moment),
+    level: levelOf(value, tile),
+    value: bigNumber(value),
+    exact: exactNumber(value),
+    period: periodOfWindow(latest.start, window, open, moment),
+    towardsTarget: tile.compare === "target" && target !== null && target > 0 ? Math.min(1, Math.max(0, value / target)) : null,
+    target,
   };
 }
 
