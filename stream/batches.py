@@ -141,6 +141,26 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A person is to be forgotten, by the shard that has them."""
+
+    shard: int
+    person: str
+    """Pseudonym, 32 hex digits."""
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A shard knows nothing of a person any more, and takes nothing of theirs; their record is still to be deleted."""
+
+    person: str
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emission:
     """Points that changed. `live` is everything since the last emission, `durable` what a database should keep."""
 

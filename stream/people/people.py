@@ -159,6 +159,18 @@ class People:
         said.facts.extend(self._batch(kind, parts) for kind, parts in rows.items() if parts)
         return said
 
+    def forget(self, person: str) -> bool:
+        """Let go of all that is known of a person, by pseudonym. Returns whether there was anything.
+
+        What was counted before stays: it is of nobody.
+        """
+        high, low = (int(one[0]) for one in _halves(pl.Series([person])))
+        events = [told for told in self._events if told[0].person != person]
+        found = [len(events) < len(self._events)]
+        self._events = events
+        found += [space.forget(high, low) for space in self.spaces.values()]
+        return any(found)
+
     def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Iterable[Told]:
         """A line for each event (n)."""
         columns: dict[str, list[Any]] = {}

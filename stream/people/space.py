@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +135,30 @@ class Space:
         """The two halves of each unit's (n) pseudonym."""
         high, low = (self.units.get(place)[slots] for place in self._persons)
         return high, low
+
+    def forget(self, high: int, low: int) -> bool:
+        """Make the units of one person those of nobody. Returns whether there were any, or events of them.
+
+        Their rows stay, with what a unit has of which nothing was ever seen, and a key that no event has.
+        """
+        waiting = [taken(part, (part[PERSON_HIGH] != high) | (part[PERSON_LOW] != low)) for part in self._waiting]
+        found = sum(len(part[TIME]) for part in waiting) != sum(len(part[TIME]) for part in self._waiting)
+        self._waiting = [part for part in waiting if len(part[TIME])]
+        persons = [self.units.get(place)[: len(self.units)] for place in self._persons]
+        slots = np.flatnonzero((persons[0] == high) & (persons[1] == low))
+        if not len(slots):
+            return found
+        for generation in self.tail.generations:
+            generation.forget(slots)
+        self.units.reset(slots)
+        for place in self._persons:
+            self.units.get(place)[slots] = _at_random(len(slots)).view(np.uint64)
+        keys = _at_random(len(slots))
+        while len(np.unique(keys)) < len(keys) or (self.units.look_up(keys) >= 0).any():
+            keys = _at_random(len(slots))
+        self.units.rekey(slots, keys)
+        self.units.get(self.changed)[slots] = True
+        return True
 
     def _ready(self, done_ms: int) -> tuple[Columns, Ints]:
         """The events whose time has come, and their units."""
@@ -331,6 +356,12 @@ class Space:
         for column in self.columns:
             values = of_bytes(state["columns"].get(column.name), column, len(rows))
             self.units.get(self._places[column.name])[rows] = values
+
+
+def _at_random(count: int) -> Ints:
+    """Numbers (count) that nobody can know."""
+    # Never the lowest one, which is even: to a table of rows it means that there is none.
+    return np.frombuffer(secrets.token_bytes(8 * count), dtype=np.int64) | 1
 
 
 def _set(column: Array, rows: Ints, values: Any) -> Array:
