@@ -121,7 +121,8 @@ class Shard:
             waiting: list[tuple[pl.DataFrame, Ints]] = []
             for frame, time_ms in self._waiting:
                 others = frame[field].ne_missing(person)
-                waiting.append((frame.filter(others), time_ms[others.to_numpy()]))
+                if others.any():
+                    waiting.append((frame.filter(others), time_ms[others.to_numpy()]))
             self._waiting = waiting
             self._waiting_rows = sum(len(time_ms) for _, time_ms in waiting)
         self._lines = [told for told in self._lines if told[0].person != person]
