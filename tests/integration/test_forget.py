@@ -68,7 +68,7 @@ def test_a_person_is_forgotten_everywhere_and_stays_so(tmp_path: Path) -> None:
         made.client.xadd(OTHER, {"batch": json.dumps([event(ANN, 6), event(ANN, 7)])})
         made.client.xadd(OTHER, {"batch": json.dumps([event(ANN, 8), event(BOB, 8)])})
         made.add(STREAM, [event(EVE, 50)])
-        made.add(OTHER, [event(EVE, 50)])
+        made.add(OTHER, [event(EVE, 50.5)])
         eventually(lambda: made.total("views", **DAY) == 15, what=made.logs())
         eventually(lambda: made.get(f"/v1/persons/{ANN}")["http"] == 200)
         # His record until now: three events and more, and the session that has ended.
