@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinks.person_records import PersonLine
 from sinks.records import DeadLetter, Point, Reason
 from stream.arrays import Floats, Ints
 from stream.entries import Fields, entry_time_ms
 from stream.origins import Origins
 from stream.position import Position
+
+if TYPE_CHECKING:
+    from stream.people.people import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,9 @@ class Partials:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What one shard has to say at one tick in persons' own records: each line, and whether there is none any more."""
+    """What one shard has to say at one tick in persons' own records."""
 
-    lines: list[tuple[PersonLine, bool]]
+    told: list[Told]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ MOST_SERIES = _SERIES_MASK
 _FIRST_CAPACITY = 16
 _UNUSED = np.iinfo(np.int64).min
 _NO_ROW = -1
+BLANK = object()
+"""For columns of which every row is set by whoever makes it."""
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +45,8 @@ class RowTable:
     50 ns, 8 bytes a row; nothing is scanned unless a window expired.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = _FIRST_CAPACITY) -> None:
+        """`expected`: how many rows there will be, about: there is room for them without moving any."""
         self._slots: npt.NDArray[np.int32] = np.full(4 * _FIRST_CAPACITY, _NO_ROW, dtype=np.int32)
         """Row at each place of the hash table; -1 for none. Never more than half full."""
         self._free: Ints = np.empty(0, dtype=np.int64)
@@ -51,7 +54,7 @@ class RowTable:
         """Rows in use or free: those behind were never used."""
         self._columns: list[tuple[Array, Any]] = []
         self._oldest_s: int | None = None
-        self.capacity = _FIRST_CAPACITY
+        self.capacity = max(_FIRST_CAPACITY, expected)
         self.key: Ints = np.full(self.capacity, _UNUSED, dtype=np.int64)
         """Key of each row (capacity)."""
 
@@ -59,9 +62,13 @@ class RowTable:
         return self._used - len(self._free)
 
     def column(self, dtype: npt.DTypeLike, fill: Any, width: int = 1) -> int:
-        """Add a column whose unused rows hold `fill`, each so many of them. Returns its number for `get`."""
+        """Add a column whose unused rows hold `fill`, each so many of them. Returns its number for `get`.
+
+        `BLANK`: who makes a row sets it. Memory that was never used is then not taken.
+        """
         shape = self.capacity if width == 1 else (self.capacity, width)
-        self._columns.append((np.full(shape, fill, dtype=dtype), fill))
+        array = np.zeros(shape, dtype=dtype) if fill is BLANK else np.full(shape, fill, dtype=dtype)
+        self._columns.append((array, fill))
         return len(self._columns) - 1
 
     def get(self, column: int) -> Array:
@@ -102,7 +109,8 @@ class RowTable:
         self._free = np.concatenate([self._free, old])
         self.key[old] = _UNUSED
         for array, fill in self._columns:
-            array[old] = fill
+            if fill is not BLANK:
+                array[old] = fill
         left = np.flatnonzero(self.used())
         self._oldest_s = int(start_of(self.key[left]).min()) if len(left) else None
         self._slots[:] = _NO_ROW
@@ -114,11 +122,6 @@ class RowTable:
         self.key[rows] = keys
         self._slots[:] = _NO_ROW
         self._enter(np.flatnonzero(self.used()))
-
-    def reset(self, rows: Ints) -> None:
-        """Have every column of some rows (k) hold what it holds of unused ones."""
-        for array, fill in self._columns:
-            array[rows] = fill
 
     def _add(self, keys: Ints) -> Ints:
         """Rows for new keys (n, distinct)."""
@@ -147,10 +150,21 @@ class RowTable:
 
     def _grow(self, at_least: int) -> None:
         capacity = max(at_least, self.capacity + max(_FIRST_CAPACITY, self.capacity // 2))
-        more = capacity - self.capacity
-        self.key = np.concatenate([self.key, np.full(more, _UNUSED, dtype=np.int64)])
-        self._columns = [
-            (np.concatenate([array, np.full((more, *array.shape[1:]), fill, dtype=array.dtype)]), fill)
-            for array, fill in self._columns
-        ]
+        self.key = _grown(self.key, capacity, _UNUSED)
+        self._columns = [(_grown(array, capacity, fill), fill) for array, fill in self._columns]
         self.capacity = capacity
+
+
+def raw(array: Array) -> Array:
+    """The same, as one piece of memory for each row where it has records: numpy else copies field by field."""
+    return array.view(f"V{array.dtype.itemsize}") if array.dtype.names else array
+
+
+def _grown(array: Array, capacity: int, fill: Any) -> Array:
+    """The array with more rows."""
+    # The system gives zeros without touching them, so rows that are not used yet cost nothing.
+    grown = np.zeros((capacity, *array.shape[1:]), dtype=array.dtype)
+    raw(grown)[: len(array)] = raw(array)
+    if fill is not BLANK and (fill is None or fill != 0):
+        grown[len(array) :] = fill
+    return grown

@@ -125,7 +125,7 @@ class Shard:
                     waiting.append((frame.filter(others), time_ms[others.to_numpy()]))
             self._waiting = waiting
             self._waiting_rows = sum(len(time_ms) for _, time_ms in waiting)
-        self._lines = [told for told in self._lines if told[0].person != person]
+        self._lines = [told.without(person) for told in self._lines]
         if self._people is not None:
             self._people.forget(person)
             # Also when nothing was known: files of before may have them all the same.

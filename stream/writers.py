@@ -17,11 +17,12 @@ from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.live import LiveSink
+from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.records import DeadLetter, Point, Reason
 from stream.batches import Emission, Forgotten, Lines, Status, earliest
 from stream.meters import Meters
-from stream.people.people import EVENT, Told
+from stream.people.people import EVENT
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def person_writer(
     """Lines of persons' records, and the end of such a record. Those of single events are kept for `keep_ms`."""
     pruned_ms = 0
 
-    def keep(lines: list[Told]) -> None:
+    def keep(lines: list[tuple[PersonLine, bool]]) -> None:
         if lines:
             patience(lambda: store.write(lines))
             meters.sent("people", len(lines))
@@ -130,10 +131,10 @@ def person_writer(
     def write(items: list[Lines | Forgotten]) -> None:
         nonlocal pruned_ms
         # In their order: what a shard said before it forgot somebody must not come back.
-        lines: list[Told] = []
+        lines: list[tuple[PersonLine, bool]] = []
         for item in items:
             if isinstance(item, Lines):
-                lines.extend(item.lines)
+                lines.extend(line for told in item.told for line in told.lines())
             else:
                 keep(lines)
                 lines = []

@@ -178,7 +178,7 @@ def _verify(
     finally:
         engine.dispose()
     scans += forgotten.scan_store_files(url, marks)
-    scans.append(forgotten.scan_people(own_state / "people", marks))
+    scans.append(forgotten.scan_people(own_state / "people", marks, settings.snapshot_s))
     scans.append(forgotten.scan_recovery(own_state / "recovery", marks))
     for line in forgotten.table(scans):
         typer.echo(line)
@@ -186,7 +186,7 @@ def _verify(
         typer.echo("the id is too short to be looked for where nothing can be read as an event", err=True)
     found = sum(one.found for one in scans)
     places = sum(one.found > 0 for one in scans)
-    typer.echo(f"found {found:,} in {places} places" if found else "nothing is left of them")
+    typer.echo(f"found {found:,} in {places} place{'' if places == 1 else 's'}" if found else "nothing is left of them")
     return not found
 
 

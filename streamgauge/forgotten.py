@@ -139,8 +139,9 @@ def scan_store_files(url: str, marks: Marks) -> Iterator[Scan]:
             yield Scan(f"store, {path.name}", f"{size:,} bytes", found, "in its bytes" if found else "")
 
 
-def scan_people(directory: Path, marks: Marks) -> Scan:
-    """The files in which the processor writes down what is known of people."""
+def scan_people(directory: Path, marks: Marks, snapshot_s: float) -> Scan:
+    """The files in which the processor writes down what is known of people, once in `snapshot_s`. Events that wait and
+    those that may still be changed are of units, so who has no unit there has none of these."""
     read = found = 0
     for path in sorted(directory.glob("*")):
         try:
@@ -149,7 +150,7 @@ def scan_people(directory: Path, marks: Marks) -> Scan:
             continue
         read += 1
         found += _is_in_file(content, marks)
-    note = "files go 8 snapshots after the person was forgotten" if found else ""
+    note = "" if not found else f"such files go with 8 snapshots after the forgetting: {8 * snapshot_s:g} s of running"
     return Scan("state, people", f"{read:,} files", found, note)
 
 
@@ -164,14 +165,9 @@ def _is_in_file(content: bytes, marks: Marks) -> bool:
         return True
     high, low = (np.uint64(int(marks.pseudonym[at : at + 16], 16)) for at in (0, 16))
     for space in state.get("spaces", {}).values():
-        waiting = space["waiting"]
-        columns = [(space["units"]["high"], space["units"]["low"])]
-        if "person_high" in waiting:
-            columns.append((waiting["person_high"][1], waiting["person_low"][1]))
-        for highs, lows in columns:
-            both = (np.frombuffer(highs, dtype=np.uint64) == high) & (np.frombuffer(lows, dtype=np.uint64) == low)
-            if both.any():
-                return True
+        highs, lows = (np.frombuffer(space["units"][name], dtype=np.uint64) for name in ("high", "low"))
+        if ((highs == high) & (lows == low)).any():
+            return True
     return False
 
 

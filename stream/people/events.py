@@ -20,7 +20,6 @@ from stream.people.vocabulary import Vocabulary
 Columns = dict[str, Array]
 """Columns of n events by name; each (n)."""
 TIME, FIRST, SECOND, SELF = "time", "entry_ms", "entry_no", "identity"
-PERSON_HIGH, PERSON_LOW = "person_high", "person_low"
 _FLAGS = 64
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from stream.batches import State
 from stream.people.base import Array, FactKind, Rows, Spans
+from stream.people.spans import grouped
 
 Key = tuple[int, ...]
 
@@ -114,12 +115,12 @@ class Gauge:
 
 def _summed(span: Spans, names: Sequence[str]) -> list[tuple[int, int, int, Key]]:
     """The different spans, each once: (first, after, weight, key)."""
-    columns = [span.first, span.after, *(span.fields[name] for name in names)]
-    stacked = np.stack([np.asarray(column, dtype=np.int64) for column in columns])
-    different, place = np.unique(stacked, axis=1, return_inverse=True)
-    weights = np.bincount(place.ravel(), weights=span.weight, minlength=different.shape[1]).astype(np.int64)
+    columns = [span.first, span.after, *(span.fields[name].astype(np.int64, copy=False) for name in names)]
+    group, sample = grouped(columns, len(span.first))
+    weights = np.bincount(group, weights=span.weight, minlength=len(sample)).astype(np.int64)
+    rows = zip(*(column[sample].tolist() for column in columns), strict=True)
     return [
-        (row[0], row[1], weight, tuple(row[2:]))
-        for row, weight in zip(different.T.tolist(), weights.tolist(), strict=True)
+        (first, after, weight, tuple(key))
+        for (first, after, *key), weight in zip(rows, weights.tolist(), strict=True)
         if weight
     ]

@@ -20,7 +20,7 @@ import zstandard
 
 from stream.people.events import TIME, Columns, Layout
 from stream.people.people import People, PeoplePlan
-from stream.people.space import UNIT, Space
+from stream.people.space import SLOT, Space
 from stream.snapshots import StateError
 
 VERSION = 1
@@ -172,7 +172,7 @@ class Journal:
                         begins.add(part["begin_ms"])
                         if part["begin_ms"] in latest["spaces"][key]["alive"]:
                             generation = space.tail.add(part["begin_ms"])
-                            generation.take_over(part, space.columns, _translated(part, kept, space.layout))
+                            generation.take_over(part, kept["units"]["layout"], _translated(part, kept, space.layout))
             self._units.append((name, tuple(sorted(begins))))
         for key, space in people.spaces.items():
             if key in latest["spaces"]:
@@ -240,8 +240,7 @@ def _unpacked(packed: Mapping[str, Any], conditions: Collection[str], space: Spa
     if not packed:
         return None
     raw = {name: np.frombuffer(content, dtype=kind) for name, (kind, content) in packed.items()}
-    own = [name for name in raw if name == UNIT or name.startswith(("person_", "key"))]
-    return space.layout.translated(raw, list(conditions)) | {name: raw[name] for name in own}
+    return space.layout.translated(raw, list(conditions)) | {SLOT: raw[SLOT]}
 
 
 def _translated(part: Mapping[str, Any], kept: Mapping[str, Any], layout: Layout) -> Columns:

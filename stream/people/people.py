@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from sinks.person_records import PersonLine
-from stream.arrays import Ints
+from stream.arrays import Ints, Mask
 from stream.clock import END_MS, NEVER_MS
 from stream.digests import Hashes, hashes_of
 from stream.expressions import FieldType, compile_expression, evaluate
 from stream.identity import IDENTITY
 from stream.people.base import CAPPED, FLAGGED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
-from stream.people.events import PERSON_HIGH, PERSON_LOW, Columns, Layout, taken
+from stream.people.events import Columns, Layout, taken
 from stream.people.gauges import Gauge
-from stream.people.space import UNIT, Placed, Space
+from stream.people.space import Placed, Space
 from stream.people.vocabulary import Vocabulary
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -27,8 +28,48 @@ EVENT = "event"
 """Kind of the lines that tell of events themselves."""
 
 
-Told = tuple[PersonLine, bool]
-"""A line of a person's record, and whether there is none any more."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Lines (n) of persons' records, of one kind. Made into objects where they are written: most are so at leisure."""
+
+    kind: str
+    persons: pl.Series | tuple[Hashes, Hashes]
+    """Their pseudonyms (n), or the two halves of each (n each)."""
+    reference: Hashes
+    time_ms: Ints
+    gone: Mask
+    """Which of them are there no more (n)."""
+    fields: Mapping[str, pl.Series]
+
+    def lines(self) -> Iterable[tuple[PersonLine, bool]]:
+        """Each line, and whether it is gone."""
+        names = list(self.fields)
+        columns = zip(*(values.to_list() for values in self.fields.values()), strict=True)
+        fields: Iterable[Any] = columns if names else repeat(())
+        known = zip(self._pseudonyms(), self.reference.tolist(), self.time_ms.tolist(), self.gone.tolist(), strict=True)
+        for (person, reference, time_ms, gone), values in zip(known, fields, strict=False):
+            told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            yield PersonLine(person, self.kind, reference, time_ms, told), gone
+
+    def without(self, person: str) -> Told:
+        """The same but for the lines of one person."""
+        others = np.array([one != person for one in self._pseudonyms()], dtype=np.bool_)
+        if others.all():
+            return self
+        kept = pl.Series(others)
+        return Told(
+            self.kind,
+            self.persons.filter(kept) if isinstance(self.persons, pl.Series) else _both(self.persons, others),
+            self.reference[others],
+            self.time_ms[others],
+            self.gone[others],
+            {name: values.filter(kept) for name, values in self.fields.items()},
+        )
+
+    def _pseudonyms(self) -> list[str]:
+        if isinstance(self.persons, pl.Series):
+            return self.persons.to_list()
+        return [f"{one:016x}{other:016x}" for one, other in zip(*(half.tolist() for half in self.persons), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +162,17 @@ class People:
             frame, time_ms = frame.filter(pl.Series(some)), time_ms[some]
         columns = self._layout.read(frame, time_ms, self.vocabulary)
         persons = frame[self._plan.person]
-        columns[PERSON_HIGH], columns[PERSON_LOW] = _halves(persons)
-        if self._plan.keeps_events:
-            self._events.extend(self._told(frame, persons, time_ms))
         person = hashes_of(persons)
+        if self._plan.keeps_events:
+            self._events.append(self._told(frame, persons, time_ms))
         for space in self.spaces.values():
-            own = {name: columns[name] for name in space.layout.dtypes}
-            own |= {PERSON_HIGH: columns[PERSON_HIGH], PERSON_LOW: columns[PERSON_LOW]}
-            space.take(self._with_units(space, frame, person, own))
+            own = dict(columns)
+            if space.layout != self._layout:
+                own = space.layout.translated(columns, self._layout.needs.conditions)
+            if space.keys:
+                self._take_units(space, frame, person, own)
+            else:
+                space.take(own, person, persons, {})
 
     def heard(self, time_ms: int) -> None:
         """There was an event, here or in another shard: what holds for whole periods is known up to its own."""
@@ -155,54 +199,45 @@ class People:
                     signed = [_signed(spans, sign)] if sign < 0 else [spans]
                     rows.setdefault(kind, []).extend(self.gauges[kind].add(signed))
                 for kind, entries in facts.entries:
-                    said.lines.extend(self._lines(space, kind, slots, entries, sign))
+                    said.lines.append(self._lines(space, kind, slots, entries, sign))
         said.facts.extend(self._batch(kind, parts) for kind, parts in rows.items() if parts)
         return said
 
-    def forget(self, person: str) -> bool:
-        """Let go of all that is known of a person, by pseudonym. Returns whether there was anything.
+    def forget(self, person: str) -> None:
+        """Let go of all that is known of a person, by pseudonym. What was counted before stays: it is of nobody."""
+        self._events = [told.without(person) for told in self._events]
+        for space in self.spaces.values():
+            space.forget(person)
 
-        What was counted before stays: it is of nobody.
-        """
-        high, low = (int(one[0]) for one in _halves(pl.Series([person])))
-        events = [told for told in self._events if told[0].person != person]
-        found = [len(events) < len(self._events)]
-        self._events = events
-        found += [space.forget(high, low) for space in self.spaces.values()]
-        return any(found)
-
-    def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Iterable[Told]:
+    def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Told:
         """A line for each event (n)."""
-        columns: dict[str, list[Any]] = {}
+        fields: dict[str, pl.Series] = {}
         if self._plan.named is not None:
-            columns["event"] = frame[self._plan.named].to_list()
+            fields["event"] = frame[self._plan.named]
         if self._plan.page is not None:
-            (page,) = evaluate(frame, [compile_expression(self._plan.page).cast(pl.String).alias("t0")])
-            columns["page"] = page.to_list()
-        rows = zip(persons.to_list(), frame[IDENTITY].to_list(), time_ms.tolist(), strict=True)
-        for place, (person, identity, at_ms) in enumerate(rows):
-            fields = {name: values[place] for name, values in columns.items() if values[place] is not None}
-            yield PersonLine(person, EVENT, identity, at_ms, fields), False
+            (fields["page"],) = evaluate(frame, [compile_expression(self._plan.page).cast(pl.String).alias("t0")])
+        here = np.zeros(len(time_ms), dtype=np.bool_)
+        return Told(EVENT, persons, frame[IDENTITY].to_numpy(), time_ms, here, fields)
 
-    def _with_units(self, space: Space, frame: pl.DataFrame, person: Hashes, columns: Columns) -> Columns:
-        """The events with the unit that each is of in a space; those that are of none are left out."""
-        if not space.keys:
-            return {**columns, UNIT: person}
-        unit = person
+    def _take_units(self, space: Space, frame: pl.DataFrame, person: Hashes, events: Columns) -> None:
+        """Give a space whose units are more than persons its events; those that are of no unit are left out."""
+        unit, codes = person, {}
         some = np.ones(len(person), dtype=np.bool_)
         for place, key in enumerate(space.keys):
             (texts,) = evaluate(frame, [compile_expression(key.text).cast(pl.String).alias("t0")])
             if key.named:
-                codes = self.vocabulary.codes(texts).astype(np.int32)
-                columns[f"key{place}"] = codes
-                part = codes.astype(np.uint64)
+                codes[place] = self.vocabulary.codes(texts)
+                part = codes[place].astype(np.uint64)
             else:
                 part = hashes_of(texts)
                 some &= part != 0
             # Never the sum alone: units of which person and text are changed about would be the same.
             unit = (unit ^ (part + _MIX + (unit << np.uint64(6)) + (unit >> np.uint64(2)))) * _MIX
-        columns[UNIT] = unit
-        return columns if some.all() else taken(columns, some)
+        persons = frame[self._plan.person]
+        if not some.all():
+            events, unit, persons = taken(events, some), unit[some], persons.filter(pl.Series(some))
+            codes = {place: numbers[some] for place, numbers in codes.items()}
+        space.take(events, unit, persons, codes)
 
     def _batch(self, kind: str, parts: Sequence[Rows]) -> FactBatch:
         fields = self._kinds[kind].fields
@@ -216,35 +251,24 @@ class People:
         frame = pl.DataFrame([*columns, pl.Series("\ntime", time_ms)])
         return FactBatch(kind, frame, time_ms, np.concatenate([part.weight for part in parts]))
 
-    def _lines(self, space: Space, kind: str, slots: Ints, entries: Any, sign: int) -> Iterable[Told]:
-        high, low = space.person_of(slots[entries.owner])
-        persons = [f"{one:016x}{other:016x}" for one, other in zip(high.tolist(), low.tolist(), strict=True)]
+    def _lines(self, space: Space, kind: str, slots: Ints, entries: Any, sign: int) -> Told:
         types = self._kinds[kind].fields
-        columns: dict[str, list[Any]] = {
-            name: self.vocabulary.column(values).to_list() if types[name] is FieldType.STRING else values.tolist()
+        fields = {
+            name: self.vocabulary.column(values) if types[name] is FieldType.STRING else pl.Series(values)
             for name, values in entries.fields.items()
         }
-        for place, person in enumerate(persons):
-            line = PersonLine(
-                person,
-                kind,
-                int(entries.reference[place]),
-                int(entries.time_ms[place]),
-                {name: values[place] for name, values in columns.items()},
-            )
-            yield line, int(entries.weight[place]) * sign < 0
+        persons = space.person_of(slots[entries.owner])
+        return Told(kind, persons, entries.reference, entries.time_ms, sign * entries.weight < 0, fields)
 
 
 def _signed(spans: Any, sign: int) -> Any:
     return type(spans)(spans.first, spans.after, sign * spans.weight, spans.fields)
 
 
+def _both(halves: tuple[Hashes, Hashes], rows: Mask) -> tuple[Hashes, Hashes]:
+    high, low = halves
+    return high[rows], low[rows]
+
+
 def _name(keys: Sequence[UnitKey]) -> str:
     return "|".join(("person", *(f"{'by' if key.named else 'of'} {key.text}" for key in keys)))
-
-
-def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
-    """Pseudonyms of 32 hex digits (n) as two numbers each."""
-    raw = b"".join(persons.str.decode("hex").to_list())
-    halves = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
-    return halves[::2], halves[1::2]

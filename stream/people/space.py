@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from stream.arrays import Ints, Mask
 from stream.digests import Hashes
 from stream.durations import DAY_MS
 from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
-from stream.people.events import PERSON_HIGH, PERSON_LOW, SELF, TIME, Columns, Layout, in_order, joined, taken
+from stream.people.events import SELF, TIME, Columns, Layout, in_order, joined, taken
+from stream.people.records import Records
 from stream.people.segments import rank
-from stream.people.tail import Tail, of_bytes
+from stream.people.tail import Tail
 from stream.people.wheel import Wheel
-from stream.rows import RowTable
+from stream.rows import BLANK, RowTable, raw
 
 logger = logging.getLogger(__name__)
 
-UNIT = "unit"
-"""Column of events: 64 bits that are their unit's."""
+SLOT = "slot"
+"""Column of events that wait: the slot of their unit."""
 MOST_HELD = 30_000_000
 """Events that a shard holds for those that may come late, at the most."""
 _DUE, _DAY, _TODAY, _FLAGGED = "due", "day", "today", "flagged"
@@ -68,15 +70,15 @@ class Space:
             for placed in analyses
             for one in placed.analysis.columns
         ]
-        self.columns = columns
+        self.records = Records(columns)
         self.units = RowTable()
         """Keyed by the hash of each unit; rows are never freed."""
-        self._places = {one.name: self.units.column(one.dtype, one.fill, one.width) for one in columns}
+        self._place = self.units.column(self.records.dtype, BLANK)
         self._persons = [self.units.column(np.uint64, 0), self.units.column(np.uint64, 0)]
         self.changed = self.units.column(np.bool_, False)
         """Units that changed since they were last written down."""
         self._wheel = Wheel()
-        self.tail = Tail(lateness_ms, layout.dtypes, columns)
+        self.tail = Tail(lateness_ms, layout.dtypes, self.records)
         self._waiting: list[Columns] = []
         self._done_ms = LONG_AGO_MS
         """Up to here everything was said, itself included."""
@@ -90,10 +92,11 @@ class Space:
     def done_ms(self) -> int:
         return self._done_ms
 
-    def take(self, events: Columns) -> None:
-        """Take events (n) in, with their `unit`, persons' pseudonyms and, where the space has them, `key` columns."""
-        if len(events[TIME]):
-            self._waiting.append(events)
+    def take(self, events: Columns, unit: Hashes, persons: pl.Series, keys: Mapping[int, Ints]) -> None:
+        """Take events (n) in, with the hashes of their units (n), who did it (n: pseudonyms) and, by their places, the
+        numbers of the texts of named keys (n each)."""
+        if len(unit):
+            self._waiting.append({**events, SLOT: self._slots(unit, persons, keys)})
 
     def advance(self, done_ms: int) -> list[tuple[int, Ints, Facts]]:
         """All events up to `done_ms`, itself included, are known, but for late ones.
@@ -112,11 +115,12 @@ class Space:
         first = np.flatnonzero(np.diff(slots, prepend=-1))
         units = np.union1d(slots[first], due) if len(due) else slots[first]
         if len(units):
-            state = self._state(units)
+            records = raw(self.units.get(self._place))[units].view(self.records.dtype)
+            state = self.records.read(records)
             # At the end of all input nothing can come late.
             goes_on = done_ms < FAR_MS - 1
             if goes_on:
-                self.tail.now.remember(units, state)
+                self.tail.now.remember(units, records)
             facts, kept = self._run(state, units, slots, events, done_ms)
             said.append((1, units, facts))
             self._put(units, state, done_ms)
@@ -136,29 +140,28 @@ class Space:
         high, low = (self.units.get(place)[slots] for place in self._persons)
         return high, low
 
-    def forget(self, high: int, low: int) -> bool:
-        """Make the units of one person those of nobody. Returns whether there were any, or events of them.
+    def forget(self, person: str) -> None:
+        """Make the units of a person, by pseudonym, those of nobody.
 
         Their rows stay, with what a unit has of which nothing was ever seen, and a key that no event has.
         """
-        waiting = [taken(part, (part[PERSON_HIGH] != high) | (part[PERSON_LOW] != low)) for part in self._waiting]
-        found = sum(len(part[TIME]) for part in waiting) != sum(len(part[TIME]) for part in self._waiting)
-        self._waiting = [part for part in waiting if len(part[TIME])]
-        persons = [self.units.get(place)[: len(self.units)] for place in self._persons]
-        slots = np.flatnonzero((persons[0] == high) & (persons[1] == low))
+        high, low = _halves(pl.Series([person]))
+        highs, lows = (self.units.get(place)[: len(self.units)] for place in self._persons)
+        slots = np.flatnonzero((highs == high) & (lows == low))
         if not len(slots):
-            return found
+            return
+        waiting = [taken(part, ~np.isin(part[SLOT], slots)) for part in self._waiting]
+        self._waiting = [part for part in waiting if len(part[TIME])]
         for generation in self.tail.generations:
             generation.forget(slots)
-        self.units.reset(slots)
+        self.units.get(self._place)[slots] = self.records.fill
         for place in self._persons:
             self.units.get(place)[slots] = _at_random(len(slots)).view(np.uint64)
+        self.units.get(self.changed)[slots] = True
         keys = _at_random(len(slots))
         while len(np.unique(keys)) < len(keys) or (self.units.look_up(keys) >= 0).any():
             keys = _at_random(len(slots))
         self.units.rekey(slots, keys)
-        self.units.get(self.changed)[slots] = True
-        return True
 
     def _ready(self, done_ms: int) -> tuple[Columns, Ints]:
         """The events whose time has come, and their units."""
@@ -179,22 +182,25 @@ class Space:
             empty = {name: np.empty(0, dtype=dtype) for name, dtype in self.layout.dtypes.items()}
             return empty, np.empty(0, dtype=np.int64)
         events = joined(ready)
-        return {name: events[name] for name in self.layout.dtypes}, self._slots(events)
+        slots = events.pop(SLOT)
+        return events, slots
 
-    def _slots(self, events: Columns) -> Ints:
+    def _slots(self, unit: Hashes, persons: pl.Series, keys: Mapping[int, Ints]) -> Ints:
         """The slot of each event's (n) unit; those of units that are new are made."""
-        keys = events[UNIT].view(np.int64)
-        slots = self.units.look_up(keys)
+        hashes = unit.view(np.int64)
+        slots = self.units.look_up(hashes)
         new = np.flatnonzero(slots < 0)
         if len(new):
-            different, first = np.unique(keys[new], return_index=True)
+            different, first = np.unique(hashes[new], return_index=True)
             rows = self.units.find(different)
             example = new[first]
-            for place, name in zip(self._persons, (PERSON_HIGH, PERSON_LOW), strict=True):
-                self.units.get(place)[rows] = events[name][example]
+            self.units.get(self._place)[rows] = self.records.fill
+            for place, half in zip(self._persons, _halves(persons.gather(example)), strict=True):
+                self.units.get(place)[rows] = half
             for number in self._named:
-                self.units.get(self._places[f"key{number}"])[rows] = events[f"key{number}"][example]
-            slots[new] = self.units.look_up(keys[new])
+                self.units.get(self._place)[f"key{number}"][rows] = keys[number][example]
+            self.units.get(self.changed)[rows] = True
+            slots[new] = self.units.look_up(hashes[new])
         return slots
 
     def _due(self, done_ms: int) -> Ints:
@@ -202,18 +208,17 @@ class Space:
         candidates = self._wheel.take(done_ms)
         if not len(candidates):
             return candidates
-        due_ms = self.units.get(self._places[_DUE])[candidates]
+        due_ms = self.units.get(self._place)[_DUE][candidates]
         waiting = (due_ms > done_ms) & (due_ms < FAR_MS)
         self._wheel.put(candidates[waiting], due_ms[waiting])
         return np.unique(candidates[due_ms <= done_ms])
 
     def _state(self, units: Ints) -> State:
-        return {name: self.units.get(place)[units] for name, place in self._places.items()}
+        return self.records.read(self.units.get(self._place)[units])
 
     def _put(self, units: Ints, state: State, done_ms: int) -> None:
-        armed_ms = self.units.get(self._places[_DUE])[units]
-        for name, place in self._places.items():
-            self.units.get(place)[units] = state[name]
+        armed_ms = self.units.get(self._place)[_DUE][units]
+        self.records.write(self.units.get(self._place), units, state)
         self.units.get(self.changed)[units] = True
         # A unit that is in the wheel already is found there when its former time comes.
         due_ms = state[_DUE]
@@ -309,7 +314,7 @@ class Space:
             mine = np.flatnonzero((events[TIME] >= begin_ms) & (events[TIME] < end_ms))
             part, own = taken(events, mine), slots[mine]
             order = in_order(part, own)
-            generations[number].remember(units, state, again=True)
+            generations[number].replace(units, state)
             until_ms = min(end_ms - 1, self._done_ms)
             facts, kept = self._run(state, units, own[order], taken(part, order), until_ms)
             said.append((1, units, facts))
@@ -327,7 +332,8 @@ class Space:
             "key": self.units.key[rows].tobytes(),
             "high": high.tobytes(),
             "low": low.tobytes(),
-            "columns": {name: self.units.get(place)[rows].tobytes() for name, place in self._places.items()},
+            "records": self.units.get(self._place)[rows].tobytes(),
+            "layout": self.records.describe(),
         }
 
     def held_back(self) -> Columns | None:
@@ -339,7 +345,7 @@ class Space:
         self._done_ms = done_ms
         if waiting is not None:
             self._waiting.append(waiting)
-        due_ms = self.units.get(self._places[_DUE])[: len(self.units)]
+        due_ms = self.units.get(self._place)[_DUE][: len(self.units)]
         rows = np.flatnonzero(due_ms < FAR_MS)
         self._wheel.put(rows, due_ms[rows])
 
@@ -353,9 +359,14 @@ class Space:
             self.units.find(key[new][order])
         for place, name in zip(self._persons, ("high", "low"), strict=True):
             self.units.get(place)[rows] = np.frombuffer(state[name], dtype=np.uint64)
-        for column in self.columns:
-            values = of_bytes(state["columns"].get(column.name), column, len(rows))
-            self.units.get(self._places[column.name])[rows] = values
+        self.units.get(self._place)[rows] = self.records.adopt(state["records"], state["layout"])
+
+
+def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
+    """Pseudonyms of 32 hex digits (n) as two numbers each."""
+    raw = bytes.fromhex("".join(persons.to_list()))
+    halves = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
+    return halves[::2], halves[1::2]
 
 
 def _at_random(count: int) -> Ints:

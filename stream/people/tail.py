@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from stream.arrays import Ints, Mask
-from stream.people.base import FAR_MS, LONG_AGO_MS, Array, Column, State
+from stream.people.base import FAR_MS, LONG_AGO_MS, Array, State
 from stream.people.events import Columns
-from stream.rows import RowTable
+from stream.people.records import Records
+from stream.rows import BLANK, RowTable, raw
 
 _PARTS = 4
 """Generations that the allowed lateness has: more of them hold less beyond it, and more images."""
@@ -55,12 +56,16 @@ class _Log:
 class Generation:
     """Events from `begin_ms` on, and what the units they changed were before."""
 
-    def __init__(self, begin_ms: int, dtypes: Mapping[str, np.dtype[Any]], columns: Sequence[Column]) -> None:
+    def __init__(
+        self, begin_ms: int, dtypes: Mapping[str, np.dtype[Any]], records: Records, expected: int = _FIRST
+    ) -> None:
+        """`expected`: how many units it will change, about."""
         self.begin_ms = begin_ms
+        self._records = records
         self._names = list(dtypes)
         self._events = _Log({**dtypes, "slot": np.dtype(np.int64), "previous": np.dtype(np.int32)})
-        self.images = RowTable()
-        self._places = {one.name: self.images.column(one.dtype, one.fill, one.width) for one in columns}
+        self.images = RowTable(expected)
+        self._image = self.images.column(records.dtype, BLANK)
         self._latest = self.images.column(np.int32, _NONE)
         """Of each unit, its last event in the log; before each stands `previous`, of the same unit."""
         self._changed = self.images.column(np.bool_, False)
@@ -77,16 +82,21 @@ class Generation:
 
     def image(self, rows: Ints) -> State:
         """The images in some rows (k)."""
-        return {name: self.images.get(place)[rows] for name, place in self._places.items()}
+        return self._records.read(self.images.get(self._image)[rows])
 
-    def remember(self, slots: Ints, state: State, *, again: bool = False) -> None:
-        """Keep what units (n, distinct) were, unless that is known already; `again`: also then."""
-        rows = np.arange(len(slots)) if again else np.flatnonzero(self.images.look_up(slots) < 0)
-        if not len(rows):
-            return
-        places = self.images.find(slots[rows])
-        for name, place in self._places.items():
-            self.images.get(place)[places] = state[name][rows]
+    def remember(self, slots: Ints, records: Array) -> None:
+        """Keep the records (n) of units (n, distinct) of which none is kept."""
+        new = np.flatnonzero(self.images.look_up(slots) < 0)
+        if len(new):
+            places = self.images.find(slots[new])
+            records = raw(records)
+            raw(self.images.get(self._image))[places] = records if len(new) == len(slots) else records[new]
+            self.images.get(self._changed)[places] = True
+
+    def replace(self, slots: Ints, state: State) -> None:
+        """Keep what units (n, distinct) were, whatever was known of it."""
+        places = self.images.find(slots)
+        self._records.write(self.images.get(self._image), places, state)
         self.images.get(self._changed)[places] = True
 
     def keep(self, slots: Ints, events: Columns) -> None:
@@ -132,7 +142,8 @@ class Generation:
         latest[:] = np.where(latest >= 0, place[latest], _NONE)
         self.written = int(np.count_nonzero(kept[: self.written]))
         self._events.keep_only(kept)
-        self.images.reset(images)
+        self.images.get(self._image)[images] = self._records.fill
+        self.images.get(self._latest)[images] = _NONE
         self.images.get(self._changed)[images] = True
 
     def unwritten(self, *, everything: bool = False) -> dict[str, Any]:
@@ -144,20 +155,18 @@ class Generation:
             self.written = 0
         since, self.written = self.written, self._events.size
         events = {name: self._events.get(name)[since:].tobytes() for name in [*self._names, "slot"]}
-        images = {name: self.images.get(place)[rows].tobytes() for name, place in self._places.items()}
         return {
             "begin_ms": self.begin_ms,
             "events": events,
             "slots": self.images.key[rows].tobytes(),
-            "images": images,
+            "images": self.images.get(self._image)[rows].tobytes(),
         }
 
-    def take_over(self, state: Mapping[str, Any], columns: Sequence[Column], events: Columns) -> None:
+    def take_over(self, state: Mapping[str, Any], described: Sequence[Any], events: Columns) -> None:
         """Take over what `unwritten` gave, each in its turn; `events` are its events as they are kept now."""
         slots = np.frombuffer(state["slots"], dtype=np.int64)
-        image = {one.name: of_bytes(state["images"].get(one.name), one, len(slots)) for one in columns}
-        self.remember(slots, image, again=True)
-        self.images.get(self._changed)[:] = False
+        places = self.images.find(slots)
+        self.images.get(self._image)[places] = self._records.adopt(state["images"], described)
         slot = np.frombuffer(state["events"]["slot"], dtype=np.int64)
         order = np.argsort(slot, kind="stable")
         self.keep(slot[order], {name: values[order] for name, values in events.items()})
@@ -167,11 +176,11 @@ class Generation:
 class Tail:
     """The generations, oldest first; the last has no end yet."""
 
-    def __init__(self, lateness_ms: int, dtypes: Mapping[str, np.dtype[Any]], columns: Sequence[Column]) -> None:
+    def __init__(self, lateness_ms: int, dtypes: Mapping[str, np.dtype[Any]], records: Records) -> None:
         self._lateness_ms = lateness_ms
         self._dtypes = dtypes
-        self._columns = columns
-        self.generations = [Generation(LONG_AGO_MS, dtypes, columns)]
+        self._records = records
+        self.generations = [Generation(LONG_AGO_MS, dtypes, records)]
 
     @property
     def size(self) -> int:
@@ -197,7 +206,7 @@ class Tail:
             return
         first = self.now.begin_ms == LONG_AGO_MS
         if first or now_ms - self.now.begin_ms >= max(1, self._lateness_ms // _PARTS):
-            self.generations.append(Generation(now_ms, self._dtypes, self._columns))
+            self.generations.append(Generation(now_ms, self._dtypes, self._records, len(self.now.images)))
         while len(self.generations) > 1 and self.end_ms(0) <= now_ms - self._lateness_ms:
             self.generations.pop(0)
 
@@ -214,14 +223,6 @@ class Tail:
         for one in self.generations:
             if one.begin_ms == begin_ms:
                 return one
-        self.generations.append(Generation(begin_ms, self._dtypes, self._columns))
+        self.generations.append(Generation(begin_ms, self._dtypes, self._records))
         self.generations.sort(key=lambda one: one.begin_ms)
         return self.add(begin_ms)
-
-
-def of_bytes(raw: bytes | None, column: Column, rows: int) -> Array:
-    """A column of state (rows) as it was written down; where it was not there, as of somebody who was never seen."""
-    if raw is None:
-        return np.full(rows if column.width == 1 else (rows, column.width), column.fill, dtype=column.dtype)
-    values = np.frombuffer(raw, dtype=column.dtype)
-    return values if column.width == 1 else values.reshape(-1, column.width)

@@ -1,6 +1,6 @@
 /** What comes on no topic, and is asked for again and again: the analyses of people, while somebody may look at them. */
 
-import type { Tile } from "./board";
+import type { Tile, TileType } from "./board";
 import { freshnessOf, type Freshness } from "./freshness";
 import type { Moment } from "./moment";
 import type { Answer } from "./people";
@@ -99,11 +99,15 @@ export class Polled {
   }
 }
 
+/** Which parameter says how much is wanted. */
+const LIMITS: Partial<Record<TileType, string>> = { retention: "cohorts", lifecycle: "limit", paths: "limit" };
+
 /** Where a tile's numbers are, relative to the page's root; null for one that is told of them. */
-export function pathOf({ analysis, period }: Tile): string | null {
+export function pathOf({ type, analysis, period, limit }: Tile): string | null {
   if (analysis === null) return null;
-  const query = period === null ? "" : `?${new URLSearchParams({ period })}`;
-  return `v1/people/${encodeURIComponent(analysis)}${query}`;
+  const most = LIMITS[type];
+  const query = new URLSearchParams({ ...(period !== null && { period }), ...(most && { [most]: String(limit) }) }).toString();
+  return `v1/people/${encodeURIComponent(analysis)}${query && `?${query}`}`;
 }
 
 export interface PolledStanding {
@@ -113,9 +117,18 @@ export interface PolledStanding {
   source: SourceState;
 }
 
-/** As old as what was counted, and no younger than the last answer: who does not answer keeps nothing current. */
+/** An answer as far as the processor itself, or nearly: what comes between is on its way. */
+const AS_FAR_MS = 3 * POLL_MS;
+
+/**
+ * As old as what was counted, and no younger than the last answer: who does not answer keeps nothing current. What is as
+ * far as the processor is no older than the latest event, however long that waits for such as come late.
+ */
 export function polledStanding({ answer, at }: Told, moment: Moment): PolledStanding {
-  const known = answer === null || answer.asOf === null || at === null ? null : Math.min(answer.asOf, at);
+  const asOf = answer?.asOf ?? null;
+  const { lastEvent, watermark } = moment;
+  const isAsFar = asOf !== null && watermark !== null && asOf >= watermark - AS_FAR_MS;
+  const known = asOf === null || at === null ? null : Math.min(at, isAsFar ? Math.max(asOf, lastEvent ?? asOf) : asOf);
   const ageMs = known === null ? null : Math.max(0, moment.now - known);
   const freshness = freshnessOf({ ageMs, expectedMs: POLL_MS, countsEvents: false }, moment);
   const isAway = answer !== null && answer.state !== "live" && freshness !== "lost" && moment.line !== "connecting";

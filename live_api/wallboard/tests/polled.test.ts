@@ -43,7 +43,7 @@ describe("asking again and again", () => {
 
   it("asks once for what several tiles show, and every five seconds", async () => {
     await vi.advanceTimersByTimeAsync(300);
-    expect(asked).toEqual(["v1/people/weekly", "v1/people/lifecycle?period=month"]);
+    expect(asked).toEqual(["v1/people/weekly?cohorts=10", "v1/people/lifecycle?period=month&limit=10"]);
     expect(polled.of(tiles[1]!)).toMatchObject({ at: NOON + 250, problem: null, answer: { asOf: NOON } });
     expect(polled.of(tiles[3]!).answer).toBeNull();
     expect(changes).toBe(2);
@@ -107,7 +107,8 @@ describe("asking again and again", () => {
 });
 
 it("asks under a name that needs no trust", () => {
-  expect(pathOf({ ...weekly, analysis: "../a b" })).toBe("v1/people/..%2Fa%20b");
+  expect(pathOf({ ...weekly, analysis: "../a b" })).toBe("v1/people/..%2Fa%20b?cohorts=10");
+  expect(pathOf(of({ type: "funnel", analysis: "checkout" }))).toBe("v1/people/checkout");
   expect(pathOf(tile())).toBeNull();
 });
 
@@ -123,6 +124,14 @@ describe("how current an answer is", () => {
   it("is as old as what was counted, and never younger than the answer", () => {
     expect(standing(answer({ as_of: new Date(NOON - 60_000).toISOString() }), NOON)).toMatchObject({ freshness: "stale", ageMs: 60_000 });
     expect(standing(answer({ as_of: new Date(NOON + 3_600_000).toISOString() }), NOON + 20_000)).toMatchObject({ freshness: "stale", ageMs: 20_000 });
+  });
+
+  it("is as current as the events where it is as far as the processor, which waits for late ones", () => {
+    const behind = answer({ as_of: new Date(NOON - 300_000).toISOString() });
+    const told = (watermark: number) => standing(behind, NOON + 2_000, { watermark, lastEvent: NOON });
+    expect(told(NOON - 298_000)).toMatchObject({ freshness: "live", ageMs: 2_000 });
+    expect(told(NOON - 200_000)).toMatchObject({ freshness: "stale", ageMs: 302_000 });
+    expect(standing(behind, NOON + 60_000, { watermark: NOON - 300_000, lastEvent: NOON })).toMatchObject({ freshness: "stale", ageMs: 60_000 });
   });
 
   it("waits before there is anything", () => {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from sinks.person_records import PersonLine
 from sinks.records import Reason
 from stream.batches import Partials, Tombstone
 from stream.catalog import parse
@@ -86,9 +87,17 @@ def knows(shard: Shard, user: str) -> list[str]:
     for name, space in people.spaces.items():
         highs, lows = space.person_of(np.arange(len(space)))
         found += [f"{name} units"] * int(((highs == high) & (lows == low)).any())
-        found += [f"{name} waiting" for part in space._waiting if (part["person_high"] == high).any()]
-    found += ["lines" for line, _ in [*people._events, *shard._lines] if line.person == pseudonym(user)]
+        own = np.flatnonzero((highs == high) & (lows == low))
+        found += [f"{name} waiting" for part in space._waiting if np.isin(part["slot"], own).any()]
+    told = [line for one in [*people._events, *shard._lines] for line, _ in one.lines()]
+    found += ["lines" for line in told if line.person == pseudonym(user)]
     return found
+
+
+def record_of(shard: Shard, user: str) -> list[tuple[PersonLine, bool]]:
+    """What is newly told of a person."""
+    told = [line for one in shard.lines() for line in one.lines()]
+    return [(line, gone) for line, gone in told if line.person == pseudonym(user)]
 
 
 def everything(files: MemoryFiles) -> bytes:
@@ -167,9 +176,9 @@ def test_others_are_counted_as_if_nobody_had_been_forgotten() -> None:
             shard.tick()
             if forgets and step == 6:
                 shard.forget(tombstone(ANN))
-            found += [(line, gone) for line, gone in shard.lines() if line.person == pseudonym(BOB)]
+            found += record_of(shard, BOB)
         shard.finish()
-        return [*found, *((line, gone) for line, gone in shard.lines() if line.person == pseudonym(BOB))]
+        return [*found, *record_of(shard, BOB)]
 
     assert lines(True, True) == lines(False, False)
     assert lines(True, True)
@@ -187,7 +196,7 @@ def test_late_events_of_others_still_find_their_past_after_the_log_has_shrunk() 
     assert people.spaces["person"].tail.size == before - 2
     add(shard, event(BOB, 2))
     shard.finish()
-    (ended,) = [line for line, gone in shard.lines() if line.kind == "session" and line.person == pseudonym(BOB)][-1:]
+    (ended,) = [line for line, _ in record_of(shard, BOB) if line.kind == "session"][-1:]
     assert ended.fields["pages"] == 3
 
 
