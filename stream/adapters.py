@@ -209,7 +209,9 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         watermark_s = emission.watermark_ms // 1_000
         news = self._cube in self._watched and watermark_s != self._told_s
         self._told_s = watermark_s
-        return ([emission] if emission.live or emission.durable or news else ()), StatefulBatchLogic.RETAIN
+        return (
+            [emission] if emission.live or emission.durable or emission.rolled_back or news else ()
+        ), StatefulBatchLogic.RETAIN
 
 
 class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):

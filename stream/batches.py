@@ -163,6 +163,14 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class RollBack:
+    """A crash has taken a cube back: what was emitted of its metrics behind a watermark may never be said again."""
+
+    metrics: tuple[str, ...]
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Emission:
     """Points that changed. `live` is everything since the last emission, `durable` what a database should keep."""
 
@@ -172,6 +180,8 @@ class Emission:
     """When the oldest entry was added that `live` counts for the first time; None without any."""
     watermark_ms: int = -(1 << 62)
     """The merged watermark; every window of the cube that ended before is closed."""
+    rolled_back: tuple[RollBack, ...] = ()
+    """Comes before the points; only of what may be taken back, as all else is said again by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from stream.arrays import Ints
 from stream.batches import Forgotten, Partials, ShardBatch, Tombstone, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
+from stream.durations import SECOND_MS
 from stream.entries import entry_time_ms
 from stream.evaluate import Evaluation
 from stream.identity import IDENTITY
@@ -44,6 +45,7 @@ class Shard:
         self._watermark = Watermark(plan.streams, plan.event.out_of_orderness_ms)
         self._panes = {cube.key: Panes(cube) for cube in plan.all_cubes}
         self._reported_ms = dict.fromkeys(self._panes, NEVER_MS)
+        self._expired_s = dict.fromkeys(self._panes, NEVER_MS)
         self._seen = Seen(plan.event.dedupe_ms, _REMEMBERED) if plan.event.dedupe_ms else None
         self.duplicates = 0
         """Events that were there before, since this object was made."""
@@ -147,7 +149,9 @@ class Shard:
             if blocks or self._reported_ms[key] != now_ms:
                 self._reported_ms[key] = now_ms
                 result.append(Partials(self._number, key, now_ms, blocks, added_ms if blocks else None))
-                if NEVER_MS < now_ms < END_MS:
+                if NEVER_MS < now_ms < END_MS and now_ms // SECOND_MS != self._expired_s[key]:
+                    # No window ends but with a second.
+                    self._expired_s[key] = now_ms // SECOND_MS
                     panes.expire(now_ms - self._plan.event.allowed_lateness_ms)
         return result
 

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from sinks.base import Sink
+from sinks.base import Forgetful, Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.live import LiveSink
@@ -100,6 +101,9 @@ def durable_writer(
 
     def write(items: list[Emission]) -> None:
         points = [point for item in items for point in item.durable]
+        if isinstance(sink, Forgetful):
+            for back in (back for item in items for back in item.rolled_back):
+                patience(partial(sink.roll_back, back.metrics, back.after_ms))
         if not points:
             return
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,7 @@ class Layout:
     def read(self, frame: pl.DataFrame, time_ms: Ints, vocabulary: Vocabulary) -> Columns:
         """The columns of a decoded batch (n)."""
         needs = self.needs
-        expressions = [compile_expression(text).fill_null(False) for text in needs.conditions]
-        expressions += [compile_expression(text).cast(pl.Float64).fill_null(float("nan")) for text in needs.values]
-        expressions += [compile_expression(text).cast(pl.String) for text in (*needs.texts, *needs.hashes)]
-        kinds = "c" * len(needs.conditions) + "v" * len(needs.values) + "t" * (len(needs.texts) + len(needs.hashes))
-        named = [one.alias(f"{kind}{i}") for i, (kind, one) in enumerate(zip(kinds, expressions, strict=True))]
-        found = iter(evaluate(frame, named))
+        found = iter(evaluate(frame, _compiled(needs)))
         columns: Columns = {
             TIME: time_ms,
             FIRST: frame[ENTRY_MS].to_numpy(),
@@ -99,6 +95,16 @@ class Layout:
             word, bit = divmod(place, _FLAGS)
             found[text] = (columns[f"flags{word}"] & np.uint64(1 << bit)) != 0
         return found
+
+
+@lru_cache(maxsize=64)
+def _compiled(needs: Needs) -> list[pl.Expr]:
+    """The expressions, in the order of the columns that are made of them."""
+    expressions = [compile_expression(text).fill_null(False) for text in needs.conditions]
+    expressions += [compile_expression(text).cast(pl.Float64).fill_null(float("nan")) for text in needs.values]
+    expressions += [compile_expression(text).cast(pl.String) for text in (*needs.texts, *needs.hashes)]
+    kinds = "c" * len(needs.conditions) + "v" * len(needs.values) + "t" * (len(needs.texts) + len(needs.hashes))
+    return [one.alias(f"{kind}{i}") for i, (kind, one) in enumerate(zip(kinds, expressions, strict=True))]
 
 
 def taken(columns: Columns, rows: Array) -> Columns:

@@ -10,6 +10,7 @@ import polars as pl
 
 from sinks.records import MISSING, OTHER
 from stream.arrays import Ints
+from stream.grouping import numbered
 from stream.labels import labels_of
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 NONE = 0
 """The number of `__none__`: no text."""
 MOST_TEXTS = 1_000_000
+_FEW = 300
+"""Up to so many are looked up sooner one by one than natively."""
 
 
 class Vocabulary:
@@ -56,5 +59,7 @@ class Vocabulary:
 
     def column(self, codes: Ints) -> pl.Series:
         """The texts of numbers (n)."""
-        different, place = np.unique(codes, return_inverse=True)
+        if len(codes) <= _FEW:
+            return pl.Series([self.texts[code] for code in codes.tolist()], dtype=pl.String())
+        different, place = numbered(codes)
         return pl.Series([self.texts[code] for code in different.tolist()], dtype=pl.String()).gather(place)
