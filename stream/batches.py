@@ -143,6 +143,26 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A person is to be forgotten, by the shard that has them."""
+
+    shard: int
+    person: str
+    """Pseudonym, 32 hex digits."""
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A shard knows nothing of a person any more, and takes nothing of theirs; their record is still to be deleted."""
+
+    person: str
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RollBack:
     """A crash has taken a cube back: what was emitted of its metrics behind a watermark may never be said again."""
 
