@@ -17,6 +17,7 @@ from stream import boards as declared
 from stream.boards import LIFECYCLE, TAKES, value_key
 from stream.catalog import BUILTIN_METRICS, Catalog, Metric
 from stream.measures.quantile import quantile_name
+from stream.people.declared import names_of
 
 DERIVED = "default"
 """Name of the board that is made for a catalog without any."""
@@ -99,7 +100,7 @@ def boards_of(catalog: Catalog) -> dict[str, Board]:
         return Board(name, title, derived, tuple(_tile(place, tile, metrics) for place, tile in enumerate(tiles)))
 
     if not catalog.board:
-        return {DERIVED: board(DERIVED, "Overview", derived_tiles(catalog.metric), derived=True)}
+        return {DERIVED: board(DERIVED, "Overview", derived_tiles(catalog.metric, names_of(catalog)), derived=True)}
     return {one.name: board(one.name, one.title or title_of(one.name), one.tile) for one in catalog.board}
 
 

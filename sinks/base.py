@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 from sinks.records import Point
 
@@ -26,3 +26,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back connections. Never raises, and there is nothing left to flush."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A sink that can take points back."""
+
+    def roll_back(self, metrics: Collection[str], after_ms: int) -> int:
+        """Delete the points of some metrics that were made at a watermark behind `after_ms`; how many.
+
+        A processor that goes on from a snapshot makes them again, but for those that turn out otherwise.
+        """

@@ -1,12 +1,13 @@
-"""What people say about alerts, on its way from the API to the processor."""
+"""What people say about alerts, and who is to be forgotten, on its way from the API to the processor."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from valkey import exceptions
 
 from sinks.alert_records import COMMAND_FIELD, COMMANDS_STREAM, Command
+from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.errors import Misconfigured, Retryable
 
 if TYPE_CHECKING:
@@ -32,9 +33,16 @@ class CommandSink:
 
     def write(self, command: Command) -> None:
         """Append `command`."""
+        self._append({COMMAND_FIELD: command.to_bytes()})
+
+    def forget(self, erasure: Erasure) -> str:
+        """Append `erasure`. Returns the id of its entry."""
+        return self._append({ERASURE_FIELD: erasure.to_bytes()})
+
+    def _append(self, entry: dict[Any, Any]) -> str:
         try:
-            entry = {COMMAND_FIELD: command.to_bytes()}
-            self._client.xadd(self._stream, entry, maxlen=self._maxlen, approximate=True)
+            added: Any = self._client.xadd(self._stream, entry, maxlen=self._maxlen, approximate=True)
+            return added.decode() if isinstance(added, bytes) else str(added)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
             raise Misconfigured(f"{self._stream}: {error}. Check VALKEY_URL.") from error
         except exceptions.ValkeyError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sinks import schema
-from sinks.database import open_database, transaction
+from sinks.database import open_database, place_of, transaction
+from sinks.errors import Retryable
 from sinks.person_records import PersonLine
 from sinks.prepared import prepare
 
 _lines = schema.person_lines
+_meta = schema.meta
 _KEY = ("person", "kind", "reference")
 _SIGN = 1 << 63
 _PARTS = 256
@@ -86,10 +89,44 @@ class PersonStore:
         with transaction(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
-    def forget(self, person: str) -> int:
-        """Delete all that is kept of a person; how many lines that were."""
+    def forget(self, person: str, entry: str | None = None) -> int:
+        """Delete all that is kept of a person; how many lines that were. In the same transaction it is noted that this
+        has been done as the stream's `entry` asks."""
         with transaction(self._engine, write=True) as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            if entry is not None:
+                connection.execute(delete(_meta).where(_meta.c.key == _noted(entry)))
+                connection.execute(_meta.insert().values(key=_noted(entry), value="done"))
             return connection.execute(delete(_lines).where(_lines.c.person == person)).rowcount
+
+    def has_forgotten(self, entry: str) -> bool:
+        """Whether what the stream's `entry` asks has been done."""
+        query = select(func.count()).select_from(_meta).where(_meta.c.key == _noted(entry))
+        with transaction(self._engine) as connection:
+            return bool(connection.execute(query).scalar_one())
+
+    def scrub(self) -> bool:
+        """Leave nothing of deleted rows in the file; False for a database that does this by itself, in its own time.
+
+        *Cost*: the whole file is written anew, and nobody else may write meanwhile. *Failure*: `Retryable` while others
+        write or read.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return False
+        raw = self._engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            cursor.execute("VACUUM")
+            (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.close()
+        except sqlite3.Error as error:
+            raise Retryable(f"{place_of(self._engine)}: {error}") from error
+        finally:
+            raw.close()
+        if busy:
+            raise Retryable(f"{place_of(self._engine)}: others read what was written before")
+        return True
 
     def prune(self, before_ms: int, *, kind: str | None = None) -> int:
         """Delete the lines from before `before_ms`, or those of one kind; how many.
@@ -110,6 +147,10 @@ class PersonStore:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def _noted(entry: str) -> str:
+    return f"forgotten {entry}"
 
 
 def _row(line: PersonLine) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sinks.records import Point
 from sinks.store import Store
@@ -36,6 +36,9 @@ class PrunedStore:
             self._pruned_at_ms = watermark_ms
             for window, keep_ms in self._keep_ms.items():
                 self._store.prune(window, watermark_ms - keep_ms)
+
+    def roll_back(self, metrics: Collection[str], after_ms: int) -> int:
+        return self._store.roll_back(metrics, after_ms)
 
     def close(self) -> None:
         self._store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import and_, case, delete, exists, func, not_, or_, select
@@ -211,6 +211,19 @@ class Store:
         )
         with transaction(self._engine) as connection:
             return _read(connection.execute(query))
+
+    def roll_back(self, metrics: Collection[str], after_ms: int) -> int:
+        """Delete the points of some metrics that were made at a watermark behind `after_ms`; how many."""
+        with transaction(self._engine) as connection:
+            ids = connection.execute(select(_series.c.id).where(_series.c.metric.in_(list(metrics)))).scalars().all()
+        removed = 0
+        for i in range(0, len(ids), _SERIES_A_PRUNE):
+            some = ids[i : i + _SERIES_A_PRUNE]
+            # A point of all input has a watermark beyond all time.
+            made = (_points.c.watermark_ms > after_ms) & _points.c.series_id.in_(some)
+            with transaction(self._engine, write=True) as connection:
+                removed += connection.execute(delete(_points).where(made)).rowcount
+        return removed
 
     def prune(self, window: str, before_ms: int) -> int:
         """Delete the points of `window` that start before `before_ms`, and series left empty; how many

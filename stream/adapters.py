@@ -19,7 +19,7 @@ from sinks.alert_records import Command
 from sinks.errors import SinkError
 from sinks.records import DeadLetter, Reason
 from stream.alerts import Alerts, Outcome, ScoredBatch
-from stream.batches import Closed, Decoded, Emission, Lines, Partials, RawBatch, ShardBatch
+from stream.batches import Closed, Decoded, Emission, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
@@ -35,6 +35,7 @@ _BEHIND_TICK_MS = 500
 
 X = TypeVar("X")
 Clock = Callable[[], int]
+_FromShard = Partials | DeadLetter | Lines | Forgotten
 
 
 def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callable[[], None] = lambda: None) -> Decoded:
@@ -61,7 +62,7 @@ def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callab
     return replace(decoded, rejects=[*decoded.rejects, *refused])
 
 
-class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter | Lines", bytes]):
+class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLetter | Lines | Forgotten", bytes]):
     """A Shard on the engine: ticks at once after a quiet spell, and at most every `tick_ms`, less often in a backlog.
 
     The engine does not tell a logic its key, so the shard is made when its first batch says which one it is; a
@@ -90,32 +91,39 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, "Partials | DeadLetter | Lines",
         self._caught_up = True
         self._pending = False
 
-    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
+    def on_batch(self, values: list[ShardBatch | Tombstone]) -> tuple[Iterable[_FromShard], bool]:
         if self._shard is None:
             self._number = values[0].shard
             self._shard = self._make(self._number)
             if self._snapshot is not None:
                 _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
-        out: list[Partials | DeadLetter | Lines] = []
+        out: list[_FromShard] = []
         shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
-        for batch in values:
-            out.extend(shard.add(batch))
+        suppressed, too_late = self._shard.suppressed, 0
+        for value in values:
+            if isinstance(value, Tombstone):
+                out.append(shard.forget(value))
+                continue
+            letters = shard.add(value)
+            too_late += len(letters)
+            out.extend(letters)
+            self._caught_up = value.caught_up
         self._meters.counted(
             self._number,
             shard.watermark_ms,
             late=shard.late - late,
-            too_late=len(out),
+            too_late=too_late,
             duplicates=shard.duplicates - duplicates,
+            suppressed=shard.suppressed - suppressed,
         )
-        self._caught_up = values[-1].caught_up
         self._pending = True
         out.extend(self._tick())
         return out, StatefulBatchLogic.RETAIN
 
-    def on_notify(self) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
+    def on_notify(self) -> tuple[Iterable[_FromShard], bool]:
         return self._tick(), StatefulBatchLogic.RETAIN
 
-    def on_eof(self) -> tuple[Iterable[Partials | DeadLetter | Lines], bool]:
+    def on_eof(self) -> tuple[Iterable[_FromShard], bool]:
         # Streams do not end; the engine says so also when it stops, and then windows must stay as they are.
         return (), StatefulBatchLogic.RETAIN
 
@@ -201,7 +209,9 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         watermark_s = emission.watermark_ms // 1_000
         news = self._cube in self._watched and watermark_s != self._told_s
         self._told_s = watermark_s
-        return ([emission] if emission.live or emission.durable or news else ()), StatefulBatchLogic.RETAIN
+        return (
+            [emission] if emission.live or emission.durable or emission.rolled_back or news else ()
+        ), StatefulBatchLogic.RETAIN
 
 
 class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):

@@ -143,6 +143,34 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A person is to be forgotten, by the shard that has them."""
+
+    shard: int
+    person: str
+    """Pseudonym, 32 hex digits."""
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A shard knows nothing of a person any more, and takes nothing of theirs; their record is still to be deleted."""
+
+    person: str
+    entry: str
+    """Id of the entry that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """A crash has taken a cube back: what was emitted of its metrics behind a watermark may never be said again."""
+
+    metrics: tuple[str, ...]
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Emission:
     """Points that changed. `live` is everything since the last emission, `durable` what a database should keep."""
 
@@ -152,6 +180,8 @@ class Emission:
     """When the oldest entry was added that `live` counts for the first time; None without any."""
     watermark_ms: int = -(1 << 62)
     """The merged watermark; every window of the cube that ended before is closed."""
+    rolled_back: tuple[RollBack, ...] = ()
+    """Comes before the points; only of what may be taken back, as all else is said again by itself."""
 
 
 @dataclass(frozen=True, slots=True)

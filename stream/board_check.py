@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from stream.boards import ANALYSED, EVERY, LIFECYCLE, TAKES, Tile, value_key
+from stream.durations import TOTAL
 from stream.measures.quantile import quantile_name
 from stream.problems import Problem, key_of, tables_of
 
@@ -74,7 +75,9 @@ def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None], analyses: Mappin
         yield "metric", f"one of {', '.join(metrics)}", f"{tile.metric!r}{hint}"
         return
     metric = metrics[tile.metric]
-    if metric is not None:
+    if metric is not None and set(metric.windows) == {TOTAL}:
+        yield "metric", "a metric with windows of time; a tile of its analysis shows this one", f"{metric.name!r}"
+    elif metric is not None:
         yield from _about_values(tile, metric)
         yield from _about_series(tile, metric)
         yield from _about_numbers(tile, metric)

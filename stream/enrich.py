@@ -72,6 +72,11 @@ class Pseudonyms:
         return self._names.gather(rows).alias(persons.name)
 
 
+def shard_of(person: str, shards: int) -> int:
+    """The shard that has a person, by pseudonym."""
+    return int(hashes_of(pl.Series([person]))[0] % np.uint64(shards))
+
+
 class Enricher:
     """Pseudonymises a decoded batch and splits it into `shards` parts, every shard getting one even if empty."""
 

@@ -30,9 +30,9 @@ from sinks.records import DeadLetter
 from stream.adapters import AlertLogic, CallSink, EndingLogic, MergeLogic, ScoreLogic, ShardLogic, decode_safely
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
-from stream.batches import Decoded, Lines, Partials, RawBatch, ShardBatch
+from stream.batches import Decoded, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
 from stream.closings import Closings
-from stream.commands import Commands
+from stream.commands import Commands, Erasures
 from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
 from stream.ending import Ending
@@ -146,6 +146,8 @@ def build(parts: Parts) -> Dataflow:
         poll=_ORDERS_POLL,
     )
 
+    erasures = Erasures(parts.platform, len(parts.shard_keys))
+
     def patience(name: str, budget_s: float | None = None) -> Patience:
         return Patience(name, ending.asked, budget_s, meters)
 
@@ -156,8 +158,11 @@ def build(parts: Parts) -> Dataflow:
         meters.received(batch, decoded)
         return replace(decoded, added_ms=batch.added_ms)
 
-    def split(batch: Decoded) -> list[tuple[str, ShardBatch]]:
+    def split(batch: Decoded) -> list[tuple[str, ShardBatch | Tombstone]]:
         return [(parts.shard_keys[part.shard], part) for part in enricher.split(batch)]
+
+    def bury(batch: RawBatch) -> list[tuple[str, ShardBatch | Tombstone]]:
+        return [(parts.shard_keys[one.shard], one) for one in erasures.of(batch)]
 
     def make_shard(number: int) -> Shard:
         return Shard(plan, number, parts.files)
@@ -186,7 +191,8 @@ def build(parts: Parts) -> Dataflow:
     flow = Dataflow("streamgauge")
     raw = op.input("source", flow, source)
     decoded = op.map("decode", raw, decode)
-    parted = op.flat_map("split", decoded, split)
+    said = op.input("said", flow, orders)
+    parted = op.merge("parted", op.flat_map("split", decoded, split), op.flat_map("bury", said, bury))
     counted = op.stateful_batch("shard", parted, shard)
     merged = op.stateful_batch("merge", op.flat_map("by_cube", counted, _by_cube), merge)
     points = op.map("points", merged, _alone)
@@ -201,14 +207,16 @@ def build(parts: Parts) -> Dataflow:
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
     op.output("deadletter", refused, CallSink(refuse, ending))
-    if plan.people is not None:
+    if plan.event.person is not None:
         keep = person_writer(parts.people, patience("people", parts.patience_s), parts.keep_events_ms, clock, meters)
         op.output("people", op.flat_map("lines", counted, _lines), CallSink(keep, ending))
 
     closed = op.flat_map("closed", merged, Closings(parts.watches).of)
     scored = op.map("scored", op.stateful_batch("score", closed, score), _alone)
-    said = op.flat_map("commands", op.input("said", flow, orders), Commands().of)
-    judged = op.merge("judged", op.map("scores_alike", scored, _to_alerts), op.map("commands_alike", said, _to_alerts))
+    orders_given = op.flat_map("commands", said, Commands().of)
+    judged = op.merge(
+        "judged", op.map("scores_alike", scored, _to_alerts), op.map("commands_alike", orders_given, _to_alerts)
+    )
     outcomes = op.map("outcomes", op.stateful_batch("alerts", judged, alerts), _alone)
     keep_scores = score_writer(parts.alert_sinks.store, patience("scores", parts.patience_s), meters)
     op.output("scores_kept", scored, CallSink(keep_scores, ending))
@@ -272,19 +280,19 @@ def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
         raise ClusterError(str(error)) from error
 
 
-def _by_cube(item: tuple[str, Partials | DeadLetter | Lines]) -> list[tuple[str, Partials]]:
+def _by_cube(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[tuple[str, Partials]]:
     value = item[1]
     return [(value.cube, value)] if isinstance(value, Partials) else []
 
 
-def _too_late(item: tuple[str, Partials | DeadLetter | Lines]) -> list[DeadLetter]:
+def _too_late(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[DeadLetter]:
     value = item[1]
     return [value] if isinstance(value, DeadLetter) else []
 
 
-def _lines(item: tuple[str, Partials | DeadLetter | Lines]) -> list[Lines]:
+def _lines(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[Lines | Forgotten]:
     value = item[1]
-    return [value] if isinstance(value, Lines) else []
+    return [value] if isinstance(value, Lines | Forgotten) else []
 
 
 def _alone(item: tuple[str, X]) -> X:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sinks.records import Dimensions, Point, State
-from stream.batches import Emission, Partials, earliest
+from stream.batches import Emission, Partials, RollBack, earliest
 from stream.clock import END_MS, NEVER_MS
 from stream.outputs import Output
 from stream.plan import CubePlan
@@ -35,6 +35,7 @@ class Merge:
         """Of each series in the index, by its number."""
         self._watermarks = [NEVER_MS] * shards
         self._closed_to_ms = NEVER_MS
+        self._rolled_back: tuple[RollBack, ...] = ()
         self._durable_at_ms = 0
         self._added_ms: int | None = None
         """When the oldest entry was added that was counted since the last emission."""
@@ -93,7 +94,8 @@ class Merge:
         if NEVER_MS < watermark_ms < END_MS:
             self._expire(watermark_ms - self._allowed_lateness_ms)
         added_ms, self._added_ms = self._added_ms, None
-        return Emission(live, durable, added_ms if live else None, watermark_ms)
+        rolled_back, self._rolled_back = self._rolled_back, ()
+        return Emission(live, durable, added_ms if live else None, watermark_ms, rolled_back)
 
     def _expire(self, before_ms: int) -> None:
         for name, totals in self._totals.items():
@@ -128,6 +130,9 @@ class Merge:
         self._closed_to_ms = state["closed_to_ms"]
         self._index.restore(state["series"])
         self._name_new_series()
+        if self._plan.on is not None:
+            names = (*(metric.name for metric in self._plan.metrics), *(one.name for one in self._plan.derived))
+            self._rolled_back = (RollBack(names, self._closed_to_ms),)
         for name, totals in self._totals.items():
             if name in state["panes"]:
                 totals.restore(state["panes"][name])

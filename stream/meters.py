@@ -123,14 +123,18 @@ class Meters:
         self._lost.labels(stream).inc(max(0, status.lost - (before.lost if before else 0)))
         self._lost_exact.labels(stream).set(status.lost_exact)
 
-    def counted(self, shard: int, watermark_ms: int, *, late: int, too_late: int, duplicates: int) -> None:
-        """A shard has taken in its part of some batches; the last three are how many events of them were so."""
+    def counted(
+        self, shard: int, watermark_ms: int, *, late: int, too_late: int, duplicates: int, suppressed: int = 0
+    ) -> None:
+        """A shard has taken in its part of some batches; the last four are how many events of them were so."""
         name = str(shard)
         self._late.labels(name).inc(late)
         if too_late:
             self._discarded.labels(Reason.TOO_LATE.value).inc(too_late)
         if duplicates:
             self._discarded.labels(Reason.DUPLICATE.value).inc(duplicates)
+        if suppressed:
+            self._discarded.labels(Reason.SUPPRESSED.value).inc(suppressed)
         if watermark_ms == NEVER_MS:
             return
         known = name in self._watermarks_ms

@@ -74,6 +74,8 @@ class Output:
         """Where a window is a pane: whether it was sent as closed, kept with the pane, so that it need not be found."""
         self._closes_at_s: int = -_OPEN_END_S
         """No window closes before the watermark reaches this."""
+        self._says_all = False
+        """Whether everything that can still change is to be sent again, as what was sent last may not be so."""
         self._waiting: dict[tuple[str, int, Dimensions], Point] = {}
         """Open points that databases have not been offered yet."""
 
@@ -90,10 +92,11 @@ class Output:
     def emit(self, watermark_ms: int, closed_to_ms: int, dimensions: list[Dimensions]) -> list[Point]:
         """Points that changed, and those of windows that the watermark has passed, since it was at `closed_to_ms`."""
         watermark_s, closed_to_s = watermark_ms // 1_000, closed_to_ms // 1_000
-        if not self._totals.touched and watermark_s < self._closes_at_s:
+        if not self._totals.touched and watermark_s < self._closes_at_s and not self._says_all:
             return []
         one = self._window.span == 1
         targets = self._single(watermark_s) if one else self._sliding(watermark_s, closed_to_s)
+        said_all, self._says_all = self._says_all, False
         if targets is None:
             return []
         rows = self._rows.find(pack(targets.start_s, targets.series))
@@ -102,7 +105,8 @@ class Output:
         closing = settled & ~was_settled
         # A window whose first event comes after it should have closed is a correction of "nothing happened".
         corrected = settled & (was_settled | (targets.end_s <= closed_to_s))
-        state = np.where(corrected, 2, settled)
+        # What is only sent again has not changed.
+        state = np.where(corrected & (not said_all), 2, settled)
         whole_s = targets.end_s - targets.start_s
         seconds = np.where(settled, whole_s, np.clip(watermark_s - targets.start_s, 1, whole_s)).astype(np.float64)
         combined: dict[str, _Combined] = {}
@@ -175,7 +179,7 @@ class Output:
         closing = used & ~settled & (end_s <= watermark_s)
         later = end_s[used & ~settled & ~closing]
         self._closes_at_s = int(later.min()) if len(later) else _OPEN_END_S
-        rows = np.flatnonzero((totals.dirty() & used) | closing)
+        rows = np.flatnonzero(used if self._says_all else (totals.dirty() & used) | closing)
         if not len(rows):
             return None
         keys = totals.rows.key[rows]
@@ -198,7 +202,7 @@ class Output:
         # Panes that ended before may still be part of windows that close only now.
         lowest.append(max(closed_to_s, int(ends.min())) if len(after) < len(ends) else int(after.min()))
         lowest_s = division.start_s(np.array([min(lowest) * 1_000]))
-        near = ends > int(division.back_s(lowest_s, span)[0])
+        near = (ends > int(division.back_s(lowest_s, span)[0])) | self._says_all
         rows, dirty, ends = all_rows[near], dirty[near], ends[near]
         series = series_of(totals.rows.key[rows])
         wanted: list[Ints] = []
@@ -212,6 +216,12 @@ class Output:
             closes_at_s = min(closes_at_s, int(later.min()) if len(later) else _OPEN_END_S)
             end_s = division.next_s(end_s)
         self._closes_at_s = closes_at_s
+        if self._says_all:
+            known = self._rows.key[self._rows.used()]
+            known_end_s = start_of(known)
+            for _ in range(span):
+                known_end_s = division.next_s(known_end_s)
+            wanted.append(pack(known_end_s, series_of(known)))
         targets = np.unique(np.concatenate(wanted))
         if not len(targets):
             return None
@@ -315,6 +325,10 @@ class Output:
             if name in same:
                 self._rows.get(self._sent[name])[rows] = np.frombuffer(state["sent"][name], dtype=np.float64)
                 self._rows.get(self._revision[name])[rows] = np.frombuffer(state["revision"][name], dtype=np.int64)
+        if self._by == _CHANGES:
+            self._says_all = True
+            for place in self._sent.values():
+                self._rows.get(place)[rows] = -1.0
         for metric, start_ms, pairs, value, count, revision, watermark_ms, error in state["waiting"]:
             if metric in same:
                 dimensions = tuple((name, text) for name, text in pairs)

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 
 from sinks.records import DeadLetter, Point
-from stream.batches import Emission, RawBatch
+from stream.batches import Emission, RawBatch, RollBack
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms
 from stream.merge import Merge
@@ -91,8 +91,10 @@ class Pipeline:
     def _emit(self, now_ms: int) -> Emission:
         live: list[Point] = []
         durable: list[Point] = []
+        rolled_back: list[RollBack] = []
         for merge in self._merges.values():
             emission = merge.emit(now_ms)
             live.extend(emission.live)
             durable.extend(emission.durable)
-        return Emission(live, durable)
+            rolled_back.extend(emission.rolled_back)
+        return Emission(live, durable, rolled_back=tuple(rolled_back))

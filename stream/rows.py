@@ -116,6 +116,13 @@ class RowTable:
         self._slots[:] = _NO_ROW
         self._enter(left)
 
+    def rekey(self, rows: Ints, keys: Ints) -> None:
+        """Have some rows (k) be found by other keys (k, of no row yet), and no longer by their own. *Cost*: that of
+        entering all rows anew."""
+        self.key[rows] = keys
+        self._slots[:] = _NO_ROW
+        self._enter(np.flatnonzero(self.used()))
+
     def _add(self, keys: Ints) -> Ints:
         """Rows for new keys (n, distinct)."""
         reused, self._free = self._free[: len(keys)], self._free[len(keys) :]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Partials, ShardBatch, earliest
+from stream.batches import Forgotten, Partials, ShardBatch, Tombstone, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
 from stream.durations import SECOND_MS
@@ -49,6 +51,10 @@ class Shard:
         """Events that were there before, since this object was made."""
         self.late = 0
         """Events behind the watermark that were still counted, since this object was made."""
+        self.suppressed = 0
+        """Events of people who are forgotten, since this object was made."""
+        self._forgotten: list[str] = []
+        """Pseudonyms of people of whom nothing is taken any more."""
         self._added_ms: int | None = None
         """When the oldest entry was added that was counted since the last tick."""
         self._waiting: list[tuple[pl.DataFrame, Ints]] = []
@@ -65,10 +71,13 @@ class Shard:
 
     def add(self, batch: ShardBatch) -> list[DeadLetter]:
         """Take in a batch, then move the watermark by its progress. Returns the events that came too late."""
+        suppressed: list[tuple[Reason, int]] = []
+        if self._forgotten:
+            batch, suppressed = self._without_forgotten(batch)
         frame, time_ms = batch.frame, batch.time_ms
         # The bound is the watermark before this batch: within a batch events are in no order.
         bound_ms = self._watermark.now_ms - self._plan.event.allowed_lateness_ms
-        rejects = list(batch.rejects)
+        rejects = [*batch.rejects, *suppressed]
         late: list[DeadLetter] = []
         if len(time_ms) and int(time_ms.min()) < bound_ms:
             on_time = time_ms >= bound_ms
@@ -102,6 +111,29 @@ class Shard:
         )
         return late
 
+    def forget(self, tombstone: Tombstone) -> Forgotten:
+        """Let go of all that is known of a person, and take nothing of theirs from now on.
+
+        What was counted before stays: it is of nobody.
+        """
+        person, field = tombstone.person, self._plan.event.person
+        if person not in self._forgotten:
+            self._forgotten.append(person)
+        if field is not None:
+            waiting: list[tuple[pl.DataFrame, Ints]] = []
+            for frame, time_ms in self._waiting:
+                others = frame[field].ne_missing(person)
+                if others.any():
+                    waiting.append((frame.filter(others), time_ms[others.to_numpy()]))
+            self._waiting = waiting
+            self._waiting_rows = sum(len(time_ms) for _, time_ms in waiting)
+        self._lines = [told.without(person) for told in self._lines]
+        if self._people is not None:
+            self._people.forget(person)
+            # Also when nothing was known: files of before may have them all the same.
+            self._journal.write_whole()
+        return Forgotten(person, tombstone.entry)
+
     def tick(self) -> list[Partials]:
         """What changed since the last tick, for each cube; nothing where neither panes nor watermark moved."""
         self._count_waiting()
@@ -134,6 +166,7 @@ class Shard:
             "watermark": self._watermark.to_state(),
             "seen": None if self._seen is None else self._seen.to_state(),
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
+            "forgotten": self._forgotten,
         }
         if self._people is not None:
             state["people"] = self._journal.save(self._people) | {"done_ms": self._people_ms}
@@ -150,9 +183,31 @@ class Shard:
                 panes.restore(state["cubes"][key], notice)
             else:
                 notice(f"{panes.plan.names} start empty")
+        self._forgotten = list(state.get("forgotten", ()))
         if self._plan.people is not None and "people" in state:
             self._people_ms = state["people"]["done_ms"]
             self._people = self._journal.restore(self._plan.people, state["people"])
+
+    def _without_forgotten(self, batch: ShardBatch) -> tuple[ShardBatch, list[tuple[Reason, int]]]:
+        """A batch without the events of people who are forgotten; and those, to be counted as refused."""
+        field = self._plan.event.person
+        if field is None or not len(batch.time_ms):
+            return batch, []
+        gone = batch.frame[field].is_in(self._forgotten).fill_null(False).to_numpy()
+        if not gone.any():
+            return batch, []
+        kept = ~gone
+        self.suppressed += int(np.count_nonzero(gone))
+        rejects = [(Reason.SUPPRESSED, min(time, batch.read_at_ms)) for time in batch.time_ms[gone].tolist()]
+        late = kept[batch.late_rows]
+        others = replace(
+            batch,
+            frame=batch.frame.filter(pl.Series(kept)),
+            time_ms=batch.time_ms[kept],
+            late_rows=(np.cumsum(kept) - 1)[batch.late_rows[late]],
+            origins=batch.origins.take(np.flatnonzero(late)),
+        )
+        return others, rejects
 
     def _count_waiting(self) -> None:
         """Count what has come in since the last time."""

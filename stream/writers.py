@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from sinks.base import Sink
+from sinks.base import Forgetful, Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.live import LiveSink
+from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.records import DeadLetter, Point, Reason
-from stream.batches import Emission, Lines, Status, earliest
+from stream.batches import Emission, Forgotten, Lines, Status, earliest
 from stream.meters import Meters
 from stream.people.people import EVENT
 
@@ -99,6 +101,9 @@ def durable_writer(
 
     def write(items: list[Emission]) -> None:
         points = [point for item in items for point in item.durable]
+        if isinstance(sink, Forgetful):
+            for back in (back for item in items for back in item.rolled_back):
+                patience(partial(sink.roll_back, back.metrics, back.after_ms))
         if not points:
             return
         try:
@@ -115,15 +120,30 @@ def durable_writer(
 
 def person_writer(
     store: PersonStore, patience: Patience, keep_ms: int | None, clock: Clock, meters: Meters
-) -> Callable[[list[Lines]], None]:
-    """Lines of persons' records. Those of single events are kept for `keep_ms`."""
+) -> Callable[[list[Lines | Forgotten]], None]:
+    """Lines of persons' records, and the end of such a record. Those of single events are kept for `keep_ms`."""
     pruned_ms = 0
 
-    def write(items: list[Lines]) -> None:
+    def keep(lines: list[tuple[PersonLine, bool]]) -> None:
+        if lines:
+            patience(lambda: store.write(lines))
+            meters.sent("people", len(lines))
+
+    def forget(item: Forgotten) -> None:
+        patience(lambda: store.forget(item.person, item.entry))
+
+    def write(items: list[Lines | Forgotten]) -> None:
         nonlocal pruned_ms
-        lines = [line for item in items for told in item.told for line in told.lines()]
-        patience(lambda: store.write(lines))
-        meters.sent("people", len(lines))
+        # In their order: what a shard said before it forgot somebody must not come back.
+        lines: list[tuple[PersonLine, bool]] = []
+        for item in items:
+            if isinstance(item, Lines):
+                lines.extend(line for told in item.told for line in told.lines())
+            else:
+                keep(lines)
+                lines = []
+                forget(item)
+        keep(lines)
         now_ms = clock()
         if keep_ms is not None and now_ms - pruned_ms >= _PRUNE_EVERY_MS:
             pruned_ms = now_ms

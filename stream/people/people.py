@@ -51,6 +51,21 @@ class Told:
             told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             yield PersonLine(person, self.kind, reference, time_ms, told), gone
 
+    def without(self, person: str) -> Told:
+        """The same but for the lines of one person."""
+        others = np.array([one != person for one in self._pseudonyms()], dtype=np.bool_)
+        if others.all():
+            return self
+        kept = pl.Series(others)
+        return Told(
+            self.kind,
+            self.persons.filter(kept) if isinstance(self.persons, pl.Series) else _both(self.persons, others),
+            self.reference[others],
+            self.time_ms[others],
+            self.gone[others],
+            {name: values.filter(kept) for name, values in self.fields.items()},
+        )
+
     def _pseudonyms(self) -> list[str]:
         if isinstance(self.persons, pl.Series):
             return self.persons.to_list()
@@ -188,6 +203,12 @@ class People:
         said.facts.extend(self._batch(kind, parts) for kind, parts in rows.items() if parts)
         return said
 
+    def forget(self, person: str) -> None:
+        """Let go of all that is known of a person, by pseudonym. What was counted before stays: it is of nobody."""
+        self._events = [told.without(person) for told in self._events]
+        for space in self.spaces.values():
+            space.forget(person)
+
     def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Told:
         """A line for each event (n)."""
         fields: dict[str, pl.Series] = {}
@@ -242,6 +263,11 @@ class People:
 
 def _signed(spans: Any, sign: int) -> Any:
     return type(spans)(spans.first, spans.after, sign * spans.weight, spans.fields)
+
+
+def _both(halves: tuple[Hashes, Hashes], rows: Mask) -> tuple[Hashes, Hashes]:
+    high, low = halves
+    return high[rows], low[rows]
 
 
 def _name(keys: Sequence[UnitKey]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,6 +139,29 @@ class Space:
         """The two halves of each unit's (n) pseudonym."""
         high, low = (self.units.get(place)[slots] for place in self._persons)
         return high, low
+
+    def forget(self, person: str) -> None:
+        """Make the units of a person, by pseudonym, those of nobody.
+
+        Their rows stay, with what a unit has of which nothing was ever seen, and a key that no event has.
+        """
+        high, low = _halves(pl.Series([person]))
+        highs, lows = (self.units.get(place)[: len(self.units)] for place in self._persons)
+        slots = np.flatnonzero((highs == high) & (lows == low))
+        if not len(slots):
+            return
+        waiting = [taken(part, ~np.isin(part[SLOT], slots)) for part in self._waiting]
+        self._waiting = [part for part in waiting if len(part[TIME])]
+        for generation in self.tail.generations:
+            generation.forget(slots)
+        self.units.get(self._place)[slots] = self.records.fill
+        for place in self._persons:
+            self.units.get(place)[slots] = _at_random(len(slots)).view(np.uint64)
+        self.units.get(self.changed)[slots] = True
+        keys = _at_random(len(slots))
+        while len(np.unique(keys)) < len(keys) or (self.units.look_up(keys) >= 0).any():
+            keys = _at_random(len(slots))
+        self.units.rekey(slots, keys)
 
     def _ready(self, done_ms: int) -> tuple[Columns, Ints]:
         """The events whose time has come, and their units."""
@@ -343,6 +367,12 @@ def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:
     raw = bytes.fromhex("".join(persons.to_list()))
     halves = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
     return halves[::2], halves[1::2]
+
+
+def _at_random(count: int) -> Ints:
+    """Numbers (count) that nobody can know."""
+    # Never the lowest one, which is even: to a table of rows it means that there is none.
+    return np.frombuffer(secrets.token_bytes(8 * count), dtype=np.int64) | 1
 
 
 def _set(column: Array, rows: Ints, values: Any) -> Array:

