@@ -106,7 +106,7 @@ def test_killed_again_and_again_it_says_what_all_events_at_once_say(made: Stack,
             processor.wait()
     file = tmp_path / "events.ndjson"
     file.write_text("".join(json.dumps(event) + "\n" for event in sent))
-    done = made.command("compute", "--quiet", str(file))
+    done = made.command("compute", "--quiet", "--catalog", str(made.catalog), str(file))
     assert done.returncode == 0, done.stderr
     computed = [json.loads(line) for line in done.stdout.splitlines()]
     # The last visitor's session goes on, and begins in an hour that nobody else is in.
