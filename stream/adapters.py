@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -34,8 +35,23 @@ logger = logging.getLogger(__name__)
 _BEHIND_TICK_MS = 500
 
 X = TypeVar("X")
+P = ParamSpec("P")
 Clock = Callable[[], int]
 _FromShard = Partials | DeadLetter | Lines | Forgotten
+
+
+def _said(method: Callable[P, X]) -> Callable[P, X]:
+    """Log what a method raises: in a cluster the engine says no more than that another member is gone."""
+
+    @wraps(method)
+    def logged(*arguments: P.args, **named: P.kwargs) -> X:
+        try:
+            return method(*arguments, **named)
+        except Exception:
+            logger.exception("%s", method.__qualname__)
+            raise
+
+    return logged
 
 
 def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callable[[], None] = lambda: None) -> Decoded:
@@ -91,6 +107,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
         self._caught_up = True
         self._pending = False
 
+    @_said
     def on_batch(self, values: list[ShardBatch | Tombstone]) -> tuple[Iterable[_FromShard], bool]:
         if self._shard is None:
             self._number = values[0].shard
@@ -120,6 +137,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
         out.extend(self._tick())
         return out, StatefulBatchLogic.RETAIN
 
+    @_said
     def on_notify(self) -> tuple[Iterable[_FromShard], bool]:
         return self._tick(), StatefulBatchLogic.RETAIN
 
@@ -130,6 +148,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
     def notify_at(self) -> datetime | None:
         return datetime.fromtimestamp(self._due_ms / 1_000, UTC) if self._pending else None
 
+    @_said
     def snapshot(self) -> bytes:
         if self._shard is None:
             return self._snapshot or b""
@@ -177,6 +196,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         self._snapshot = snapshot
         self._clock = clock
 
+    @_said
     def on_batch(self, values: list[Partials]) -> tuple[Iterable[Emission], bool]:
         if self._merge is None:
             self._cube = values[0].cube
@@ -187,6 +207,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
             self._merge.add(partials)
         return self._emit()
 
+    @_said
     def on_notify(self) -> tuple[Iterable[Emission], bool]:
         return self._emit()
 
@@ -197,6 +218,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         due_ms = None if self._merge is None else self._merge.next_offer_ms
         return None if due_ms is None else datetime.fromtimestamp(due_ms / 1_000, UTC)
 
+    @_said
     def snapshot(self) -> bytes:
         if self._merge is None:
             return self._snapshot or b""
@@ -225,6 +247,7 @@ class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):
         self._scorer: Scorer | None = None
         self._snapshot = snapshot
 
+    @_said
     def on_batch(self, values: list[Closed]) -> tuple[Iterable[ScoredBatch], bool]:
         if self._scorer is None:
             self._cube = values[0].cube
@@ -236,6 +259,7 @@ class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):
     def on_eof(self) -> tuple[Iterable[ScoredBatch], bool]:
         return (), StatefulBatchLogic.RETAIN
 
+    @_said
     def snapshot(self) -> bytes:
         if self._scorer is None:
             return self._snapshot or b""
@@ -254,6 +278,7 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
         if snapshot:
             _restore(ending, self._alerts.restore, snapshot)
 
+    @_said
     def on_batch(self, values: list[ScoredBatch | list[Command]]) -> tuple[Iterable[Outcome], bool]:
         for value in values:
             if isinstance(value, ScoredBatch):
@@ -263,6 +288,7 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
                     self._alerts.command(command)
         return self._advance()
 
+    @_said
     def on_notify(self) -> tuple[Iterable[Outcome], bool]:
         return self._advance()
 
@@ -272,6 +298,7 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
     def notify_at(self) -> datetime:
         return datetime.fromtimestamp(self._alerts.next_ms / 1_000, UTC)
 
+    @_said
     def snapshot(self) -> bytes:
         return self._meters.snapshot("alerts", "0", self._alerts.to_bytes)
 
@@ -286,6 +313,7 @@ class EndingLogic(StatefulBatchLogic[int, "int", bytes]):
     def __init__(self, ending: Ending) -> None:
         self._ending = ending
 
+    @_said
     def on_batch(self, values: list[int]) -> tuple[Iterable[int], bool]:
         self._ending.tell(min(values))
         return (), StatefulBatchLogic.DISCARD
@@ -293,6 +321,7 @@ class EndingLogic(StatefulBatchLogic[int, "int", bytes]):
     def on_eof(self) -> tuple[Iterable[int], bool]:
         return (), StatefulBatchLogic.RETAIN
 
+    @_said
     def snapshot(self) -> bytes:
         return b""
 

@@ -14,7 +14,7 @@ from stream.origins import Origins
 from stream.position import Position
 
 if TYPE_CHECKING:
-    from stream.people.people import Told
+    from stream.people.told import Told
 
 
 @dataclass(frozen=True, slots=True)

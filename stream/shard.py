@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from sinks.person_records import PersonLine
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Forgotten, Partials, ShardBatch, Tombstone, earliest
+from stream.batches import Forgotten, Partials, ShardBatch, State, Tombstone, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
 from stream.durations import SECOND_MS
@@ -19,7 +20,8 @@ from stream.identity import IDENTITY
 from stream.labels import labels_of
 from stream.panes import Notice, Panes
 from stream.people.journal import Files, Journal, MemoryFiles
-from stream.people.people import People, Told
+from stream.people.people import People
+from stream.people.told import Told
 from stream.plan import Plan
 from stream.snapshots import pack_state, unpack_state
 
@@ -27,6 +29,8 @@ STATE_VERSION = 3
 _REMEMBERED = 1_000_000
 """Identities of events that a shard remembers at the most: 16 MB or so, and 8 MB of each snapshot."""
 _UNKNOWN = ("0-0", 0, b"")
+_STEP_MS = 250
+"""Analyses of people go on by so much of event time at the least: each step has its price, whatever happened in it."""
 _FOLD_ROWS = 100_000
 """So many events are counted at once at the most; fewer wait for the tick, as each time costs the same again."""
 
@@ -141,7 +145,7 @@ class Shard:
         result: list[Partials] = []
         added_ms, self._added_ms = self._added_ms, None
         for key, panes in self._panes.items():
-            now_ms = self._watermark.now_ms
+            now_ms = self._watermark.now_ms if panes.plan.on is None else self._people_ms
             if NEVER_MS < now_ms < END_MS:
                 # What may still be said of its windows counts as if time were not so far.
                 now_ms -= panes.plan.settles_ms
@@ -162,7 +166,7 @@ class Shard:
 
     def to_bytes(self) -> bytes:
         self._count_waiting()
-        state = {
+        state: State = {
             "watermark": self._watermark.to_state(),
             "seen": None if self._seen is None else self._seen.to_state(),
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
@@ -170,6 +174,12 @@ class Shard:
         }
         if self._people is not None:
             state["people"] = self._journal.save(self._people) | {"done_ms": self._people_ms}
+            told = [*self._lines, *self._people.heard_of(keep=True)]
+            state["lines"] = [
+                (line.person, line.kind, line.reference, line.at_ms, dict(line.fields), gone)
+                for one in told
+                for line, gone in one.lines()
+            ]
         return pack_state(STATE_VERSION, state)
 
     def restore(self, snapshot: bytes, notice: Notice) -> None:
@@ -187,6 +197,8 @@ class Shard:
         if self._plan.people is not None and "people" in state:
             self._people_ms = state["people"]["done_ms"]
             self._people = self._journal.restore(self._plan.people, state["people"])
+            for *line, gone in state["lines"]:
+                self._lines.append(Told.of(PersonLine(*line), gone))
 
     def _without_forgotten(self, batch: ShardBatch) -> tuple[ShardBatch, list[tuple[Reason, int]]]:
         """A batch without the events of people who are forgotten; and those, to be counted as refused."""
@@ -228,7 +240,11 @@ class Shard:
 
     def _count_people(self) -> None:
         """Count what the watermark has let be known of people."""
-        if self._people is None or self._watermark.now_ms == self._people_ms:
+        if self._people is None:
+            return
+        self._lines.extend(self._people.heard_of())
+        now_ms = self._watermark.now_ms
+        if now_ms - self._people_ms < _STEP_MS and (now_ms < END_MS or now_ms == self._people_ms):
             return
         self._people_ms = self._watermark.now_ms
         said = self._people.advance(self._people_ms)

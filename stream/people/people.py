@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
-from sinks.person_records import PersonLine
-from stream.arrays import Ints, Mask
+from stream.arrays import Ints
 from stream.clock import END_MS, NEVER_MS
 from stream.digests import Hashes, hashes_of
 from stream.expressions import FieldType, compile_expression, evaluate
@@ -21,55 +19,12 @@ from stream.people.base import CAPPED, FLAGGED, LONG_AGO_MS, Declaration, FactKi
 from stream.people.events import Columns, Layout, taken
 from stream.people.gauges import Gauge
 from stream.people.space import Placed, Space
+from stream.people.told import Told
 from stream.people.vocabulary import Vocabulary
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 EVENT = "event"
 """Kind of the lines that tell of events themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Lines (n) of persons' records, of one kind. Made into objects where they are written: most are so at leisure."""
-
-    kind: str
-    persons: pl.Series | tuple[Hashes, Hashes]
-    """Their pseudonyms (n), or the two halves of each (n each)."""
-    reference: Hashes
-    time_ms: Ints
-    gone: Mask
-    """Which of them are there no more (n)."""
-    fields: Mapping[str, pl.Series]
-
-    def lines(self) -> Iterable[tuple[PersonLine, bool]]:
-        """Each line, and whether it is gone."""
-        names = list(self.fields)
-        columns = zip(*(values.to_list() for values in self.fields.values()), strict=True)
-        fields: Iterable[Any] = columns if names else repeat(())
-        known = zip(self._pseudonyms(), self.reference.tolist(), self.time_ms.tolist(), self.gone.tolist(), strict=True)
-        for (person, reference, time_ms, gone), values in zip(known, fields, strict=False):
-            told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            yield PersonLine(person, self.kind, reference, time_ms, told), gone
-
-    def without(self, person: str) -> Told:
-        """The same but for the lines of one person."""
-        others = np.array([one != person for one in self._pseudonyms()], dtype=np.bool_)
-        if others.all():
-            return self
-        kept = pl.Series(others)
-        return Told(
-            self.kind,
-            self.persons.filter(kept) if isinstance(self.persons, pl.Series) else _both(self.persons, others),
-            self.reference[others],
-            self.time_ms[others],
-            self.gone[others],
-            {name: values.filter(kept) for name, values in self.fields.items()},
-        )
-
-    def _pseudonyms(self) -> list[str]:
-        if isinstance(self.persons, pl.Series):
-            return self.persons.to_list()
-        return [f"{one:016x}{other:016x}" for one, other in zip(*(half.tolist() for half in self.persons), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +83,8 @@ class People:
         self._kinds = plan.kinds
         self.vocabulary = Vocabulary(texts)
         setting = Setting(plan.zone, self.vocabulary)
-        by_unit: dict[tuple[UnitKey, ...], list[tuple[str, Declaration]]] = {}
+        # Persons are always there: who does too much in a day is known of them.
+        by_unit: dict[tuple[UnitKey, ...], list[tuple[str, Declaration]]] = {(): []}
         for name, declared in plan.declared:
             by_unit.setdefault(tuple(declared.unit()), []).append((name, declared))
         self.spaces = {
@@ -178,10 +134,16 @@ class People:
         """There was an event, here or in another shard: what holds for whole periods is known up to its own."""
         self.newest_ms = max(self.newest_ms, time_ms)
 
+    def heard_of(self, *, keep: bool = False) -> list[Told]:
+        """What is to be told of events themselves since the last call; `keep`: and with the next one again."""
+        told = self._events
+        if not keep:
+            self._events = []
+        return told
+
     def advance(self, watermark_ms: int) -> Said:
         """The watermark has come this far: everything before it is known, but for what comes late."""
-        said = Said(lines=self._events)
-        self._events = []
+        said = Said()
         if watermark_ms <= NEVER_MS:
             return said
         done_ms = watermark_ms - 1
@@ -263,11 +225,6 @@ class People:
 
 def _signed(spans: Any, sign: int) -> Any:
     return type(spans)(spans.first, spans.after, sign * spans.weight, spans.fields)
-
-
-def _both(halves: tuple[Hashes, Hashes], rows: Mask) -> tuple[Hashes, Hashes]:
-    high, low = halves
-    return high[rows], low[rows]
 
 
 def _name(keys: Sequence[UnitKey]) -> str:

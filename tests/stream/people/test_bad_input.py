@@ -126,7 +126,6 @@ def test_the_surplus_of_a_machine_is_counted_and_it_is_flagged() -> None:
     assert {line.person for line in lines if line.kind == "session"} == {bot, ada}
 
 
-@pytest.mark.xfail(reason="only the space of whole persons says what is too much", strict=True)
 def test_the_surplus_is_counted_also_where_all_analyses_are_of_parts_of_people() -> None:
     text = '[[funnel]]\nname = "f"\nconstant = "page"\n'
     text += "steps = [{ name = 'a', where = \"page = 'home'\" }, { name = 'b', where = \"page = 'pay'\" }]\n"
@@ -134,7 +133,6 @@ def test_the_surplus_is_counted_also_where_all_analyses_are_of_parts_of_people()
     assert total({key: value for key, value in found.items() if key[1] == "day"}, "people_capped_events") == 90
 
 
-@pytest.mark.xfail(reason="lines of events that wait for the watermark are in no snapshot", strict=True)
 def test_the_record_of_a_person_is_whole_after_a_restart() -> None:
     plan = compile_plan(catalog_of('[people]\ntimeline = "1d"\n[sessions]\n'), builtin=False)
     pipeline = Pipeline(plan, PSEUDONYMS)
