@@ -452,6 +452,10 @@ def _field_types(
                 )
                 found = f"{text!r}: {error}{f' [{used}]' if used else ''}"
                 problems.append(Problem(f"{where}.{key}", _EXPECTED[yields], found))
+        if metric.measure == "top_k" and event.person is not None and event.person in _names(metric.value or ""):
+            problems.append(
+                Problem(f"{where}.value", "a text other than the person, who is named nowhere", repr(event.person))
+            )
         for name in metric.by:
             dimensions[name] = f"{where}.by"
     for name, key in dimensions.items():

@@ -196,7 +196,8 @@ class Output:
             return None
         dirty = totals.dirty()[all_rows]
         ends = totals.end_s()[all_rows]
-        newest_s = int(ends.max())
+        # Windows behind the newest pane that are closed already have been said without what is new.
+        newest_s = max(int(ends.max()), min(closed_to_s, watermark_s))
         lowest = [int(ends[dirty].min())] if dirty.any() else []
         after = ends[ends > closed_to_s]
         # Panes that ended before may still be part of windows that close only now.

@@ -67,12 +67,13 @@ class Pipeline:
         return self._files, shards, {key: merge.to_bytes() for key, merge in self._merges.items()}
 
     def restore(self, snapshot: tuple[Files, list[bytes], dict[str, bytes]]) -> None:
-        """Go on from a snapshot. It has to be made with the files of that."""
+        """Go on from a snapshot of any catalog. It has to be made with the files of that."""
         _, shards, merges = snapshot
         for shard, saved in zip(self._shards, shards, strict=True):
             shard.restore(saved, logger.warning)
         for key, merge in self._merges.items():
-            merge.restore(merges[key])
+            if key in merges:
+                merge.restore(merges[key])
 
     def tick(self, now_ms: int) -> Emission:
         """Points that changed since the last tick."""

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -21,7 +22,7 @@ from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
 from stream.measures.retractable import Retractable
-from stream.people.declared import declarations, kinds_of
+from stream.people.declared import declarations, kinds_of, meaning_of
 from stream.people.people import PeoplePlan
 from stream.windows import Calendar, Panes, Window, window_of
 
@@ -159,12 +160,14 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     zone = catalog.platform.zone
     asked: dict[str | None, _Asked] = {None: _Asked()}
     kinds = kinds_of(catalog)
+    people = _people(catalog) if kinds else None
+    meanings = {} if people is None else people.meanings
     cubes: dict[str, tuple[Metric, list[MetricPlan]]] = {}
     for metric in metrics:
         if metric.measure in DERIVED:
             continue
         known = types if metric.on is None else kinds[metric.on].fields
-        planned = _metric(metric, asked.setdefault(metric.on, _Asked()), known, zone)
+        planned = _metric(metric, asked.setdefault(metric.on, _Asked()), known, zone, meanings)
         by = tuple(metric.by)
         # The limit is no part of the key unless it must be: raising it must not make the counts start anew.
         alike = [m for m in metrics if tuple(m.by) == by and m.on == metric.on and m.measure not in DERIVED]
@@ -191,7 +194,7 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         fields=types,
         expressions={kind: one.compiled() for kind, one in asked.items()},
         ordered=bool(kinds) or any(metric.measure in _ORDERED for metric in metrics),
-        people=_people(catalog) if kinds else None,
+        people=people,
         cubes=tuple(
             CubePlan(
                 key,
@@ -232,7 +235,9 @@ def _people(catalog: Catalog) -> PeoplePlan:
     return PeoplePlan(
         person=catalog.event.person,
         zone=catalog.platform.zone,
-        declared=tuple(declarations(catalog)),
+        declared=tuple(
+            (f"{name}#{meaning_of(one, catalog.platform.zone)}", one) for name, one in declarations(catalog)
+        ),
         lateness_ms=duration_ms(catalog.event.allowed_lateness),
         most_a_day=catalog.people.most_events_a_day,
         named=catalog.event.name,
@@ -258,7 +263,14 @@ def _derived(metrics: list[Metric], planned: list[MetricPlan]) -> tuple[DerivedP
     return tuple(result)
 
 
-def _metric(metric: Metric, asked: _Asked, types: Mapping[str, FieldType], zone: ZoneInfo) -> MetricPlan:
+def _metric(
+    metric: Metric,
+    asked: _Asked,
+    types: Mapping[str, FieldType],
+    zone: ZoneInfo,
+    meanings: Mapping[str, str] = MappingProxyType({}),
+) -> MetricPlan:
+    """`meanings` has what the kinds of facts about people mean."""
     expressions = [compile_expression(text) for text in (metric.where, metric.value) if text is not None]
     read = {name for expression in expressions for name in fields_of(expression)} | set(metric.by)
     kinds = sorted((name, types[name].value) for name in read if name in types)
@@ -269,7 +281,7 @@ def _metric(metric: Metric, asked: _Asked, types: Mapping[str, FieldType], zone:
     calendar = zone.key if any(isinstance(window_of(text, zone).panes, Calendar) for text in metric.windows) else ""
     meaning = repr((metric.measure, metric.where, metric.value, tuple(metric.by), kinds, options, calendar))
     if metric.on is not None:
-        meaning = f"{metric.on}: {meaning}"
+        meaning = f"{metric.on} {meanings.get(metric.on)}: {meaning}"
     is_text = measure.takes is Takes.TEXT
     return MetricPlan(
         name=metric.name,

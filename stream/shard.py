@@ -172,7 +172,9 @@ class Shard:
             "cubes": {key: panes.to_state() for key, panes in self._panes.items()},
             "forgotten": self._forgotten,
         }
-        if self._people is not None:
+        if self._people is None:
+            self._journal.let_go()
+        else:
             state["people"] = self._journal.save(self._people) | {"done_ms": self._people_ms}
             told = [*self._lines, *self._people.heard_of(keep=True)]
             state["lines"] = [

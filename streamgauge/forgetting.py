@@ -6,6 +6,7 @@ dead letters, and are deleted here.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import orjson
 import valkey
@@ -46,13 +47,18 @@ class Marks:
         self.searches_id = len(user_id.encode()) >= _SHORT
         """Whether the id is long enough to be looked for."""
         spelled = {user_id.encode(), orjson.dumps(user_id)[1:-1], quote_plus(user_id).encode()}
-        spelled |= {user_id.encode("unicode_escape")}
+        ascii_json = json.dumps(user_id)[1:-1]
+        # As JSON may have it: letters as numbers, in either case, and strokes with one before them.
+        capitals = re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), ascii_json)
+        written = {user_id, ascii_json, capitals}
+        spelled |= {text.replace("/", "\\/").encode() for text in written} | {text.encode() for text in written}
+        percent = quote(user_id, safe="")
+        spelled |= {percent.encode(), re.sub("%..", lambda found: found[0].lower(), percent).encode()}
         any_of = b"|".join(map(re.escape, sorted(spelled)))
         # A number is a person's only where it is written as a text.
         only_digits = user_id.replace("-", "").replace(".", "").isdigit()
-        self._id = re.compile(
-            rb'(?<=")(?:%s)(?=")' % any_of if only_digits else rb"(?<![A-Za-z0-9_])(?:%s)(?![A-Za-z0-9_])" % any_of
-        )
+        word = rb"(?<![A-Za-z0-9_])(?:%b)(?![A-Za-z0-9_])"
+        self._id = re.compile((rb'(?<=")(?:%b)(?=")' if only_digits else word) % any_of)
 
     def names(self, raw: Any) -> bool:
         """Whether the id is in there; never where it is too short."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -53,6 +55,13 @@ def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:
             parts = table.parts() if hasattr(table, "parts") else [table]
             found.extend((name if place == 0 else f"{name}.{place}", part) for place, part in enumerate(parts))
     return found
+
+
+def meaning_of(declared: Declaration, zone: ZoneInfo) -> str:
+    """Is another where an analysis means something else: what was kept for the other is nothing to it."""
+    assert isinstance(declared, Table)
+    told = declared.model_dump_json(exclude={"title", "windows", "max_transitions"})
+    return hashlib.sha256(f"{zone.key} {told}".encode()).hexdigest()[:8]
 
 
 def names_of(catalog: Catalog) -> dict[str, str]:

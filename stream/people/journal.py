@@ -30,6 +30,8 @@ _KEPT = 8
 """So many snapshots can still be gone back to."""
 _MOST_WORDS = 200
 """Files of the vocabulary, at the most, before it is written down anew as one."""
+_MOST_FILES = 512
+"""More files are never needed: then everything is written down anew. A long lateness keeps events for so long."""
 _LEVEL = 1
 
 
@@ -127,6 +129,7 @@ class Journal:
         if whole:
             self._units.clear()
             self._words, self._words_written = [], 0
+        meanings = people.plan.meanings
         begins: set[int] = set()
         spaces: dict[str, Any] = {}
         for key, space in people.spaces.items():
@@ -143,7 +146,7 @@ class Journal:
             }
         state = {
             "spaces": spaces,
-            "gauges": {kind: gauge.to_state() for kind, gauge in people.gauges.items()},
+            "gauges": {kind: gauge.to_state() | {"means": meanings[kind]} for kind, gauge in people.gauges.items()},
             "newest_ms": people.newest_ms,
         }
         self._write(name, state)
@@ -151,6 +154,12 @@ class Journal:
         self._write_words(people, f"{name}.words")
         self._let_go(people)
         return {"version": VERSION, "files": [name for name, _ in self._units], "words": list(self._words)}
+
+    def let_go(self) -> None:
+        """Nothing is known of people any more: delete all files once no snapshot that can be gone back to has them."""
+        self._number += 1
+        if self._number == _KEPT:
+            self._files.keep(self._prefix, ())
 
     def restore(self, plan: PeoplePlan, saved: Mapping[str, Any]) -> People:
         """What a snapshot named. Raises StateError."""
@@ -162,6 +171,9 @@ class Journal:
         people = People(plan, texts)
         files = [(name, self._read(name)) for name in saved["files"]]
         _, latest = files[-1]
+        for key, space in people.spaces.items():
+            if key in latest["spaces"]:
+                space.place([state["spaces"][key]["units"] for _, state in files if key in state["spaces"]])
         for name, state in files:
             begins: set[int] = set()
             for key, space in people.spaces.items():
@@ -180,12 +192,16 @@ class Journal:
                 for begin_ms in kept["alive"]:
                     space.tail.add(begin_ms)
                 space.go_on(kept["done_ms"], _unpacked(kept["waiting"], kept["conditions"], space))
+        meanings = plan.meanings
         for kind, gauge in people.gauges.items():
-            if kind in latest["gauges"]:
+            if kind in latest["gauges"] and latest["gauges"][kind]["means"] == meanings[kind]:
                 gauge.restore(latest["gauges"][kind])
         people.newest_ms = latest["newest_ms"]
         self._words, self._words_written = list(saved["words"]), len(texts)
-        self._whole = False
+        # Each snapshot's part of all units follows that of the one before: else some would be in no file.
+        self._number = int(saved["files"][-1].rsplit("-", 1)[1])
+        # Files of before may have a space that was not there in between: they are not to be read again.
+        self._whole = any(key not in latest["spaces"] for key in people.spaces)
         # Until there are others, these are what may be gone back to.
         self._former.append(frozenset((*saved["files"], *saved["words"])))
         return people
@@ -212,6 +228,7 @@ class Journal:
     def _let_go(self, people: People) -> None:
         """Forget the files that nothing needs any more."""
         alive = {one.begin_ms for space in people.spaces.values() for one in space.tail.generations}
+        self._whole |= len(self._units) >= _MOST_FILES
         while len(self._units) > TURNS and not alive & set(self._units[0][1]):
             self._units.popleft()
         self._former.append(frozenset((*(name for name, _ in self._units), *self._words)))

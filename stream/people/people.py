@@ -35,7 +35,7 @@ class PeoplePlan:
     """Field that has the person's pseudonym by now."""
     zone: ZoneInfo
     declared: Sequence[tuple[str, Declaration]]
-    """Each with a name of its own, in the order in which they run."""
+    """Each with a name of its own, which ends with what it means, in the order in which they run."""
     lateness_ms: int
     most_a_day: int
     named: str | None = None
@@ -44,6 +44,11 @@ class PeoplePlan:
     """and SQL expression that gives its page: what is told of an event,"""
     keeps_events: bool = False
     """where each is."""
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each kind of facts means, by its name: another text where that is something else."""
+        return {kind.name: name.rpartition("#")[2] for name, one in self.declared for kind in one.kinds(self.zone)}
 
     @property
     def kinds(self) -> dict[str, FactKind]:
@@ -79,7 +84,7 @@ class People:
 
     def __init__(self, plan: PeoplePlan, texts: Sequence[str] = ()) -> None:
         """`texts`: those of the vocabulary that the state to be taken over was made with."""
-        self._plan = plan
+        self.plan = plan
         self._kinds = plan.kinds
         self.vocabulary = Vocabulary(texts)
         setting = Setting(plan.zone, self.vocabulary)
@@ -111,15 +116,15 @@ class People:
 
     def take(self, frame: pl.DataFrame, time_ms: Ints) -> None:
         """Take the events of a batch (n) in. Those without a person say nothing of people."""
-        some = ~frame[self._plan.person].is_null().to_numpy()
+        some = ~frame[self.plan.person].is_null().to_numpy()
         if not some.any():
             return
         if not some.all():
             frame, time_ms = frame.filter(pl.Series(some)), time_ms[some]
         columns = self._layout.read(frame, time_ms, self.vocabulary)
-        persons = frame[self._plan.person]
+        persons = frame[self.plan.person]
         person = hashes_of(persons)
-        if self._plan.keeps_events:
+        if self.plan.keeps_events:
             self._events.append(self._told(frame, persons, time_ms))
         for space in self.spaces.values():
             own = dict(columns)
@@ -174,10 +179,10 @@ class People:
     def _told(self, frame: pl.DataFrame, persons: pl.Series, time_ms: Ints) -> Told:
         """A line for each event (n)."""
         fields: dict[str, pl.Series] = {}
-        if self._plan.named is not None:
-            fields["event"] = frame[self._plan.named]
-        if self._plan.page is not None:
-            (fields["page"],) = evaluate(frame, [compile_expression(self._plan.page).cast(pl.String).alias("t0")])
+        if self.plan.named is not None:
+            fields["event"] = frame[self.plan.named]
+        if self.plan.page is not None:
+            (fields["page"],) = evaluate(frame, [compile_expression(self.plan.page).cast(pl.String).alias("t0")])
         here = np.zeros(len(time_ms), dtype=np.bool_)
         return Told(EVENT, persons, frame[IDENTITY].to_numpy(), time_ms, here, fields)
 
@@ -195,7 +200,7 @@ class People:
                 some &= part != 0
             # Never the sum alone: units of which person and text are changed about would be the same.
             unit = (unit ^ (part + _MIX + (unit << np.uint64(6)) + (unit >> np.uint64(2)))) * _MIX
-        persons = frame[self._plan.person]
+        persons = frame[self.plan.person]
         if not some.all():
             events, unit, persons = taken(events, some), unit[some], persons.filter(pl.Series(some))
             codes = {place: numbers[some] for place, numbers in codes.items()}

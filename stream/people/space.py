@@ -21,6 +21,7 @@ from stream.people.segments import rank
 from stream.people.tail import Tail
 from stream.people.wheel import Wheel
 from stream.rows import BLANK, RowTable, raw
+from stream.snapshots import StateError
 
 logger = logging.getLogger(__name__)
 
@@ -349,14 +350,23 @@ class Space:
         rows = np.flatnonzero(due_ms < FAR_MS)
         self._wheel.put(rows, due_ms[rows])
 
+    def place(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Make all units that any of `states`, oldest first, has, each in its own row: a file has only some of them."""
+        rows = np.concatenate([np.frombuffer(state["rows"], dtype=np.int64) for state in states])
+        keys = np.empty(int(rows.max(initial=-1)) + 1, dtype=np.int64)
+        known = np.zeros(len(keys), dtype=np.bool_)
+        for state in states:
+            mine = np.frombuffer(state["rows"], dtype=np.int64)
+            keys[mine] = np.frombuffer(state["key"], dtype=np.int64)
+            known[mine] = True
+        if not known.all():
+            raise StateError(f"expected all units of people in the files, found {int(known.sum())} of {len(known)}")
+        if len(keys):
+            self.units.find(keys)
+
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Take over what `to_state` gave; columns that were not there start empty."""
         rows = np.frombuffer(state["rows"], dtype=np.int64)
-        key = np.frombuffer(state["key"], dtype=np.int64)
-        new = rows >= len(self.units)
-        if new.any():
-            order = np.argsort(rows[new])
-            self.units.find(key[new][order])
         for place, name in zip(self._persons, ("high", "low"), strict=True):
             self.units.get(place)[rows] = np.frombuffer(state[name], dtype=np.uint64)
         self.units.get(self._place)[rows] = self.records.adopt(state["records"], state["layout"])

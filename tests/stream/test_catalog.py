@@ -93,6 +93,10 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "dimensions as a text": (COUNT + 'by = "a"', [('metric[0] "n".by', "list", "'a'")]),
     "time as a dimension": (COUNT + 'by = ["time"]', [('metric[0] "n".by', "time", "'time'")]),
     "no series": (COUNT + "max_series = 0", [('metric[0] "n".max_series', "1", "0")]),
+    "people by name": (
+        '[event]\nperson = "user"\n[[metric]]\nname = "n"\nmeasure = "top_k"\nvalue = "\\"user\\""',
+        [('metric[0] "n".value', "other than the person", "'user'")],
+    ),
     "number as a text": (COUNT + 'max_series = "9"', [('metric[0] "n".max_series', "integer", "'9'")]),
     "target that is none": (COUNT + 'target = "high"', [('metric[0] "n".target', "number", "'high'")]),
     "duration that is none": (f'[event]\nmax_skew = "5"\n{COUNT}', [("event.max_skew", "duration", "'5'")]),

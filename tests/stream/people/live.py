@@ -89,6 +89,11 @@ def _from(plan: Plan, saved: Any, shards: int) -> Pipeline:
     return pipeline
 
 
+def values_of(points: Sequence[Point]) -> dict[Key, Any]:
+    """The value and count of each point."""
+    return _values(points, {})
+
+
 def _values(points: Sequence[Point], known: dict[Key, Any]) -> dict[Key, Any]:
     for point in points:
         value = point.value if not isinstance(point.value, float) else round(point.value, 9)
