@@ -42,9 +42,15 @@ def problem_of(
         return Problem(key, f"one of {', '.join(known)}", f"unknown key {location[-1]!r}{hint}")
     if error["type"] == "missing":
         return Problem(key, "a value, as this key is required", "nothing")
+    if error["type"] in ("model_type", "dict_type") and isinstance(error["input"], list):
+        return Problem(key, f"one table, [{key}]", f"several, [[{key}]]")
+    if error["type"] == "list_type" and isinstance(error["input"], dict):
+        return Problem(key, f"tables, [[{key}]], of which there may be several", f"[{key}]")
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     message = message.replace("a valid list", 'a list, such as ["a", "b"]')
-    message = message.replace("List should have", "a list with").replace("String should match", "a text that matches")
+    message = message.replace("List should have", "a list with")
+    message = message.replace(" after validation", "")
+    message = message.replace("String should match", "a text that matches")
     if error["type"] == "value_error":
         head, sep, rest = message.partition(": expected ")
         if sep:

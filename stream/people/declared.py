@@ -60,7 +60,7 @@ def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:
 def meaning_of(declared: Declaration, zone: ZoneInfo) -> str:
     """Is another where an analysis means something else: what was kept for the other is nothing to it."""
     assert isinstance(declared, Table)
-    told = declared.model_dump_json(exclude={"title", "windows", "max_transitions"})
+    told = declared.model_dump_json(exclude={"title", "windows", "max_series", "max_transitions"})
     return hashlib.sha256(f"{zone.key} {told}".encode()).hexdigest()[:8]
 
 
@@ -126,6 +126,7 @@ def check_on(metric: Metric, kinds: Mapping[str, FactKind], key: str) -> Iterato
 
 def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[Problem]) -> None:
     """Add the fields that analyses read to `types`, and what is wrong with how they do to `problems`."""
+    told: dict[str, list[str]] = {}
     event = catalog.event
     for name, declared in declarations(catalog):
         needs = declared.needs()
@@ -133,7 +134,12 @@ def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[P
         asked += [(text, Yields.NUMBER) for text in needs.values]
         asked += [(text, Yields.ANYTHING) for text in (*needs.texts, *needs.hashes)]
         asked += [(key.text, Yields.ANYTHING) for key in declared.unit()]
-        for text, yields in asked:
+        # What cannot be compiled is told of once: other expressions may be made of it, and a table stand for two.
+        table = name.split(".")[0] if name.split(".")[-1].isdigit() else name
+        wrong = told.setdefault(table, [])
+        for text, yields in sorted(asked, key=lambda one: len(one[0])):
+            if any(known in text for known in wrong):
+                continue
             try:
                 expression = compile_expression(text)
                 for field in (event.time, event.person):
@@ -142,7 +148,8 @@ def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[P
                 for field, kind in infer_types(expression, types, yields).items():
                     types.setdefault(field, kind)
             except ExpressionError as error:
-                problems.append(Problem(name, _EXPECTED[yields], f"{text!r}: {error}"))
+                wrong.append(text)
+                problems.append(Problem(table, _EXPECTED[yields], f"{text!r}: {error}"))
         if getattr(declared, "entrants", None) == "session" and catalog.sessions is None:
             problems.append(Problem(f"{name}.unit", "also [sessions], which says what a session is", "'session' alone"))
         if event.person is None:

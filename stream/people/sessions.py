@@ -60,6 +60,8 @@ class Sessions(Table):
     count_at: Literal["end", "start"] = "end"
     """Whether what is known at its end counts when a session ends, or when it began."""
     windows: Annotated[list[WindowText], AfterValidator(each_once)] = Field(["1h", "day"], min_length=1, max_length=8)
+    max_series: int = Field(10_000, ge=1, le=1_000_000)
+    """Different pages, and values of `by`, past this many are counted together as `__other__`."""
 
     @model_validator(mode="after")
     def _check(self) -> Sessions:
@@ -143,6 +145,7 @@ class Sessions(Table):
 
     def metrics(self) -> Iterable[Mapping[str, Any]]:
         ended: dict[str, Any] = {"on": END, "windows": self.windows}
+        most = self.max_series
 
         def counted(name: str, title: str, **more: Any) -> Mapping[str, Any]:
             return {"name": name, "title": title, "measure": "count", **ended, **more}
@@ -169,10 +172,10 @@ class Sessions(Table):
         yield {"name": "engaged_rate", "title": "Engaged share", **engaged}
         yield mean("engaged_time", "Engaged time of a session", "engaged_s", unit="s")
         if self.page is not None:
-            yield counted("entry_pages", "Pages that sessions begin with", by=["entry_page"])
-            yield counted("exit_pages", "Pages that sessions end with", by=["exit_page"])
+            yield counted("entry_pages", "Pages that sessions begin with", by=["entry_page"], max_series=most)
+            yield counted("exit_pages", "Pages that sessions end with", by=["exit_page"], max_series=most)
         for name in self.labels:
-            yield counted(f"sessions_by_{metric_of(name)}", f"Sessions by {name}", by=[name])
+            yield counted(f"sessions_by_{metric_of(name)}", f"Sessions by {name}", by=[name], max_series=most)
         now: dict[str, Any] = {"measure": "count", "windows": ["1m"]}
         yield {"name": "active_now", "title": "People active within 5 minutes", "on": ACTIVE, **now}
         yield {"name": "concurrent_sessions", "title": "Sessions under way", "on": CONCURRENT, **now}
