@@ -125,19 +125,23 @@ def _known(people: int, files: Files | None = None) -> tuple[Shard, int]:
 
 
 def _growth() -> dict[str, float]:
-    """Microseconds an event, with few people and with many, turn about."""
+    """Microseconds an event, with few people and with many who do as much each, turn about.
+
+    A million bring 5,000 events a second, ten thousand 50: with as many events of few, these would be at it all the time,
+    nobody would come or go, and there would be less to say.
+    """
     found: dict[int, list[float]] = {10_000: [], 1_000_000: []}
     known = {people: _known(people) for people in found}
     names = {people: pseudonyms(people) for people in found}
-    warm, events = 3_000_000, 500_000
+    events = 500_000
     for people, (shard, begin_ms) in known.items():
-        # Ten minutes in which nearly everybody comes: else with many each event would be somebody's first of the day.
-        _count(shard, batches(names[people], warm, _PER_S, 50_000, begin_ms=begin_ms, seed=99), tick_every=1)
+        # Ten minutes in which nearly everybody comes: from then on few events are somebody's first of the day.
+        known_now = batches(names[people], 3 * people, people / 200, 5_000, begin_ms=begin_ms, seed=99)
+        _count(shard, known_now, tick_every=1)
     for turn in range(_ROUNDS):
         for people, (shard, begin_ms) in known.items():
-            begin_ms += (warm + turn * events) * 1_000 // _PER_S
-            # A tick for each second of 5,000 events: of more, few people have several each, which costs less.
-            parts = list(batches(names[people], events, _PER_S, _PER_S, begin_ms=begin_ms, seed=turn))
+            begin_ms += (3 * people + turn * events) * 200_000 // people
+            parts = list(batches(names[people], events, people / 200, 5_000, begin_ms=begin_ms, seed=turn))
             found[people].append(_count(shard, parts, tick_every=1) / events * 1e6)
     few, many = (statistics.median(times) for times in found.values())
     return {"few_us": few, "many_us": many, "ratio": many / few}
