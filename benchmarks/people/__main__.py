@@ -127,8 +127,8 @@ def _known(people: int, files: Files | None = None) -> tuple[Shard, int]:
 def _growth() -> dict[str, float]:
     """Microseconds an event, with few people and with many who do as much each, turn about.
 
-    A million bring 5,000 events a second, ten thousand 50: with as many events of few, these would be at it all the time,
-    nobody would come or go, and there would be less to say.
+    A million bring 5,000 events a second, ten thousand 50: with as many events of few, these would be at it all the
+    time, nobody would come or go, and there would be less to say.
     """
     found: dict[int, list[float]] = {10_000: [], 1_000_000: []}
     known = {people: _known(people) for people in found}
