@@ -47,6 +47,8 @@ def _said(method: Callable[P, X]) -> Callable[P, X]:
     def logged(*arguments: P.args, **named: P.kwargs) -> X:
         try:
             return method(*arguments, **named)
+        except StateError:
+            raise  # is told by whoever started the run
         except Exception:
             logger.exception("%s", method.__qualname__)
             raise
