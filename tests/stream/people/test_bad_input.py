@@ -344,7 +344,7 @@ def test_every_analysis_has_a_name_of_its_own(key: str, other: str) -> None:
         ('[sessions]\ngap = "2d"\n', "gap: expected at most `longest`"),
         ('[sessions]\npgae = "page"\n', "did you mean page"),
         ('[actives]\nby = ["a", "b", "c"]\n', "actives"),
-        ('[retention]\nname = "r"\n', "retention: expected a list"),
+        ('[retention]\nname = "r"\n', r"retention: expected tables, \[\[retention\]\]"),
         ('[[paths]]\nname = "w"\nof = "page("\n', "expected an SQL expression over event fields"),
         ("[engagement]\naction = []\n", r"engagement\.action"),
         (f'[sessions]\n{NAMED["paths"].format("w")}[[metric]]\nname = "w_transitions"\nmeasure = "count"\n', "brings"),
