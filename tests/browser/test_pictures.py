@@ -78,6 +78,8 @@ def test_pictures_of_the_wall(place: tuple[str, int], page: Page, artifacts: Pat
 
     # The producer is held: the processor lives, and has nothing to count.
     show("ops", "dark")
+    # A demo that has just begun has an hour of the past to count.
+    expect(events).to_have_attribute("data-state", "live", timeout=120_000)
     os.kill(producer, signal.SIGSTOP)
     try:
         expect(events).to_have_attribute("data-state", "stale", timeout=20_000)

@@ -22,7 +22,7 @@ out_of_orderness = "1s"
 allowed_lateness = "1h"
 
 [people]
-timeline = "30d"
+timeline = "3650d"
 
 [sessions]
 page = "page"
