@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,11 +110,6 @@ class People:
         self._events: list[Told] = []
         """What is to be told of events themselves."""
 
-    @property
-    def persons(self) -> int:
-        """How many there are."""
-        return max((len(space) for space in self.spaces.values() if not space.keys), default=0)
-
     def take(self, frame: pl.DataFrame, time_ms: Ints) -> None:
         """Take the events of a batch (n) in. Those without a person say nothing of people."""
         some = ~frame[self.plan.person].is_null().to_numpy()
@@ -182,7 +178,7 @@ class People:
         if self.plan.named is not None:
             fields["event"] = frame[self.plan.named]
         if self.plan.page is not None:
-            (fields["page"],) = evaluate(frame, [compile_expression(self.plan.page).cast(pl.String).alias("t0")])
+            (fields["page"],) = evaluate(frame, [_text(self.plan.page)])
         here = np.zeros(len(time_ms), dtype=np.bool_)
         return Told(EVENT, persons, frame[IDENTITY].to_numpy(), time_ms, here, fields)
 
@@ -191,7 +187,7 @@ class People:
         unit, codes = person, {}
         some = np.ones(len(person), dtype=np.bool_)
         for place, key in enumerate(space.keys):
-            (texts,) = evaluate(frame, [compile_expression(key.text).cast(pl.String).alias("t0")])
+            (texts,) = evaluate(frame, [_text(key.text)])
             if key.named:
                 codes[place] = self.vocabulary.codes(texts)
                 part = codes[place].astype(np.uint64)
@@ -226,6 +222,12 @@ class People:
         }
         persons = space.person_of(slots[entries.owner])
         return Told(kind, persons, entries.reference, entries.time_ms, sign * entries.weight < 0, fields)
+
+
+@lru_cache(maxsize=256)
+def _text(expression: str) -> pl.Expr:
+    """An expression that gives texts. Compiled once: asking takes longer than a small batch."""
+    return compile_expression(expression).cast(pl.String).alias("t0")
 
 
 def _signed(spans: Any, sign: int) -> Any:

@@ -36,6 +36,10 @@ class Records:
         self.fill: Any = fill[()]
         """The record of somebody who was never seen."""
 
+    def take(self, records: Array, rows: Ints) -> Array:
+        """The records in some rows (m)."""
+        return raw(records)[rows].view(self.dtype)
+
     def read(self, records: Array) -> State:
         """The columns of records (m)."""
         state: State = {

@@ -16,7 +16,7 @@ from stream.durations import MINUTE_MS, SECOND_MS, duration_ms
 from stream.expressions import FieldType
 from stream.people.base import FAR_MS, LONG_AGO_MS, Array, Column, FactKind, Facts, Needs, Run, Setting, State, UnitKey
 from stream.people.periods import CalendarPeriods, FixedPeriods
-from stream.people.segments import before, carried, is_first, last_of
+from stream.people.segments import before, carried, is_first, is_last, last_of
 from stream.tables import Duration, FieldName, Table, WindowText, each_once
 
 START, END = "session.start", "session.end"
@@ -372,7 +372,7 @@ class _Parts:
         """Whether it began before this run."""
         self.row = row[order]
         """Its first event, where it began in this run."""
-        self.is_last: Mask = np.diff(self.owner, append=-1) != 0
+        self.is_last: Mask = is_last(self.owner)
         """Whether it is the last of its unit."""
         self.columns: dict[str, Array] = {}
         number = np.full(len(run.owner), -1, dtype=np.int64)

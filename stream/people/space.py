@@ -14,13 +14,13 @@ import polars as pl
 from stream.arrays import Ints, Mask
 from stream.digests import Hashes
 from stream.durations import DAY_MS
-from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Array, Column, Facts, Run, State, UnitKey
+from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Analysis, Column, Facts, Run, State, UnitKey
 from stream.people.events import SELF, TIME, Columns, Layout, in_order, joined, taken
 from stream.people.records import Records
-from stream.people.segments import rank
+from stream.people.segments import is_first, is_last, rank
 from stream.people.tail import Tail
 from stream.people.wheel import Wheel
-from stream.rows import BLANK, RowTable, raw
+from stream.rows import BLANK, RowTable
 from stream.snapshots import StateError
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,6 @@ class Space:
         self._waiting: list[Columns] = []
         self._done_ms = LONG_AGO_MS
         """Up to here everything was said, itself included."""
-        self.unplaced = 0
-        """Late events that came when their past was no longer held, since this object was made."""
 
     def __len__(self) -> int:
         return len(self.units)
@@ -113,10 +111,11 @@ class Space:
         due = self._due(done_ms)
         order = in_order(events, slots)
         events, slots = taken(events, order), slots[order]
-        first = np.flatnonzero(np.diff(slots, prepend=-1))
-        units = np.union1d(slots[first], due) if len(due) else slots[first]
+        units = slots[is_first(slots)]
+        if len(due):
+            units = np.union1d(units, due)
         if len(units):
-            records = raw(self.units.get(self._place))[units].view(self.records.dtype)
+            records = self.records.take(self.units.get(self._place), units)
             state = self.records.read(records)
             # At the end of all input nothing can come late.
             goes_on = done_ms < FAR_MS - 1
@@ -215,7 +214,7 @@ class Space:
         return np.unique(candidates[due_ms <= done_ms])
 
     def _state(self, units: Ints) -> State:
-        return self.records.read(self.units.get(self._place)[units])
+        return self.records.read(self.records.take(self.units.get(self._place), units))
 
     def _put(self, units: Ints, state: State, done_ms: int) -> None:
         armed_ms = self.units.get(self._place)[_DUE][units]
@@ -264,24 +263,22 @@ class Space:
         if not len(owner):
             return np.ones(0, dtype=np.bool_)
         day = time_ms // DAY_MS
-        begins = np.empty(len(owner), dtype=np.bool_)
-        begins[0] = True
-        begins[1:] = (owner[1:] != owner[:-1]) | (day[1:] != day[:-1])
+        begins = is_first(owner) | is_first(day)
         part = np.cumsum(begins) - 1
         place = np.flatnonzero(begins)
         before = np.where(state[_DAY][owner[place]] == day[place], state[_TODAY][owner[place]], 0)
         number = rank(part) + before[part]
         kept: Mask = number < self._most_a_day
-        last = np.flatnonzero(np.diff(owner, append=-1))
-        state[_DAY] = _set(state[_DAY], owner[last], day[last])
-        state[_TODAY] = _set(state[_TODAY], owner[last], np.minimum(number[last] + 1, self._most_a_day))
+        last = np.flatnonzero(is_last(owner))
+        state[_DAY][owner[last]] = day[last]
+        state[_TODAY][owner[last]] = np.minimum(number[last] + 1, self._most_a_day)
         if not kept.all():
             over = np.flatnonzero(~kept)
             if not self.keys:
                 facts.add(CAPPED, time_ms[over])
-                new = over[~state[_FLAGGED][owner[over]] & (np.diff(owner[over], prepend=-1) != 0)]
+                new = over[~state[_FLAGGED][owner[over]] & is_first(owner[over])]
                 facts.tell(FLAGGED, owner[new], np.zeros(len(new), dtype=np.uint64), time_ms[new])
-            state[_FLAGGED] = _set(state[_FLAGGED], owner[over], True)
+            state[_FLAGGED][owner[over]] = True
         return kept
 
     def _again(self, late_slots: Ints, late: Columns) -> list[tuple[int, Ints, Facts]]:
@@ -289,7 +286,8 @@ class Space:
         place = self.tail.since(int(late[TIME].min()))
         if place < 0:
             held = late[TIME] >= self.tail.generations[0].begin_ms
-            self.unplaced += int((~held).sum())
+            gone = int((~held).sum())
+            logger.warning("people: %d late events of a past that is no longer held; no analysis counts them", gone)
             late_slots, late, place = late_slots[held], taken(late, held), 0
             if not len(late_slots):
                 return []
@@ -383,8 +381,3 @@ def _at_random(count: int) -> Ints:
     """Numbers (count) that nobody can know."""
     # Never the lowest one, which is even: to a table of rows it means that there is none.
     return np.frombuffer(secrets.token_bytes(8 * count), dtype=np.int64) | 1
-
-
-def _set(column: Array, rows: Ints, values: Any) -> Array:
-    column[rows] = values
-    return column

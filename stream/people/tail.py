@@ -15,6 +15,7 @@ from stream.arrays import Ints, Mask
 from stream.people.base import FAR_MS, LONG_AGO_MS, Array, State
 from stream.people.events import Columns
 from stream.people.records import Records
+from stream.people.segments import is_first, is_last
 from stream.rows import BLANK, RowTable, raw
 
 _PARTS = 4
@@ -82,7 +83,7 @@ class Generation:
 
     def image(self, rows: Ints) -> State:
         """The images in some rows (k)."""
-        return self._records.read(self.images.get(self._image)[rows])
+        return self._records.read(self._records.take(self.images.get(self._image), rows))
 
     def remember(self, slots: Ints, records: Array) -> None:
         """Keep the records (n) of units (n, distinct) of which none is kept."""
@@ -103,9 +104,8 @@ class Generation:
         """Keep events (n), grouped by unit, of units that have an image here."""
         if not len(slots):
             return
-        images = self.images.find(slots[np.flatnonzero(np.diff(slots, prepend=_NONE))])
-        first = np.flatnonzero(np.diff(slots, prepend=_NONE))
-        last = np.append(first[1:], len(slots)) - 1
+        first, last = np.flatnonzero(is_first(slots)), np.flatnonzero(is_last(slots))
+        images = self.images.find(slots[first])
         rows = np.arange(self._events.size, self._events.size + len(slots), dtype=np.int32)
         previous = rows - np.int32(1)
         latest = self.images.get(self._latest)
