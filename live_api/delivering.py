@@ -16,6 +16,7 @@ from live_api.delivery_ledger import Ledger, drop_others, make_group, trim
 from live_api.delivery_log import DeliveryLog
 from live_api.delivery_meters import DeliveryMeters
 from live_api.egress import Egress, Resolve, resolve
+from live_api.endings import end
 from live_api.endpoints import Endpoint
 from live_api.webhooks import Courier, Pace
 from sinks.deliveries import Deliveries
@@ -76,9 +77,7 @@ async def deliver(
             for courier in couriers:
                 tasks.create_task(courier.run(stopping))
     finally:
-        for task in (logging_, trimming):
-            task.cancel()
-        await asyncio.gather(logging_, trimming, return_exceptions=True)
+        await end([logging_, trimming])
         await log.flush()
         for egress in ways:
             await egress.aclose()

@@ -20,6 +20,7 @@ from live_api.delivery_ledger import LeaseLost, Ledger, Taken
 from live_api.delivery_meters import DeliveryMeters
 from live_api.delivery_queue import Queue, Waiting
 from live_api.egress import Egress
+from live_api.endings import end
 from live_api.endpoints import Endpoint
 from live_api.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
 from live_api.webhook_bodies import bodies
@@ -143,10 +144,7 @@ class Courier:
                 await _set_within(self._changed, self._until_next_s())
             await self._land()
         finally:
-            renewing.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(renewing, *self._tasks, return_exceptions=True)
+            await end([renewing, *self._tasks])
             self._meters.active(self._endpoint.name, active=False)
             with contextlib.suppress(exceptions.ValkeyError):
                 await self._ledger.release()
