@@ -14,9 +14,9 @@ from live_api.described import Described, describe, title_of
 from live_api.showing import fine_window, main_window
 from sinks.records import series_key
 from stream import boards as declared
-from stream.boards import LIFECYCLE, TAKES, value_key
-from stream.catalog import BUILTIN_METRICS, Catalog, Metric
-from stream.measures.quantile import quantile_name
+from stream.boards import LIFECYCLE, TAKES
+from stream.catalog import Catalog
+from stream.metrics import Metric
 from stream.people.declared import names_of
 
 DERIVED = "default"
@@ -94,7 +94,7 @@ class Board:
 
 def boards_of(catalog: Catalog) -> dict[str, Board]:
     """The boards of a catalog by name, never none; the first is the default one."""
-    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    metrics = {metric.name: metric for metric in catalog.every_metric}
 
     def board(name: str, title: str, tiles: Sequence[declared.Tile], *, derived: bool = False) -> Board:
         return Board(name, title, derived, tuple(_tile(place, tile, metrics) for place, tile in enumerate(tiles)))
@@ -151,10 +151,7 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Til
 
 
 def _key(tile: declared.Tile, metric: Metric) -> str | None:
-    """The value asked for, or the highest quantile, which is the first to tell of trouble."""
-    if metric.measure != "quantile":
-        return None
-    return quantile_name(max(metric.quantiles)) if tile.key is None else value_key(metric, tile.key)
+    return metric.main_key if tile.key is None else metric.key_of(tile.key)
 
 
 def _title(tile: declared.Tile, metric: Metric | None, key: str | None) -> str:

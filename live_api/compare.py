@@ -15,7 +15,6 @@ from sinks.errors import SinkError
 from sinks.records import Point, iso
 from sinks.store import Store
 from stream.catalog import Catalog
-from stream.measures.quantile import quantile_name
 from stream.walltime import clock_ms
 
 _OWN_PARAMETERS = {"metric", "window", "key"}
@@ -28,11 +27,7 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
     """The route over the catalog and the store."""
     api = APIRouter(prefix="/v1")
     known = described(catalog)
-    quantiles = {
-        metric.name: [quantile_name(quantile) for quantile in metric.quantiles]
-        for metric in catalog.metric
-        if metric.measure == "quantile"
-    }
+    keys = {metric.name: metric.keys for metric in catalog.every_metric}
     answers: dict[tuple[Any, ...], Then] = {}
     lock = threading.Lock()
 
@@ -53,7 +48,7 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
         key: str | None = Query(None, description="Which value of a quantile or top_k, such as p99"),
     ) -> dict[str, Any]:
         found = asked_for(known, metric, window)
-        _check_key(found, key, quantiles.get(metric, []))
+        _check_key(found, key, keys[found["name"]])
         dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
         if missing := [name for name in found["by"] if name not in dimensions]:
             raise HTTPException(400, f"{missing[0]}: expected a value, as one series is compared; found none")
@@ -73,10 +68,10 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
     return api
 
 
-def _check_key(metric: Described, key: str | None, quantiles: Sequence[str]) -> None:
-    if quantiles and key not in quantiles:
-        raise HTTPException(400, f"key: expected one of {', '.join(quantiles)}; found {key!r}")
+def _check_key(metric: Described, key: str | None, keys: Sequence[str]) -> None:
+    if keys and key not in keys:
+        raise HTTPException(400, f"key: expected one of {', '.join(keys)}; found {key!r}")
     if metric["measure"] == "top_k" and key is None:
         raise HTTPException(400, f"key: expected one of the texts of {metric['name']}; found none")
-    if metric["measure"] not in ("quantile", "top_k") and key is not None:
+    if not keys and metric["measure"] != "top_k" and key is not None:
         raise HTTPException(400, f"key: expected none, as {metric['name']} has one value; found {key!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from stream.boards import ANALYSED, COLUMNS, LIFECYCLE, Tile
-from stream.catalog import BUILTIN_METRICS, Metric
+from stream.metrics import BUILTIN_METRICS, Metric
 
 _NUMBERS_IN_ROW = (6, 4, 3, 2, 1)
 _CHARTS_IN_ROW = (3, 2, 1)

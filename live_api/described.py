@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from stream.catalog import BUILTIN_METRICS, Catalog, Metric
+from stream.catalog import Catalog
+from stream.metrics import Metric
 
 
 class Described(TypedDict):
@@ -35,7 +36,7 @@ def describe(metric: Metric) -> Described:
 
 def described(catalog: Catalog) -> dict[str, Described]:
     """Every metric of a catalog, and behind them the built-in ones, by name."""
-    return {metric.name: describe(metric) for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    return {metric.name: describe(metric) for metric in catalog.every_metric}
 
 
 def title_of(name: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from zoneinfo import ZoneInfo
 
-from stream.catalog import Metric
 from stream.durations import DAY_MS, MINUTE_MS, TOTAL
+from stream.metrics import Metric
 from stream.windows import Fixed, Window, window_of
 
 _GROWING = frozenset({"count", "sum", "distinct", "top_k"})

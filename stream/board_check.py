@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from stream.boards import ANALYSED, EVERY, LIFECYCLE, TAKES, Tile, value_key
+from stream.boards import ANALYSED, EVERY, LIFECYCLE, TAKES, Tile
 from stream.durations import TOTAL
-from stream.measures.quantile import quantile_name
 from stream.problems import Problem, key_of, tables_of
 
 if TYPE_CHECKING:
-    from stream.catalog import Metric
+    from stream.metrics import Metric
 
 _OF_ONE_SERIES = frozenset({"number", "sparkline", "gauge", "status"})
 _OF_SEVERAL = frozenset({"bar", "table", "heatmap"})
@@ -113,10 +112,9 @@ def _about_values(tile: Tile, metric: Metric) -> Iterator[_Mistake]:
     if (tile.type == "top_k") != (metric.measure == "top_k"):
         wanted = "a metric of measure top_k" if tile.type == "top_k" else "a metric of numbers; a top_k tile shows it"
         yield "metric", wanted, f"{metric.name!r}, a {metric.measure}"
-    if tile.key is not None and "key" in TAKES[tile.type] and value_key(metric, tile.key) is None:
-        if metric.measure == "quantile":
-            known = ", ".join(quantile_name(quantile) for quantile in metric.quantiles)
-            yield "key", f"one of {known}, which {metric.name} has", repr(tile.key)
+    if tile.key is not None and "key" in TAKES[tile.type] and metric.key_of(tile.key) is None:
+        if metric.keys:
+            yield "key", f"one of {', '.join(metric.keys)}, which {metric.name} has", repr(tile.key)
         else:
             yield "key", f"none, as {metric.name} has one value: it is a {metric.measure}", repr(tile.key)
 

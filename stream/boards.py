@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from stream.measures.quantile import quantile_name
 from stream.tables import FieldName, MetricName, Table
 
 if TYPE_CHECKING:
-    from stream.catalog import Metric
+    pass
 
 COLUMNS = 12
 """Cells in a row of a board."""
@@ -96,11 +95,3 @@ class Board(Table):
     """Where it is: `/board/<name>`."""
     title: Title | None = None
     tile: list[Tile] = Field(min_length=1, max_length=60)
-
-
-def value_key(metric: Metric, key: str) -> str | None:
-    """The name that points of a quantile metric have for `p99` or `0.99`; None where it has no such value."""
-    named = {quantile_name(quantile): quantile for quantile in metric.quantiles}
-    if metric.measure != "quantile":
-        return None
-    return key if key in named else next((name for name, value in named.items() if key == f"{value:.10g}"), None)

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from stream.board_check import check_boards
 from stream.boards import Board, Tile
 from stream.derived import DERIVED, SCALAR, derive
-from stream.durations import TOTAL, duration_ms
+from stream.durations import duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
-from stream.measures.base import Options, Takes
-from stream.measures.registry import MEASURES, make
+from stream.measures.base import Takes
+from stream.measures.registry import make
+from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric
 from stream.people.actives import Actives
 from stream.people.declared import People, check_names, check_on, check_people, generated, kinds_of, names_of
 from stream.people.engagement import Action, Engagement
@@ -34,31 +35,16 @@ from stream.people.retention import RetentionTable
 from stream.people.sessions import Sessions
 from stream.problems import CatalogError, Problem, key_of, problem_of
 from stream.rules import Rule, check_rules
-from stream.tables import Duration, FieldName, MetricName, Table, each_once
+from stream.tables import Duration, FieldName, Table, each_once
 from stream.webhooks import Webhook, check_webhooks
-from stream.windows import window_of
 
 _UTC = ZoneInfo("UTC")
-RESERVED_PREFIX = "streamgauge_"
-"""Names that start so belong to the metrics every processor has."""
 
 
 def _window_or_off(text: str) -> str:
     if text != "off":
         duration_ms(text)
     return text
-
-
-def _window(text: str) -> str:
-    window_of(text, _UTC)
-    return text
-
-
-def _sliding(window: Any) -> Any:
-    """`{ window = "5m", every = "10s" }` is the long way to write `5m/10s`."""
-    if isinstance(window, dict) and window.keys() == {"window", "every"} and "/" not in str(window["window"]):
-        return f"{window['window']}/{window['every']}"
-    return window
 
 
 def _day(text: str) -> str:
@@ -76,22 +62,6 @@ def _timezone(name: str) -> str:
         near = difflib.get_close_matches(name, available_timezones(), 1)
         raise ValueError(f"expected an IANA time zone{f' such as {near[0]}' if near else ''}, found {name!r}")
     return name
-
-
-def _measure(name: str) -> str:
-    known = [*MEASURES, *DERIVED]
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"expected one of {', '.join(known)}; found {name!r}{hint}")
-    return name
-
-
-Window = Annotated[str, AfterValidator(_window), BeforeValidator(_sliding)]
-
-
-ALERTS = "alerts"
-"""In InfluxDB it has the alerts themselves."""
 
 
 class Platform(Table):
@@ -143,104 +113,6 @@ class Event(Table):
         return self
 
 
-_OPTIONS = frozenset({"quantiles", "k", "exact_up_to"})
-
-
-class Metric(Table):
-    """`[[metric]]`: one number, or one number per series when `by` is given."""
-
-    name: MetricName
-    measure: Annotated[str, AfterValidator(_measure)]
-    """What is worked out of the events: see `stream.measures`."""
-    value: str | None = None
-    """SQL expression that gives what is aggregated, a number or a text. Null, NaN, infinite and empty do not count.
-
-    Of an `expr` it is over the names of other metrics.
-    """
-    where: str | None = None
-    """SQL condition on the events that count."""
-    by: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=4)
-    """Dimensions: one series for each combination of these fields' values."""
-    windows: Annotated[list[Window], AfterValidator(each_once)] = Field(
-        ["10s", "1m", "1h", "1d"], min_length=1, max_length=16
-    )
-    max_series: int = Field(10_000, ge=1, le=1_000_000)
-    """Series past this many are counted together as `__other__`."""
-    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], AfterValidator(each_once)] = Field(
-        [0.5, 0.9, 0.99], min_length=1, max_length=20
-    )
-    """Which quantiles a `quantile` gives."""
-    k: int = Field(10, ge=1, le=100)
-    """How many a `top_k` gives."""
-    exact_up_to: int = Field(1_000, ge=0, le=100_000)
-    """How many different values a `distinct` counts exactly; beyond, it estimates."""
-    of: str | None = None
-    """The metric that is divided, of a `ratio`."""
-    to: str | None = None
-    """The metric it is divided by."""
-    on: str | None = None
-    """Which facts about people are counted, such as `session.end`; None: the events themselves."""
-    title: str | None = None
-    unit: str | None = None
-    description: str | None = None
-    target: Annotated[float, Field(allow_inf_nan=False)] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Metric:
-        if self.name.startswith(RESERVED_PREFIX):
-            raise ValueError(f"expected a name that does not start with {RESERVED_PREFIX}, found {self.name!r}")
-        if self.name == ALERTS:
-            raise ValueError(f"expected another name than that of the measurement of alerts, found {self.name!r}")
-        if TOTAL in self.windows and self.on is None:
-            raise ValueError(f"windows: expected windows from 1s to 1d, found {TOTAL!r}")
-        if self.measure in DERIVED:
-            self._check_derived()
-            return self
-        measure = make(self.measure, self.options, has_value=self.value is not None)
-        if self.value is None and measure.takes in (Takes.NUMBER, Takes.TEXT):
-            raise ValueError(f"value: expected an expression, as measure {self.measure} needs one; found nothing")
-        if self.value is not None and measure.takes is Takes.NOTHING:
-            raise ValueError(f"value: expected none, as measure {self.measure} takes none; found {self.value!r}")
-        for key in sorted((_OPTIONS - measure.options | {"of", "to"}) & self.model_fields_set):
-            raise ValueError(f"{key}: expected none, as measure {self.measure} has no such option, found one")
-        return self
-
-    def _check_derived(self) -> None:
-        needed = {"of", "to"} if self.measure == "ratio" else {"value"}
-        for key in sorted(needed):
-            if getattr(self, key) is None:
-                raise ValueError(f"{key}: expected a value, as measure {self.measure} needs one, found nothing")
-        taken = {"where", "by", "windows", "max_series", "on", "value", "of", "to", *_OPTIONS} - needed
-        for key in sorted(taken & self.model_fields_set):
-            why = f"as a {self.measure} has those of the metrics it is worked out of"
-            raise ValueError(f"{key}: expected none, {why}, found one")
-
-    @property
-    def options(self) -> Options:
-        return Options(tuple(self.quantiles), self.k, self.exact_up_to)
-
-
-BUILTIN_METRICS = (
-    # model_construct: their names are reserved, and refusing those is what validation is for.
-    Metric.model_construct(
-        name=f"{RESERVED_PREFIX}events",
-        title="Events",
-        measure="count",
-        by=[],
-        windows=["10s", "1m", "1h", "1d", TOTAL],
-    ),
-    Metric.model_construct(
-        name=f"{RESERVED_PREFIX}rejects",
-        title="Refused events",
-        measure="count",
-        by=["reason"],
-        windows=["1m", "1d", TOTAL],
-        max_series=100,
-    ),
-)
-"""Metrics that every processor has: the events that were counted, and those that were refused, by reason."""
-
-
 class Catalog(Table):
     """A whole catalog."""
 
@@ -262,6 +134,16 @@ class Catalog(Table):
     """What somebody is to be told of."""
     webhook: list[Webhook] = Field([], max_length=100)
     """Who is told of alerts."""
+
+    @property
+    def given(self) -> list[GivenMetric]:
+        """The metrics whose points its models give."""
+        return []
+
+    @property
+    def every_metric(self) -> list[Metric]:
+        """All metrics that it has: declared, brought by analyses of people, given by models, and the built-in ones."""
+        return [*self.metric, *self.given, *BUILTIN_METRICS]
 
     @property
     def field_types(self) -> dict[str, FieldType]:
@@ -298,7 +180,8 @@ def parse(text: str, source: str = "catalog") -> Catalog:
         problems.append(Problem("metric", "a metric, or an analysis of people", "nothing"))
     _field_types(catalog, problems)
     catalog = _with_derived(catalog, problems)
-    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    _check_given(catalog, problems)
+    metrics = {metric.name: metric for metric in catalog.every_metric}
     check_boards(raw, metrics, problems, names_of(catalog))
     check_rules(raw, metrics, problems)
     check_webhooks(raw, catalog.webhook, problems)
@@ -321,6 +204,16 @@ def _with_people(catalog: Catalog, problems: list[Problem]) -> Catalog:
     for number, metric in enumerate(catalog.metric):
         problems.extend(check_on(metric, kinds, f'metric[{number}] "{metric.name}"'))
     return catalog.model_copy(update={"metric": [*catalog.metric, *brought]})
+
+
+def _check_given(catalog: Catalog, problems: list[Problem]) -> None:
+    """Names of metrics that models give are taken."""
+    own = {metric.name for metric in catalog.metric}
+    for metric in catalog.given:
+        if metric.name in own:
+            found = f"{metric.name!r}, which {metric.source} brings"
+            problems.append(Problem("metric", "another name", found))
+        own.add(metric.name)
 
 
 def _with_derived(catalog: Catalog, problems: list[Problem]) -> Catalog:

@@ -17,7 +17,7 @@ from stream.arrays import Floats
 from stream.expressions import compile_expression, fields_of
 
 if TYPE_CHECKING:
-    from stream.catalog import Metric
+    from stream.metrics import Metric
 
 ZERO_WITHOUT_EVENTS = frozenset({"count", "sum", "rate", "distinct"})
 """Measures of nothing that are 0; the others have no value then, and neither has what is worked out of them."""

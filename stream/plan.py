@@ -15,13 +15,14 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from stream.catalog import BUILTIN_METRICS, Catalog, Metric
+from stream.catalog import Catalog
 from stream.derived import DERIVED, Derived, derive
 from stream.durations import duration_ms
 from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
 from stream.measures.retractable import Retractable
+from stream.metrics import BUILTIN_METRICS, Metric
 from stream.people.declared import declarations, kinds_of, meaning_of
 from stream.people.people import PeoplePlan
 from stream.windows import Calendar, Panes, Window, window_of

@@ -13,13 +13,13 @@ from models.base import Detector, ModelError
 from models.registry import DETECTORS, detector_class, make_detector
 from sinks.alert_records import Severity, stable_id
 from sinks.records import Dimensions
-from stream.boards import Finite, Title, value_key
+from stream.boards import Finite, Title
 from stream.durations import SECOND_MS, duration_ms
 from stream.problems import Problem, key_of, tables_of
 from stream.tables import Duration, FieldName, MetricName, Table, each_once
 
 if TYPE_CHECKING:
-    from stream.catalog import Metric
+    from stream.metrics import Metric
 
 
 def _duration_or_off(text: str) -> str:
@@ -290,9 +290,9 @@ def _mistakes(rule: Rule, metrics: Mapping[str, Metric | None]) -> Iterator[tupl
         yield "window", f"one of {', '.join(windows)}, which {metric.name} has", repr(rule.window)
     if metric.measure == "top_k":
         yield "metric", "a metric of numbers", f"{metric.name!r}, a top_k"
-    if metric.measure == "quantile" and (rule.key is None or value_key(metric, rule.key) is None):
-        yield "key", f"which of the quantiles of {metric.name}, such as p99", repr(rule.key)
-    if metric.measure != "quantile" and rule.key is not None:
+    if metric.keys and (rule.key is None or metric.key_of(rule.key) is None):
+        yield "key", f"which of {', '.join(metric.keys)}, which {metric.name} has", repr(rule.key)
+    if not metric.keys and rule.key is not None:
         yield "key", f"none, as {metric.name} has one value: it is a {metric.measure}", repr(rule.key)
     for key, names in (("dimensions", list(rule.dimensions)), ("group_by", rule.group_by)):
         for name in names:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -15,15 +16,15 @@ from models.registry import detector_class
 from sinks.alert_records import Scored
 from sinks.records import Dimensions, Point, State
 from stream.alerts import ScoredBatch
-from stream.boards import value_key
-from stream.catalog import BUILTIN_METRICS, Catalog, Metric
+from stream.catalog import Catalog
 from stream.clock import END_MS, NEVER_MS
 from stream.derived import ZERO_WITHOUT_EVENTS
 from stream.durations import DAY_MS
+from stream.metrics import GivenMetric, Metric
 from stream.plan import CubePlan, Plan
 from stream.rules import Lifecycle, Rule, identity, lifecycle, matches
 from stream.snapshots import pack_state, unpack_state
-from stream.windows import Fixed, Window
+from stream.windows import Fixed, Window, window_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +79,15 @@ class Watch:
 
 
 def watches(catalog: Catalog, plan: Plan) -> dict[str, list[Watch]]:
-    """The rules of a catalog by the key of the cube that their metrics are in; cubes without any are left out."""
-    metrics = {metric.name: metric for metric in (*catalog.metric, *BUILTIN_METRICS)}
+    """The rules of a catalog by the key of what says the points of their metrics: a cube, or a model's stage; those
+    without any are left out."""
+    metrics = {metric.name: metric for metric in catalog.every_metric}
     found: dict[str, list[Watch]] = {}
     for rule in catalog.anomaly:
         metric = metrics[rule.metric]
-        cube, meaning = _planned(plan, rule.metric)
-        window = next(window for window in cube.windows if window.name == rule.window)
-        found.setdefault(cube.key, []).append(_watch(rule, metric, window, meaning, catalog.platform.name))
+        source, meaning, windows = _source(plan, metric, catalog.platform.zone)
+        window = next(window for window in windows if window.name == rule.window)
+        found.setdefault(source, []).append(_watch(rule, metric, window, meaning, catalog.platform.name))
     return found
 
 
@@ -95,7 +97,19 @@ def lifecycles(by_cube: Mapping[str, Sequence[Watch]], catalog: Catalog) -> dict
     return {rule.called: lives[rule.called] for rule in catalog.anomaly}
 
 
-def _planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
+def _source(plan: Plan, metric: Metric, zone: ZoneInfo) -> tuple[str, str, list[Window]]:
+    """Who says the points of a metric, what changes when it means something else, and its windows."""
+    if isinstance(metric, GivenMetric):
+        windows = [window_of(text, zone) for text in metric.windows]
+        if metric.of is None:
+            return metric.source, metric.source, windows
+        cube, meaning = planned(plan, metric.of)
+        return f"{metric.source}|{cube.key}", f"{metric.source} {meaning}", windows
+    cube, meaning = planned(plan, metric.name)
+    return cube.key, meaning, cube.windows
+
+
+def planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
     """The cube of a metric, and what changes when it means something else."""
     for cube in plan.all_cubes:
         fingerprints = {metric.name: metric.fingerprint for metric in cube.metrics}
@@ -112,7 +126,7 @@ def _watch(rule: Rule, metric: Metric, window: Window, meaning: str, platform: s
         life=replace(lifecycle(rule, identity(rule, meaning), window.about_ms, step_ms), platform=platform),
         window=window,
         zero=metric.measure in ZERO_WITHOUT_EVENTS,
-        key=None if rule.key is None else value_key(metric, rule.key),
+        key=None if rule.key is None else metric.key_of(rule.key),
     )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 
 from sinks.records import Dimensions, Point
-from stream.catalog import Catalog, Metric
+from stream.catalog import Catalog
 from stream.durations import duration_ms
+from stream.metrics import Metric
 
 Key = tuple[str, str, int, Dimensions]
 """(metric, window, start_ms, dimensions)."""

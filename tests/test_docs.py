@@ -20,10 +20,11 @@ from live_api.protocol import Close
 from sinks.deliveries import Outcome
 from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
-from stream.catalog import Catalog, Event, Metric, Platform, parse
+from stream.catalog import Catalog, Event, Platform, parse
 from stream.derived import DERIVED
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
+from stream.metrics import Metric
 from stream.people.declared import People
 from stream.people.engagement import Action
 from stream.people.funnel import Exclude, Step

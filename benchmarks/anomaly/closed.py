@@ -13,9 +13,10 @@ import polars as pl
 
 from sinks.records import Dimensions, Point, State
 from stream.alerts import Alerts, Outcome
-from stream.catalog import Catalog, Metric
+from stream.catalog import Catalog
 from stream.derived import DERIVED, ZERO_WITHOUT_EVENTS, derive
 from stream.expressions import compile_expression, fields_of
+from stream.metrics import Metric
 from stream.plan import compile_plan
 from stream.score import Scorer, lifecycles, watches
 from stream.windows import Fixed, Window, window_of

@@ -18,7 +18,8 @@ from stream.problems import Problem
 from stream.tables import Duration, Table
 
 if TYPE_CHECKING:
-    from stream.catalog import Catalog, Metric
+    from stream.catalog import Catalog
+    from stream.metrics import Metric
 
 COUNTABLE = frozenset({"count", "sum", "mean", "rate", "quantile", *DERIVED})
 """Measures over facts: what was said of people may be taken back, and a maximum cannot forget."""

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stream.catalog import Metric
 from stream.durations import duration_ms
+from stream.metrics import Metric
 from stream.people.conversions import WITHIN
 from stream.people.funnel import Funnel
 from tests.stack import SHARED

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stream.catalog import Metric
 from stream.durations import DAY_MS, duration_ms
+from stream.metrics import Metric
 from stream.people.base import Setting
 from stream.people.offsets import Numbering
 from stream.people.periods import CalendarPeriods
