@@ -143,6 +143,18 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonDays:
+    """What one shard has to say to the model of churn: rows of people at ends of days, and how far it has come."""
+
+    shard: int
+    done_ms: int
+    """All ends of days before it have been told of, but for what comes late."""
+    told: list[Told]
+    """Lines of kind `churn`: the time is the end of the day, and a later line of the same person and time stands in for
+    an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tombstone:
     """A person is to be forgotten, by the shard that has them."""
 
