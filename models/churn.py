@@ -260,7 +260,6 @@ class ChurnModel:
             self._platts[challenger] = Platt()
             self._began_ms[challenger] = as_of_ms
             self._against_champion = Paired(self.horizon_ms)
-            self._against_recency = Paired(self.horizon_ms)
         elif self._against_champion.beyond_noise:
             self._champion = challenger
             self.version += 1

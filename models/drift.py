@@ -15,12 +15,13 @@ Floats = NDArray[np.float64]
 
 LEAST_ERROR = 0.02
 """Nats; the standard error of a day's mean is never taken for less, however many people there are."""
-UNIT = 0.17
+UNIT = 0.3
 """What that error becomes for ADWIN, whose bounds are those of numbers between 0 and 1.
 
-With it, two weeks alarm when they are some 4 errors of a day worse than months. Labels of one day and the next are
-mostly those of the same people, so that the mean of two weeks errs nearly as much as that of a day. Of 300 people who
-change every fortnight, one year in ten had an alarm without a reason."""
+With it, two weeks alarm when they are some 3 errors of a day worse than the months before. The labels of a day are
+mostly those of the day before, so that the mean of two weeks errs nearly as much as that of one day: of people who all
+keep their labels for a fortnight, one year in two has an alarm without a reason. A model soon learns what is new; with
+a smaller unit, it would be right again before it was found to have been wrong."""
 LEAST_ROWS = 50
 """Of a day, to be looked at."""
 KEPT = 192

@@ -7,7 +7,7 @@ from typing import Self
 
 BLOCKS = 8
 """Before which nothing is beyond noise."""
-MEMORY = 64
+MEMORY = 24
 """Blocks; older ones fade."""
 BLOCKS_A_HORIZON = 4
 ERRORS = 7.0

@@ -212,15 +212,16 @@ def _means(centres: Floats) -> KMeans:
 
 def _centres(scaled: Floats, count: int) -> Floats:
     """Up to so many centres of rows, those of more people first."""
-    found = scaled.mean(axis=0)[None, :]
-    while len(found) <= count:
-        distances = np.sqrt(np.square(scaled[:, None, :] - found).sum(axis=2).min(axis=1))
-        furthest = int(np.argmax(distances))
-        if distances[furthest] < APART:
+    mean: Floats = scaled.mean(axis=0)[None, :]
+    distances = np.square(scaled - mean).sum(axis=1)
+    if distances.max() < APART * APART:
+        return mean
+    found = scaled[distances.argmax()][None, :]
+    while len(found) < count:
+        distances = np.square(scaled[:, None, :] - found).sum(axis=2).min(axis=1)
+        if distances.max() < APART * APART:
             break
-        found = np.vstack([found, scaled[furthest]])
-    # The mean is where to begin, not a kind of people; unless there are no others.
-    found = found[1:] if len(found) > 2 else found[:1]
+        found = np.vstack([found, scaled[distances.argmax()]])
     for _ in range(LLOYD_STEPS):
         at = _nearest(scaled, found)
         sizes = np.bincount(at, minlength=len(found))
