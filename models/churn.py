@@ -17,7 +17,7 @@ from models.calibration import Platt, log_loss, sigmoid
 from models.drift import Drift
 from models.hazard import Population
 from models.logistic import Logistics
-from models.paired import Paired
+from models.paired import LIKELY, SURE, Paired
 from models.quality import DAY_MS, Baselines, Prequential, Quality
 
 Floats = NDArray[np.float64]
@@ -159,8 +159,8 @@ class ChurnModel:
         self._baselines = Baselines()
         self._prequential = Prequential()
         self._drift = Drift()
-        self._against_recency = Paired(horizon_ms)
-        self._against_champion = Paired(horizon_ms)
+        self._against_recency = Paired(horizon_ms, LIKELY)
+        self._against_champion = Paired(horizon_ms, SURE)
         self._labels = [0, 0]
         self.version = 1
         """Of the champion: how many there have been."""
@@ -259,12 +259,12 @@ class ChurnModel:
             self._models.begin(challenger, QUICK_ALPHA)
             self._platts[challenger] = Platt()
             self._began_ms[challenger] = as_of_ms
-            self._against_champion = Paired(self.horizon_ms)
+            self._against_champion = Paired(self.horizon_ms, SURE)
         elif self._against_champion.beyond_noise:
             self._champion = challenger
             self.version += 1
             self.swapped_ms = as_of_ms
-            self._against_champion = Paired(self.horizon_ms)
+            self._against_champion = Paired(self.horizon_ms, SURE)
 
     def contributions(self, prepared: Prepared) -> tuple[Floats, float]:
         """What each feature adds to each row's logit, (n, g), and what is there without any."""

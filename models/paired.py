@@ -7,14 +7,16 @@ from typing import Self
 
 BLOCKS = 8
 """Before which nothing is beyond noise."""
-MEMORY = 24
+MEMORY = 32
 """Blocks; older ones fade."""
 BLOCKS_A_HORIZON = 4
-ERRORS = 7.0
-"""Standard errors to be ahead by, as if blocks were independent.
+SURE = 7.0
+"""Standard errors to be ahead by for a change, as if blocks were independent.
 
 They are not: a label is in the horizon's `BLOCKS_A_HORIZON` blocks, and so errors are about twice as large. Of equals
 looked at all the time, 4 in 100 were told apart in a year of horizons of a fortnight."""
+LIKELY = 4.0
+"""The same for what may be found out to be otherwise."""
 LEAST = 0.002
 """Nats; less is not worth a change."""
 
@@ -22,7 +24,9 @@ LEAST = 0.002
 class Paired:
     """The difference of two losses, day by day, in blocks of a quarter of the horizon."""
 
-    def __init__(self, horizon_ms: int) -> None:
+    def __init__(self, horizon_ms: int, errors: float) -> None:
+        self.errors = errors
+        """That are beyond noise."""
         self.block_ms = max(1, horizon_ms // BLOCKS_A_HORIZON)
         # Number, mean and mean square deviation of the closed blocks; number, days and sum of the open one.
         self._closed = [0.0, 0.0, 0.0]
@@ -57,14 +61,13 @@ class Paired:
         if blocks < BLOCKS:
             return False
         error = math.sqrt(square / (min(blocks, MEMORY) - 1))
-        return mean > max(ERRORS * error, LEAST)
+        return mean > max(self.errors * error, LEAST)
 
     def to_state(self) -> list[float]:
-        return [float(self.block_ms), *self._closed, *self._open]
+        return [float(self.block_ms), self.errors, *self._closed, *self._open]
 
     @classmethod
     def from_state(cls, state: list[float]) -> Self:
-        made = cls(int(state[0]) * BLOCKS_A_HORIZON)
-        made.block_ms = int(state[0])
-        made._closed, made._open = list(state[1:4]), list(state[4:7])
+        made = cls(int(state[0]) * BLOCKS_A_HORIZON, state[1])
+        made._closed, made._open = list(state[2:5]), list(state[5:8])
         return made

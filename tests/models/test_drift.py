@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.calibration import sigmoid
 from models.drift import KEPT, Drift
-from models.paired import Paired
+from models.paired import SURE, Paired
 from models.quality import DAY_MS
 
 Day = tuple[NDArray[np.float64], NDArray[np.bool_]]
@@ -84,7 +84,7 @@ def differences(seed: int, count: int, ahead: float, noise: float) -> list[float
 
 
 def beyond_since(shown: list[float]) -> int | None:
-    paired = Paired(HORIZON_DAYS * DAY_MS)
+    paired = Paired(HORIZON_DAYS * DAY_MS, SURE)
     for day, ahead in enumerate(shown):
         paired.learn(day * DAY_MS, ahead)
         if paired.beyond_noise:
@@ -111,7 +111,7 @@ def test_hardly_better_is_not_better() -> None:
 
 
 def test_a_stored_pair_says_the_same() -> None:
-    kept, stored = Paired(HORIZON_DAYS * DAY_MS), Paired(HORIZON_DAYS * DAY_MS)
+    kept, stored = Paired(HORIZON_DAYS * DAY_MS, SURE), Paired(HORIZON_DAYS * DAY_MS, SURE)
     for day, ahead in enumerate(differences(3, 200, 0.01, 0.01)):
         kept.learn(day * DAY_MS, ahead)
         stored.learn(day * DAY_MS, ahead)
