@@ -51,7 +51,7 @@ class Drift:
         error = max(float(excess.std()) / math.sqrt(len(excess)), LEAST_ERROR)
         if len(self._shown) >= KEPT:
             self._show_again(self._shown[-KEPT // 2 :])
-        value = UNIT * float(excess.mean()) / error
+        value = float(np.float32(UNIT * excess.mean() / error))
         self._shown.append(value)
         before = self._adwin.estimation
         self._adwin.update(value)
@@ -67,12 +67,12 @@ class Drift:
             self._adwin.update(value)
 
     def to_state(self) -> dict[str, Any]:
-        return {"shown": np.array(self._shown, dtype="<f8").tobytes()}
+        return {"shown": np.array(self._shown, dtype="<f4").tobytes()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         made = cls()
-        made._show_again(np.frombuffer(state["shown"], dtype="<f8").tolist())
+        made._show_again(np.frombuffer(state["shown"], dtype="<f4").tolist())
         return made
 
 

@@ -19,6 +19,8 @@ from tests.models.people import Day, Days, live, people
 
 Floats = NDArray[np.float64]
 HORIZON_DAYS = 7
+INPUTS = 30
+"""As many as the bytes are promised for."""
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +80,11 @@ def test_shapes_that_do_not_fit_are_refused(days: Days) -> None:
 
 
 def test_its_state_is_small_and_bounded(days: Days) -> None:
-    wide = ChurnModel([f"input_{at}" for at in range(15)], horizon_ms=7 * DAY_MS, active_ms=14 * DAY_MS)
+    wide = ChurnModel([f"input_{at}" for at in range(INPUTS)], horizon_ms=7 * DAY_MS, active_ms=14 * DAY_MS)
     again = [
         Day(replace(shown, as_of_ms=shown.as_of_ms + turn * 90 * DAY_MS), churned)
-        for turn in range(4)
-        for shown, churned in (widened(day, 15) for day in days)
+        for turn in range(2)
+        for shown, churned in (widened(day, INPUTS) for day in days)
     ]
     live(wide, again)
     assert wide.trained > 10_000
