@@ -12,7 +12,7 @@ from stream.durations import DAY_MS, MINUTE_MS, SECOND_MS
 from stream.people.base import LONG_AGO_MS, Array, Run, State
 from stream.people.inputs import Adds, Fading, Held, Holds
 from stream.people.periods import FixedDays
-from stream.people.segments import before, is_first, last_of, totals
+from stream.people.segments import before, is_first, last_of, rank
 from stream.people.vocabulary import Vocabulary
 
 LATER_GAP = 0.7
@@ -31,8 +31,10 @@ class DayParts:
     """Which of the run's units each is of (p), rising."""
     day: Ints
     """(p), rising for each unit."""
-    sums: Floats
-    """What is added to each sum, as it is at the end of the day (p, sums)."""
+    begin: Ints
+    """Place of its first event in the run (p),"""
+    sizes: Ints
+    """and how many it has (p)."""
     held: Floats
     """What takes the place of what is held, NaN where nothing does (p, held)."""
     events: Ints
@@ -43,12 +45,35 @@ class DayParts:
     """and the last (p), long ago where none does."""
     days: Ints
     """1 where they are the first of their day that qualify (p)."""
-    gaps: Ints
-    """How many gaps between visits ended (p),"""
-    gap_sum: Floats
-    """and what is left of the sum of their logarithms after the last of them,"""
-    gap_weight: Floats
-    """and of their number."""
+    added: Sequence[Array]
+    """What each event of the run adds to a sum (n each),"""
+    left: Sequence[Floats]
+    """and what is left of 1 at the end of its day (n each, by half-life);"""
+    sums: Sequence[tuple[int, int]]
+    """which of these two make each sum."""
+    log_gap: Floats
+    """Logarithm of the days since the visit before; NaN where none begins that is not the first (n)."""
+
+    def add(self, sums: Floats, gaps: Floats, parts: Ints) -> None:
+        """Add some parts (k) to the sums (k, sums) and sums over gaps (k, 2) of whom they are of.
+
+        One event after the other, as if each had come alone: so the last bits do not depend on how they came either.
+        """
+        sizes = self.sizes[parts]
+        place = np.repeat(np.arange(len(parts)), sizes)
+        events = np.arange(len(place)) + np.repeat(self.begin[parts] - (np.cumsum(sizes) - sizes), sizes)
+        added, left = [one[events] for one in self.added], [one[events] for one in self.left]
+        # Each starts from what it was.
+        order = np.concatenate((np.arange(len(parts)), place))
+        for column, (one, half_life) in enumerate(self.sums):
+            worth = np.concatenate((sums[:, column], added[one] * left[half_life]))
+            sums[:, column] = np.bincount(order, weights=worth, minlength=len(parts))
+        log_gap = self.log_gap[events]
+        some = np.flatnonzero(~np.isnan(log_gap))
+        log_gap, place = log_gap[some], place[some]
+        number = rank(place)
+        for rows in np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1]):
+            gaps[place[rows]] = gaps[place[rows]] * LATER_GAP + np.column_stack((log_gap[rows], np.ones(len(rows))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +102,11 @@ class Divider:
         self._where = where
         self._days = days
         self._adds = list(dict.fromkeys((one.adds, one.where, one.value) for one in fading))
-        self._added = [self._adds.index((one.adds, one.where, one.value)) for one in fading]
         self._half_lives = sorted({one.half_life_days for one in fading})
-        self._faded = [self._half_lives.index(one.half_life_days) for one in fading]
+        self._sums = [
+            (self._adds.index((one.adds, one.where, one.value)), self._half_lives.index(one.half_life_days))
+            for one in fading
+        ]
         self._held = held
         self._places = {one: np.array([vocabulary.code(text) for text in one.values]) for one in held}
 
@@ -101,19 +128,21 @@ class Divider:
         # Of several assignments to one place the last counts.
         first_ms[part[qualifies][::-1]] = time_ms[qualifies][::-1]
         last_ms[part[qualifies]] = time_ms[qualifies]
-        gaps, gap_sum, gap_weight = _faded_by_number(visits.log_gap, part, len(at))
+        age = (self._days.end_ms(day) - time_ms) / DAY_MS
         return DayParts(
             owner=owner[at],
             day=day[at],
-            sums=self._sums(run, day, at, qualifies, new_day, visits),
+            begin=at,
+            sizes=np.diff(np.append(at, count)),
             held=self._holds(run, part, len(at)),
             events=events,
             first_ms=first_ms,
             last_ms=last_ms,
             days=np.bincount(part[new_day], minlength=len(at)),
-            gaps=gaps,
-            gap_sum=gap_sum,
-            gap_weight=gap_weight,
+            added=self._added(run, qualifies, new_day, visits),
+            left=[np.exp2(age / -half_life) for half_life in self._half_lives],
+            sums=self._sums,
+            log_gap=visits.log_gap,
         )
 
     def _new_days(self, state: State, owner: Ints, day: Ints, qualifies: Mask) -> Mask:
@@ -144,9 +173,7 @@ class Divider:
         state["visit_ms"] = last_of(time_ms, begins, owner, state["visit_ms"])
         return _Visits(first, log_gap, minutes)
 
-    def _sums(self, run: Run, day: Ints, at: Ints, qualifies: Mask, new_day: Mask, visits: _Visits) -> Floats:
-        if not len(at):
-            return np.empty((0, len(self._added)))
+    def _added(self, run: Run, qualifies: Mask, new_day: Mask, visits: _Visits) -> list[Array]:
         gap = ~np.isnan(visits.log_gap)
         always = {
             Adds.QUALIFYING: qualifies,
@@ -168,12 +195,7 @@ class Divider:
                 values = _given(run, where, run.values[value])
                 known = ~np.isnan(values)
                 added.append(known if adds is Adds.VALUED else np.where(known, values, 0.0))
-        age = (self._days.end_ms(day) - run.time_ms) / DAY_MS
-        left = [np.exp2(age / -half_life) for half_life in self._half_lives]
-        found = np.empty((len(at), len(self._added)))
-        for place, (one, half_life) in enumerate(zip(self._added, self._faded, strict=True)):
-            found[:, place] = np.add.reduceat(added[one] * left[half_life], at)
-        return found
+        return added
 
     def _holds(self, run: Run, part: Ints, parts: int) -> Floats:
         found = np.full((parts, len(self._held)), np.nan)
@@ -208,14 +230,3 @@ def _given(run: Run, where: str | None, values: Floats) -> Floats:
     if where is not None:
         some = some & run.conditions[where]
     return np.where(some, values, np.nan)
-
-
-def _faded_by_number(log_gap: Floats, part: Ints, parts: int) -> tuple[Ints, Floats, Floats]:
-    """Of each part (p): how many gaps it has, and the sums of them and of 1 for each, of which the later weigh more."""
-    rows = np.flatnonzero(~np.isnan(log_gap))
-    own = part[rows]
-    # The last of its part is the first seen from behind.
-    gaps = np.bincount(own, minlength=parts)
-    later = np.cumsum(gaps)[own] - 1 - np.arange(len(rows))
-    left = np.power(LATER_GAP, later, dtype=np.float64)
-    return gaps, totals(left * log_gap[rows], own, parts), totals(left, own, parts)

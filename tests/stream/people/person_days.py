@@ -184,3 +184,8 @@ def assert_same(found: Mapping[tuple[str, int], Row], expected: Mapping[tuple[st
             # Of a difference between nearly equal means hardly more is left than their last bits.
             same = math.isclose(other, value, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(other) and math.isnan(value))
             assert same, f"{name} of {key}: {other} is not {value}"
+
+
+def assert_identical(found: Mapping[tuple[str, int], Row], other: Mapping[tuple[str, int], Row]) -> None:
+    """The same rows, to the last bit."""
+    assert {key: repr(row) for key, row in found.items()} == {key: repr(row) for key, row in other.items()}

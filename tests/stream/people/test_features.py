@@ -20,6 +20,7 @@ from tests.stream.people.person_days import (
     OFFSETS,
     Event,
     Row,
+    assert_identical,
     assert_same,
     day_ends,
     rows_of,
@@ -103,6 +104,7 @@ def test_equals_what_all_events_of_a_person_come_to_however_they_are_split(
     begins = _begins(events) if sessions else None
     found = said(DECLARED, events, until_ms, zone=zone, cuts=[cut for cut in cuts if cut < until_ms], begins=begins)
     assert_same(found, rows_of(events, zone, until_ms, sessions=sessions))
+    assert_identical(found, said(DECLARED, events, until_ms, zone=zone, begins=begins))
 
 
 def _begins(events: Sequence[Event]) -> dict[int, bool]:
