@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -64,11 +65,11 @@ class Driver:
         self.done = [-END_MS] * shards
         self.told: list[PersonDays] = []
 
-    def add(self, entries: Sequence[Any]) -> None:
+    def add(self, entries: Sequence[Any], *, whole_input: bool = False) -> None:
         decoded = self._decoder.decode(RawBatch(self.plan.streams[0], list(entries), False, 1), _NOW_MS)
         assert not decoded.rejects
         for shard, part in zip(self.shards, self._enricher.split(decoded), strict=True):
-            assert not shard.add(part)
+            assert not shard.add(replace(part, max_event_ms=None) if whole_input else part)
 
     def tick(self) -> None:
         for shard in self.shards:
@@ -186,7 +187,12 @@ def test_whole_input_by_day_and_at_once_is_the_same(events: list[dict[str, Any]]
     found = []
     for by_day in (True, False):
         driver = Driver(catalog_of(lateness="400d"), shards)
-        driver.add(sent(events))
+        entries = sent(events)
+        for place in range(0, len(entries), 3):
+            driver.add(entries[place : place + 3], whole_input=by_day)
+            if by_day:
+                driver.tick()
+        assert not (by_day and driver.told), "until it is known how far all of it goes"
         driver.finish(by_day=by_day)
         found.append(driver.rows)
         if by_day:
