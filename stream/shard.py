@@ -74,8 +74,6 @@ class Shard:
         """Of people at the ends of days."""
         self._told_days: tuple[int, int] | None = None
         """The last days of which it was told that they have ended, and that they are over for good."""
-        self._oldest_ms = END_MS
-        """Time of the earliest event of all since this object was made."""
 
     @property
     def watermark_ms(self) -> int:
@@ -109,7 +107,6 @@ class Shard:
                 frame, time_ms = frame.filter(pl.Series(first)), time_ms[first]
         if len(time_ms):
             self.late += int(np.count_nonzero(time_ms < self._watermark.now_ms))
-            self._oldest_ms = min(self._oldest_ms, int(time_ms.min()))
             self._added_ms = earliest(self._added_ms, batch.added_ms)
             self._waiting.append((frame, time_ms))
             self._waiting_rows += len(time_ms)
@@ -302,36 +299,40 @@ class Shard:
         times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
         self._panes[self._plan.rejects.key].count(times, [reasons])
 
-    def _end_day(self, end_ms: int, newest_ms: int) -> PersonDays | None:
+    def to_day(self, end_ms: int, newest_ms: int) -> PersonDays | None:
         """All input has been read, and its last event was at `newest_ms`: say what is known at the end of a day."""
         assert self._people is not None
         self._people.heard(newest_ms)
-        self._count_waiting()
         if end_ms >= self._people_ms:
             self._advance_people(end_ms + 1)
         return self.days()
 
-    @property
-    def _read_ms(self) -> tuple[int, int]:
-        """Between which times there is something that was read and of which people were not told."""
-        newest_ms = NEVER_MS if self._people is None else self._people.newest_ms
-        return (self._oldest_ms if self._people_ms == NEVER_MS else self._people_ms), newest_ms
+    def reach_ms(self) -> tuple[int, int]:
+        """When the next thing happens of which people were not told, and when the last event was, of what was read."""
+        self._count_waiting()
+        return (END_MS, NEVER_MS) if self._people is None else (self._people.next_ms, self._people.newest_ms)
 
 
 def through_days(shards: Sequence[Shard], plan: Plan) -> Iterator[PersonDays]:
     """All input has been read: what each shard has to say of people at the end of each day, one day after the other.
 
     Goes before `Shard.finish`, so that whoever learns from them has no more than two days of rows at once, not those of
-    all. Nothing for catalogs without such rows.
+    all. Days on which nothing happens are left out, and there are none for catalogs without such rows.
     """
     if plan.people is None or plan.people.days is None:
         return
     days = plan.people.days.days
-    oldest_ms = min(shard._read_ms[0] for shard in shards)
-    newest_ms = max(shard._read_ms[1] for shard in shards)
-    for day in range(int(days.of(np.array([oldest_ms]))[0]), days.passed(newest_ms) + 1):
+    newest_ms = max(shard.reach_ms()[1] for shard in shards)
+    last = days.passed(newest_ms)
+    day = NEVER_MS
+    while True:
+        following = int(days.of(np.array([min(shard.reach_ms()[0] for shard in shards)]))[0])
+        # What is due in the second that a day ends in may be due after it.
+        day = max(day + 1, following)
+        if day > last:
+            return
         end_ms = int(days.end_ms(np.array([day]))[0])
         for shard in shards:
-            told = shard._end_day(end_ms, newest_ms)
+            told = shard.to_day(end_ms, newest_ms)
             if told is not None:
                 yield told

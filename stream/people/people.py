@@ -182,6 +182,11 @@ class People:
         said.facts.extend(self._batch(kind, parts) for kind, parts in rows.items() if parts)
         return said
 
+    @property
+    def next_ms(self) -> int:
+        """Before this moment there is nothing to say, but for what may still come in."""
+        return min(space.next_ms for space in self.spaces.values())
+
     def forget(self, person: str) -> None:
         """Let go of all that is known of a person, by pseudonym. What was counted before stays: it is of nobody."""
         self._events = [told.without(person) for told in self._events]

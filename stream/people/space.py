@@ -93,6 +93,11 @@ class Space:
     def done_ms(self) -> int:
         return self._done_ms
 
+    @property
+    def next_ms(self) -> int:
+        """Before this moment nothing happens of which is known by now."""
+        return min([self._wheel.next_ms, *(int(part[TIME].min()) for part in self._waiting)])
+
     def take(self, events: Columns, unit: Hashes, persons: pl.Series, keys: Mapping[int, Ints]) -> None:
         """Take events (n) in, with the hashes of their units (n), who did it (n: pseudonyms) and, by their places, the
         numbers of the texts of named keys (n each)."""

@@ -226,6 +226,19 @@ def test_a_late_event_takes_the_place_of_a_row() -> None:
     assert_same(driver.rows, rows_of(events, "Australia/Sydney", END + DAY_MS, sessions=False))
 
 
+def test_days_on_which_nothing_happens_cost_nothing() -> None:
+    driver = Driver(catalog_of(SESSIONS, lateness="9999d"), 2)
+    years = [view("a", -9_000), view("a", -8_999.9), view("b", 0.25), view("b", 0.5), view("c", 1.5)]
+    # A session that is over within the second after the end of a day.
+    years.append(view("d", 0) | {"time": END + DAY_MS - 30 * 60_000 + 500})
+    driver.add(sent(years), whole_input=True)
+    driver.finish()
+    ends = sorted(end for person, end in driver.rows if person == "a")
+    assert ends == [END + day * DAY_MS for day in range(-8_999, -8_995)]
+    assert ("b", END + DAY_MS) in driver.rows
+    assert len(driver.told) < 30
+
+
 @pytest.mark.parametrize("by_day", [True, False])
 def test_at_the_end_of_all_input_there_is_no_row_of_a_day_that_had_not_ended(by_day: bool) -> None:
     driver = Driver(catalog_of(), 1)
