@@ -8,6 +8,7 @@ import numpy as np
 
 from stream.arrays import Ints
 from stream.durations import SECOND_MS
+from stream.people.base import FAR_MS
 
 
 class Wheel:
@@ -38,3 +39,8 @@ class Wheel:
         while self._seconds and self._seconds[0] <= time_ms // SECOND_MS:
             found.extend(self._by_second.pop(heapq.heappop(self._seconds)))
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+    @property
+    def next_ms(self) -> int:
+        """When the next second begins for which any were put in; far ahead without one."""
+        return self._seconds[0] * SECOND_MS if self._seconds else FAR_MS

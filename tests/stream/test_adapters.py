@@ -7,7 +7,7 @@ import pytest
 
 from sinks.records import Reason
 from stream.adapters import ShardLogic, decode_safely
-from stream.batches import Decoded, Forgotten, RawBatch, ShardBatch, Tombstone
+from stream.batches import Decoded, Forgotten, PersonDays, RawBatch, ShardBatch, Tombstone
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, shard_of
@@ -66,3 +66,32 @@ def test_a_tombstone_makes_its_shard_and_goes_its_way_with_what_was_told_before(
         if sample.labels.get("reason") == "suppressed" and sample.name.endswith("_total")
     ]
     assert discarded == [2.0]
+
+
+def test_rows_of_people_go_their_way_with_how_far_days_have_come() -> None:
+    plan = plan_of('[event]\nperson = "user"\ntime = "t"\nmax_skew = "3d"\n[churn]\nhorizon = "2d"\n')
+    now_ms = T0
+    it = ShardLogic(
+        lambda number: Shard(plan, number),
+        None,
+        Ending(lambda: None),
+        tick_ms=100,
+        clock=lambda: now_ms,
+        meters=Meters(),
+    )
+
+    def said(at_ms: int) -> list[PersonDays]:
+        nonlocal now_ms
+        now_ms += 1_000
+        decoded = Decoder(plan).decode(data_batch([{"user": "ann", "t": T0 + at_ms}]), T0)
+        out, _ = it.on_batch(list(Enricher(plan, pseudonyms(), 1).split(decoded)))
+        return [one for one in out if isinstance(one, PersonDays)]
+
+    day_ms = 86_400_000
+    (first,) = said(1)
+    assert (first.shard, first.told) == (0, [])
+    assert said(1_000) == []
+    (second,) = said(day_ms + 6_000)
+    assert second.done_ms == T0 + day_ms + 1_000
+    ((line, gone),) = [line for told in second.told for line in told.lines()]
+    assert (line.person, line.at_ms, line.fields["events"], gone) == (pseudonyms().of("ann"), T0 + day_ms, 2, False)
