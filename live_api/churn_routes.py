@@ -55,6 +55,11 @@ def router(
     def ask(what: Callable[[], T]) -> T:
         return _asked(scores, what)
 
+    def all_models() -> dict[str, ModelStatus]:
+        """Those that have begun, and those that the catalog declares."""
+        begun = {status.name: status for status in ask(scores.models)}
+        return {name: _not_begun(name) for name in _names(context.catalog)} | begun
+
     @api.get("/churn", summary="Who is likely to leave, the most likely first, and how many there are")
     def churn(
         level: Annotated[str | None, Query(description=f"Only this level: {_LEVELS}")] = None,
@@ -106,18 +111,17 @@ def router(
     def models() -> dict[str, Any]:
         return {
             "state": context.feed.system.state(clock_ms()),
-            "models": [_described(status, context.catalog) for status in ask(scores.models)],
+            "models": [_described(status, context.catalog) for status in all_models().values()],
         }
 
     # Names of forecasts have those of metrics and windows in them.
     @api.get("/models/{name:path}", summary="One model by its name")
     def model(name: str) -> dict[str, Any]:
-        status = ask(lambda: scores.model(name))
-        if status is None:
-            known = [one.name for one in ask(scores.models)]
-            some = f"one of {', '.join(known)}" if known else "none, as no model has begun"
+        known = all_models()
+        if name not in known:
+            some = f"one of {', '.join(known)}" if known else "none, as the catalog declares none"
             raise HTTPException(404, f"model: expected {some}; found {name[:100]!r}{_hint(name, known)}")
-        return _described(status, context.catalog) | {"state": context.feed.system.state(clock_ms())}
+        return _described(known[name], context.catalog) | {"state": context.feed.system.state(clock_ms())}
 
     return api
 
@@ -161,7 +165,7 @@ def _head(scores: ScoreStore, declared: Any, level: Level | None, catalog: Catal
 
 def _described(status: ModelStatus, catalog: Catalog) -> dict[str, Any]:
     """How a model stands, and until when in event time that is the latest."""
-    told = status.to_json()
+    told = status.to_json() if status.version else status.to_json() | {"at": None}
     due_ms, window = None, status.name.rpartition("@")[2]
     if status.kind == risk.CHURN:
         told["summary"] = risk.summary(status)
@@ -172,7 +176,18 @@ def _described(status: ModelStatus, catalog: Catalog) -> dict[str, Any]:
         # The next such window may have begun late.
         with suppress(ValueError):
             due_ms = status.at_ms + 2 * window_of(window, catalog.platform.zone).about_ms
-    return told | {"due": None if due_ms is None else iso(due_ms)}
+    return told | {"due": None if due_ms is None or not status.version else iso(due_ms)}
+
+
+def _names(catalog: Catalog) -> list[str]:
+    """Models that a catalog declares by name."""
+    churn = [risk.CHURN] if getattr(catalog, "churn", None) is not None else []
+    return churn + [f"forecast {one.metric}@{one.window}" for one in getattr(catalog, "forecast", ()) if one.window]
+
+
+def _not_begun(name: str) -> ModelStatus:
+    kind = name.partition(" ")[0]
+    return ModelStatus(name, kind, at_ms=0, version=0, samples=0, proven=False, state_bytes=0, quality={})
 
 
 def _settle_ms(declared: Any, catalog: Catalog) -> int:

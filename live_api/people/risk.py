@@ -86,7 +86,7 @@ def person(ranked: Ranked) -> dict[str, Any]:
 
 def summary(status: ModelStatus | None) -> str:
     """How good the model of churn has been, in one line."""
-    if status is None:
+    if status is None or not status.version:
         return "the model has not begun: it makes its first scores at the end of a day"
     quality = status.quality
     labels = _number(quality, "labels") or status.samples

@@ -235,6 +235,16 @@ def test_without_a_declaration_that_is_said(start: Start, store_url: str) -> Non
         assert "expected [churn] in the catalog" in answer["detail"]
 
 
+def test_without_models_that_is_said(start: Start) -> None:
+    api = start()
+    assert api.get("/v1/models")["models"] == []
+    answer = api.get("/v1/models/churn")
+    assert (answer["http"], answer["detail"]) == (
+        404,
+        "model: expected none, as the catalog declares none; found 'churn'",
+    )
+
+
 def test_before_the_first_scores(start: Start) -> None:
     api = start(catalog=catalog(), pseudonym=pseudonym)
     answer = api.get("/v1/churn")
@@ -244,8 +254,10 @@ def test_before_the_first_scores(start: Start) -> None:
     assert answer["levels"][0]["share"] is None
     assert answer["model"].startswith("the model has not begun")
     assert api.get("/v1/churn/ada")["http"] == 404
-    assert api.get("/v1/models")["models"] == []
-    assert api.get("/v1/models/churn")["detail"] == "model: expected none, as no model has begun; found 'churn'"
+    (model,) = api.get("/v1/models")["models"]
+    assert (model["name"], model["at"], model["due"], model["version"], model["samples"]) == ("churn", None, None, 0, 0)
+    assert model["summary"].startswith("the model has not begun")
+    assert api.get("/v1/models/churn")["version"] == 0
 
 
 def test_a_database_of_an_earlier_version_has_no_scores(start: Start, tmp_path: Path) -> None:
