@@ -27,6 +27,7 @@ from stream.meters import Meters
 from stream.metrics import Metric
 from stream.people.declared import People
 from stream.people.engagement import Action
+from stream.people.features import Actions, Feature
 from stream.people.funnel import Exclude, Step
 from stream.people.registry import ANALYSES
 from stream.rules import Rule
@@ -85,6 +86,7 @@ _ANALYSES: dict[str, list[dict[str, Any]]] = {
     "funnel": [{"name": "it", "steps": [{"name": name, "where": "x"} for name in "ab"], "breakdown": "device"}],
     "paths": [{"name": "it", "of": "page"}],
     "engagement": [{"action": [{"where": "x"}]}],
+    "churn": [{}],
 }
 
 
@@ -97,7 +99,7 @@ def test_every_analysis_of_people_is_documented_with_its_keys_facts_and_metrics(
     [section] = re.findall(rf"^## {key.capitalize()}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
     for name, field in table.model_fields.items():
         assert re.search(rf"^\| `{field.alias or name}` \| ", section, re.MULTILINE), name
-    for nested in {"funnel": (Step, Exclude), "engagement": (Action,)}.get(key, ()):
+    for nested in {"funnel": (Step, Exclude), "engagement": (Action,), "churn": (Feature, Actions)}.get(key, ()):
         for name in nested.model_fields:
             assert f"`{name}`" in section, name
     for made in _ANALYSES[key]:
