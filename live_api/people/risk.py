@@ -92,7 +92,7 @@ def summary(status: ModelStatus | None) -> str:
     labels = _number(quality, "labels") or status.samples
     if not labels:
         return "unproven: nobody's answer is known yet"
-    model, recency = _auc(quality, "model"), _auc(quality, "recency")
+    model, recency = _number(quality, "auc"), _number(quality, "auc_recency")
     if model is None:
         said = ["only people who stayed, or only people who left, so far"]
     else:
@@ -105,11 +105,6 @@ def summary(status: ModelStatus | None) -> str:
         said.append(f"{100 * rate:.0f}% left")
     verdict = "proven" if status.proven else "unproven: not shown to be better than the time since the last event"
     return f"{verdict}; {', '.join(said)}; {status.samples:,} answers"
-
-
-def _auc(quality: Mapping[str, Any], of: str) -> float | None:
-    found = quality.get(of)
-    return _number(found, "auc") if isinstance(found, Mapping) else None
 
 
 def _number(quality: Mapping[str, Any], name: str) -> float | None:

@@ -26,11 +26,11 @@ export interface Compared {
   logLoss: number | null;
 }
 
-/** One tenth of the probabilities. */
+/** One tenth of the probabilities; means of what was said, and which share of those people left. */
 export interface Bin {
   rows: number;
-  said: number | null;
-  cameTrue: number | null;
+  said: number;
+  left: number;
 }
 
 export interface ChurnQuality {
@@ -40,8 +40,8 @@ export interface ChurnQuality {
   recency: Compared;
   constant: Compared;
   ece: number | null;
-  /** Ten, from 0 to 1; none where the server tells of none. */
-  reliability: Bin[];
+  /** Ten, from 0 to 1; null for one in which nobody was. */
+  reliability: (Bin | null)[];
 }
 
 export interface Model {
@@ -55,8 +55,10 @@ export interface Model {
   swapped: number | null;
   /** Of a model of churn; null for any other. */
   churn: ChurnQuality | null;
-  /** Of any other: figures by name, those of a table within as "name.key". */
+  /** Of any other: figures by name. */
   figures: [string, number][];
+  /** Of a forecast: figures by horizon, nearest first. */
+  horizons: { horizon: string; figures: Record<string, number> }[];
 }
 
 export function riskIn({ body }: Answer): Risk {
@@ -97,6 +99,9 @@ export function modelIn({ body }: Answer): Model {
     swapped: timeOf(body.swapped),
     churn: kind === "churn" ? churnIn(quality) : null,
     figures: kind === "churn" ? [] : figuresIn(quality),
+    horizons: Object.entries(isRecord(quality.horizons) ? quality.horizons : {})
+      .flatMap(([horizon, figures]) => (isRecord(figures) ? [{ horizon, figures: Object.fromEntries(figuresIn(figures)) }] : []))
+      .sort((one, other) => Number(one.horizon) - Number(other.horizon)),
   };
 }
 
@@ -104,23 +109,32 @@ function churnIn(quality: Readonly<Record<string, unknown>>): ChurnQuality {
   return {
     labels: number(quality.labels) ?? 0,
     baseRate: number(quality.base_rate),
-    model: comparedIn(quality.model),
-    recency: comparedIn(quality.recency),
-    constant: comparedIn(quality.constant),
+    model: { auc: number(quality.auc), logLoss: number(quality.log_loss) },
+    recency: { auc: number(quality.auc_recency), logLoss: number(quality.log_loss_recency) },
+    // Who says the same of everybody puts nobody before anybody.
+    constant: { auc: number(quality.auc) === null ? null : 0.5, logLoss: number(quality.log_loss_base) },
     ece: number(quality.ece),
-    reliability: records(quality.reliability).map((one) => ({ rows: number(one.rows) ?? 0, said: number(one.said), cameTrue: number(one.came_true) })),
+    reliability: binsIn(quality.reliability),
   };
 }
 
-function comparedIn(sent: unknown): Compared {
-  return isRecord(sent) ? { auc: number(sent.auc), logLoss: number(sent.log_loss) } : { auc: null, logLoss: null };
+const TENTHS = 10;
+
+/** Tenths in which nobody was are not told. */
+function binsIn(sent: unknown): (Bin | null)[] {
+  const bins: (Bin | null)[] = new Array<null>(TENTHS).fill(null);
+  for (const one of records(sent)) {
+    const [rows, said, left] = [number(one.rows), number(one.said), number(one.left)];
+    if (rows === null || said === null || left === null || said < 0 || said > 1) continue;
+    bins[Math.min(TENTHS - 1, Math.floor(TENTHS * said))] = { rows, said, left };
+  }
+  return bins;
 }
 
-function figuresIn(quality: Readonly<Record<string, unknown>>, before = ""): [string, number][] {
+function figuresIn(quality: Readonly<Record<string, unknown>>): [string, number][] {
   return Object.entries(quality).flatMap(([name, value]): [string, number][] => {
-    if (isRecord(value)) return before === "" ? figuresIn(value, `${name}.`) : [];
     const found = number(value);
-    return found === null ? [] : [[before + name, found]];
+    return found === null ? [] : [[name, found]];
   });
 }
 

@@ -27,27 +27,31 @@ it("shows what was said beside what happened, tenth by tenth", () => {
 
 it("says that nothing is proven, in words, and why", () => {
   expect(view({ proven: false }).verdict).toBe("unproven: not shown to be better than knowing when people came last");
-  const none = view({ proven: false, samples: 0, version: 1, quality: { labels: 0, base_rate: null, reliability: [] } });
-  expect([none.verdict, none.rows, none.bins]).toEqual(["unproven: 0 answers yet", [], []]);
+  const none = view({ proven: false, samples: 0, version: 1, quality: { labels: 0, reliability: [] } });
+  expect([none.verdict, none.rows]).toEqual(["unproven: 0 answers yet", []]);
   expect(view({ proven: false, version: 0, samples: 0, quality: {} }).verdict).toBe("unproven: the model has not begun");
 });
 
-it("has figures of a model of another kind as they are", () => {
-  const found = view({ name: "forecast edits@1m", kind: "forecast", proven: false, quality: { mase: { "1": 0.52, "12": 0.9 }, coverage: 0.9, what: "x", deep: { er: { no: 1 } } } });
+it("has figures of a forecast by how far ahead they are", () => {
+  const horizons = { "12": { mase: 0.9, coverage: 0.88 }, "1": { mase: 0.521, relative: 0.6 }, "6": 3 };
+  const found = view({ name: "forecast edits@1m", kind: "forecast", proven: false, quality: { series: 12, asked_coverage: 0.9, horizons, what: "x" } });
   expect(found.figures).toEqual([
-    { name: "mase.1", value: "0.520" },
-    { name: "mase.12", value: "0.900" },
-    { name: "coverage", value: "0.900" },
+    { name: "series", value: "12" },
+    { name: "asked coverage", value: "0.900" },
+  ]);
+  expect(found.columns).toEqual(["mase", "relative", "coverage"]);
+  expect(found.horizons).toEqual([
+    { horizon: "1", values: ["0.521", "0.600", "–"] },
+    { horizon: "12", values: ["0.900", "–", "0.880"] },
   ]);
   expect(found.verdict).toBe("unproven: not shown to be better than the simple guess");
-  expect(found.rows).toEqual([]);
+  expect([found.rows, found.bins]).toEqual([[], []]);
 });
 
 it("makes do with anybody's answer", () => {
   const found = view({ quality: 3, drift: null, swapped: "soon", samples: 1 });
   expect(found.rows.map(({ auc }) => auc)).toEqual(["–", "–", "–"]);
   expect(found.notes).toEqual(["version 3", "1 answer"]);
-  expect(view({ quality: { model: [], reliability: [3, { rows: 2 }] } }).bins).toEqual([
-    { range: "0–10%", said: null, happened: null, rows: "2", words: "nobody was said to leave with 0 to 10%" },
-  ]);
+  const odd = view({ quality: { reliability: [3, { rows: 2 }, { rows: 2, said: 1, left: 0.5 }, { rows: 2, said: 7, left: 1 }] } });
+  expect(odd.bins.map(({ said }) => said)).toEqual([null, null, null, null, null, null, null, null, null, 1]);
 });

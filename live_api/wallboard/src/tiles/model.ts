@@ -30,10 +30,16 @@ export interface ModelView {
   notes: string[];
   /** Of a model of another kind. */
   figures: { name: string; value: string }[];
+  /** Of a forecast: names of figures, and a row of them for each horizon. */
+  columns: string[];
+  horizons: { horizon: string; values: string[] }[];
 }
+
+const MOST_COLUMNS = 5;
 
 export function modelOf(model: Model, zone: Zone): ModelView {
   const { churn } = model;
+  const columns = [...new Set(model.horizons.flatMap(({ figures }) => Object.keys(figures)))].slice(0, MOST_COLUMNS);
   const notes = [`version ${exactNumber(model.version)}`, `${shortNumber(model.samples)} ${model.samples === 1 ? "answer" : "answers"}`];
   if (churn?.baseRate != null) notes.push(`${shareText(churn.baseRate)} left`);
   if (churn?.ece != null) notes.push(`off by ${(100 * churn.ece).toFixed(1)} points`);
@@ -46,18 +52,22 @@ export function modelOf(model: Model, zone: Zone): ModelView {
       churn === null || model.samples === 0
         ? []
         : [rowOf("this model", churn.model), rowOf("time since last seen", churn.recency), rowOf("same for everybody", churn.constant)],
-    bins: (churn?.reliability ?? []).map(({ rows, said, cameTrue }, tenth) => ({
+    bins: (churn?.reliability ?? []).map((bin, tenth) => ({
       range: `${10 * tenth}–${10 * tenth + 10}%`,
-      said: rows > 0 ? said : null,
-      happened: rows > 0 ? cameTrue : null,
-      rows: shortNumber(Math.round(rows)),
-      words:
-        rows > 0 && said !== null && cameTrue !== null
-          ? `of ${exactNumber(Math.round(rows))} said to leave with ${shareText(said)}, ${shareText(cameTrue)} did`
-          : `nobody was said to leave with ${10 * tenth} to ${10 * tenth + 10}%`,
+      said: bin?.said ?? null,
+      happened: bin?.left ?? null,
+      rows: shortNumber(Math.round(bin?.rows ?? 0)),
+      words: bin
+        ? `of ${exactNumber(Math.round(bin.rows))} said to leave with ${shareText(bin.said)}, ${shareText(bin.left)} did`
+        : `nobody was said to leave with ${10 * tenth} to ${10 * tenth + 10}%`,
     })),
     notes,
-    figures: model.figures.map(([name, value]) => ({ name: name.replaceAll("_", " "), value: shortNumber(value) })),
+    figures: model.figures.map(([name, value]) => ({ name: spoken(name), value: shortNumber(value) })),
+    columns: columns.map(spoken),
+    horizons: model.horizons.map(({ horizon, figures }) => ({
+      horizon,
+      values: columns.map((name) => (figures[name] === undefined ? "–" : shortNumber(figures[name]))),
+    })),
   };
 }
 
@@ -70,4 +80,8 @@ function verdictOf(model: Model): string {
 
 function rowOf(name: string, { auc, logLoss }: Compared): QualityRow {
   return { name, auc: auc === null ? "–" : auc.toFixed(3), logLoss: logLoss === null ? "–" : logLoss.toFixed(3) };
+}
+
+function spoken(name: string): string {
+  return name.replaceAll("_", " ");
 }
