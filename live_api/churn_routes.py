@@ -24,6 +24,7 @@ from sinks.score_records import Level, ModelStatus
 from sinks.score_store import FALLING, Place, Ranked, ScoreStore
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, duration_ms
+from stream.people.features import Churn
 from stream.walltime import clock_ms
 from stream.windows import window_of
 
@@ -49,7 +50,7 @@ def router(
     Answers about people are not for caches. Without `pseudonym`, people can be asked for by pseudonym only.
     """
     api = APIRouter(prefix="/v1")
-    declared: Any = getattr(context.catalog, "churn", None)
+    declared = context.catalog.churn
     answers: Lasting[dict[str, Any]] = Lasting(clock, lambda: _LASTING_S)
 
     def ask(what: Callable[[], T]) -> T:
@@ -70,14 +71,14 @@ def router(
         ] = None,
         cursor: Annotated[str | None, Query(description="`next` of the answer before: go on behind it")] = None,
     ) -> Response:
-        _declared(declared)
+        known = _known(declared)
         one = None if level is None else _level(level)
         since_ms, after = time_ms("changed_since", changed_since), None if cursor is None else _place(cursor)
         if one is not None and after is not None and after.level is not one:
             raise HTTPException(400, f"cursor: expected one of an answer about level {one}; found one about another")
 
         def look() -> tuple[dict[str, Any], list[Ranked]]:
-            head = answers.of(one, lambda: _head(scores, declared, one, context.catalog))
+            head = answers.of(one, lambda: _head(scores, known, one, context.catalog))
             if limit == 0:
                 return head, []
             return head, scores.at_risk(one, limit + 1, after=after, segment=segment, changed_since_ms=since_ms)
@@ -99,13 +100,13 @@ def router(
         response: Response,
     ) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        _declared(declared)
+        active_days = _known(declared).active_ms // DAY_MS
         for name in names_of(raw, pseudonym, "/v1/churn"):
             found = ask(lambda name=name: scores.of(name))  # type: ignore[misc]
             if found is not None:
                 return risk.person(found)
-        why = f"has come in the last {declared.active_ms // DAY_MS} days, as of the end of the last day"
-        raise HTTPException(404, f"person: nobody with that id {why}")
+        what = f"has come in the last {active_days} days, as of the end of the last day"
+        raise HTTPException(404, f"person: nobody with that id {what}")
 
     @api.get("/models", summary="Every model: its version, how good it is, what it has learned from")
     def models() -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _asked(scores: ScoreStore, what: Callable[[], T]) -> T:
         raise HTTPException(503, str(error)) from error
 
 
-def _head(scores: ScoreStore, declared: Any, level: Level | None, catalog: Catalog) -> dict[str, Any]:
+def _head(scores: ScoreStore, declared: Churn, level: Level | None, catalog: Catalog) -> dict[str, Any]:
     """What is said of everybody, and of those of a level why. Raises SinkError."""
     counts, status = scores.counts(), scores.model(risk.CHURN)
     looked_at = scores.at_risk(level, _LOOKED_AT)
@@ -169,7 +170,7 @@ def _described(status: ModelStatus, catalog: Catalog) -> dict[str, Any]:
     due_ms, window = None, status.name.rpartition("@")[2]
     if status.kind == risk.CHURN:
         told["summary"] = risk.summary(status)
-        declared = getattr(catalog, "churn", None)
+        declared = catalog.churn
         if declared is not None:
             due_ms = status.at_ms + DAY_MS + _settle_ms(declared, catalog)
     elif window != status.name:
@@ -181,7 +182,7 @@ def _described(status: ModelStatus, catalog: Catalog) -> dict[str, Any]:
 
 def _names(catalog: Catalog) -> list[str]:
     """Models that a catalog declares by name."""
-    churn = [risk.CHURN] if getattr(catalog, "churn", None) is not None else []
+    churn = [risk.CHURN] if catalog.churn is not None else []
     return churn + [f"forecast {one.metric}@{one.window}" for one in getattr(catalog, "forecast", ()) if one.window]
 
 
@@ -190,14 +191,14 @@ def _not_begun(name: str) -> ModelStatus:
     return ModelStatus(name, kind, at_ms=0, version=0, samples=0, proven=False, state_bytes=0, quality={})
 
 
-def _settle_ms(declared: Any, catalog: Catalog) -> int:
-    settle: int = declared.settle_ms(duration_ms(catalog.event.allowed_lateness))
-    return settle
+def _settle_ms(declared: Churn, catalog: Catalog) -> int:
+    return declared.settle_ms(duration_ms(catalog.event.allowed_lateness))
 
 
-def _declared(churn: Any) -> None:
+def _known(churn: Churn | None) -> Churn:
     if churn is None:
         raise HTTPException(404, "churn: expected [churn] in the catalog, which says what leaving is; found none")
+    return churn
 
 
 def _level(text: str) -> Level:

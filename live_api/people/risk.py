@@ -10,13 +10,14 @@ from typing import Any
 from sinks.records import iso
 from sinks.score_records import Level, ModelStatus
 from sinks.score_store import FALLING, Count, Ranked
+from stream.people.features import Churn
 
 MOST_FACTORS = 10
 CHURN = "churn"
 """Name of the model."""
 
 
-def levels(counts: Sequence[Count], declared: Any) -> list[dict[str, Any]]:
+def levels(counts: Sequence[Count], declared: Churn) -> list[dict[str, Any]]:
     """A row for each level, the highest first, with what the catalog recommends. `declared` is its `[churn]`."""
     begins = {Level.HIGH: declared.high, Level.MEDIUM: declared.medium, Level.LOW: 0.0}
     all_people = sum(one.people for one in counts)
@@ -31,7 +32,7 @@ def levels(counts: Sequence[Count], declared: Any) -> list[dict[str, Any]]:
                 "people": people,
                 "share": people / all_people if all_people else None,
                 "expected": sum(one.expected for one in of_level),
-                "actions": list(getattr(declared.actions, level.value, ())),
+                "actions": list(getattr(declared.actions, level.value)),
             }
         )
     return rows

@@ -4,7 +4,6 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from sinks.score_records import Level
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog, parse
+from stream.people.features import Churn
 from tests.scores import AS_OF_MS, DAY_MS, QUALITY, score, status
 from tests.stack import eventually
 
@@ -321,7 +321,7 @@ def test_a_model_in_one_line(changed: dict[str, Any], says: str) -> None:
 
 
 def test_every_level_is_in_the_table() -> None:
-    declared = SimpleNamespace(high=0.9, medium=0.4, actions=SimpleNamespace())
+    declared = Churn.model_validate({"high": 0.9, "medium": 0.4})
     assert [(row["level"], row["from"]) for row in risk.levels([], declared)] == [
         (Level.HIGH, 0.9),
         (Level.MEDIUM, 0.4),
