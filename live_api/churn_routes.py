@@ -31,8 +31,8 @@ from stream.windows import window_of
 T = TypeVar("T")
 
 MOST_PERSONS = 1_000
-_LASTING_S = 10.0
-"""Scores are of a day, and to count people is to look at everybody."""
+_LASTING_S = 60.0
+"""To count people is to look at everybody, and nothing changes until the model has another day."""
 _LOOKED_AT = 1_000
 """Of so many of those most likely to leave it is told why."""
 _LEVELS = ", ".join(FALLING)
@@ -78,7 +78,9 @@ def router(
             raise HTTPException(400, f"cursor: expected one of an answer about level {one}; found one about another")
 
         def look() -> tuple[dict[str, Any], list[Ranked]]:
-            head = answers.of(one, lambda: _head(scores, known, one, context.catalog))
+            status = scores.model(risk.CHURN)
+            question = one, None if status is None else status.at_ms
+            head = answers.of(question, lambda: _head(scores, status, known, one, context.catalog))
             if limit == 0:
                 return head, []
             return head, scores.at_risk(one, limit + 1, after=after, segment=segment, changed_since_ms=since_ms)
@@ -145,9 +147,11 @@ def _asked(scores: ScoreStore, what: Callable[[], T]) -> T:
         raise HTTPException(503, str(error)) from error
 
 
-def _head(scores: ScoreStore, declared: Churn, level: Level | None, catalog: Catalog) -> dict[str, Any]:
+def _head(
+    scores: ScoreStore, status: ModelStatus | None, declared: Churn, level: Level | None, catalog: Catalog
+) -> dict[str, Any]:
     """What is said of everybody, and of those of a level why. Raises SinkError."""
-    counts, status = scores.counts(), scores.model(risk.CHURN)
+    counts = scores.counts()
     looked_at = scores.at_risk(level, _LOOKED_AT)
     as_of_ms = max((one.as_of_ms for one in counts), default=None)
     return {

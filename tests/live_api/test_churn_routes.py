@@ -301,8 +301,11 @@ def test_many_screens_share_an_answer(start: Start, tmp_path: Path, monkeypatch:
     store.write([score("fe" * 16)])
     answer = api.get("/v1/churn")
     assert (answer["people"], len(answer["persons"])) == (1, 2), "who they are is looked up anew"
+    store.write_models([status(day=1)])
+    assert api.get("/v1/churn")["people"] == 2, "the model has another day"
+    store.write([score("5c" * 16)])
     monkeypatch.setattr(churn_routes, "_LASTING_S", 0.0)
-    assert api.get("/v1/churn")["people"] == 2
+    assert api.get("/v1/churn")["people"] == 3
     store.close()
 
 
