@@ -77,7 +77,7 @@ def test_whoever_is_forgotten_has_no_score_any_more(tmp_path: Path) -> None:
         assert ann["person"].encode() not in made.client.hkeys(SCORES)  # type: ignore[operator]
         assert {"store, churn_scores", SCORES} & remains(made, ANN) == set()
         # The rows that wait for what becomes of her are in files that go with the snapshots that name them.
-        eventually(lambda: remains(made, ANN) == set(), within_s=30, what=made.logs())
+        eventually(lambda: remains(made, ANN) == set(), within_s=60, what=made.logs())
 
         # Days go on without her, also where the last word was not in a snapshot yet.
         assert made.command("forget", EVE, "--catalog", str(made.catalog), "--no-vacuum").returncode == 0
@@ -90,6 +90,6 @@ def test_whoever_is_forgotten_has_no_score_any_more(tmp_path: Path) -> None:
         eventually(lambda: made.client.hlen(SCORES) == 1, what=made.logs())
         for user in (ANN, EVE):
             assert made.get(f"/v1/churn/{user}")["http"] == 404
-            eventually(lambda user=user: remains(made, user) <= {STREAM}, within_s=30, what=made.logs())  # type: ignore[misc]
+            eventually(lambda user=user: remains(made, user) <= {STREAM}, within_s=60, what=made.logs())  # type: ignore[misc]
         assert made.get("/v1/models/churn")["samples"] > 0
         assert stop(processor) == 0
