@@ -32,7 +32,7 @@ class Crossing(Detector):
     """
 
     name: ClassVar[str] = "crossing"
-    cost_us: ClassVar[float] = 80.0
+    cost_us: ClassVar[float] = 100.0
     max_bytes: ClassVar[int] = 10_500
     learns: ClassVar[bool] = False
     OPEN: ClassVar[float | None] = LIKELY

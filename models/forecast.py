@@ -123,7 +123,7 @@ class _Horizon:
         share = 1.0 / self._memory
         errors = [error + share * (abs(slot[at] - value) - error) for at, error in enumerate(self._errors)]
         best = min(errors)
-        if self._few or not best > 0.0 or sum(errors) != sum(errors):
+        if self._few or not best > 0.0 or not sum(errors) < math.inf:
             self._weigh_few(slot, value)
             return
         self._errors = errors
@@ -290,8 +290,10 @@ class Forecaster:
         """Take the value of the next step in; NaN, or any that is not finite, for a hole."""
         self._step = step = self._step + 1
         if value - value == 0.0:
+            if not -LARGEST < value < LARGEST:
+                value = math.copysign(LARGEST, value)
             # As it is kept, so that a constant is forecast without an error.
-            value = _SINGLE.unpack(_SINGLE.pack(max(-LARGEST, min(LARGEST, value))))[0]
+            (value,) = _SINGLE.unpack(_SINGLE.pack(value))
             for line in self._lines:
                 line.score(step, value, self._is_warm)
         else:
@@ -308,8 +310,8 @@ class Forecaster:
         for member in self._members:
             member.learn(value)
             said.append(member.forecasts())
-        for at, line in enumerate(self._lines):
-            line.say(step, [forecasts[at] for forecasts in said])
+        for line, forecasts in zip(self._lines, zip(*said, strict=True), strict=True):
+            line.say(step, forecasts)
         if not self._is_warm:
             self._is_warm = self._warmed()
 
@@ -325,8 +327,8 @@ class Forecaster:
             for season in self._seasons:
                 season.skip(self._step)
             said = [member.forecasts() for member in self._members]
-            for at, line in enumerate(self._lines):
-                line.say(self._step, [forecasts[at] for forecasts in said])
+            for line, forecasts in zip(self._lines, zip(*said, strict=True), strict=True):
+                line.say(self._step, forecasts)
 
     def forecasts(self) -> tuple[Forecast, ...]:
         """From what is known now, one for each horizon of which a first error is known; before that none."""

@@ -67,7 +67,9 @@ class Tally:
             self._own += error
             self._theirs += baseline
             # Both as sums, of which only the ratio is told.
-            self._recent = [RECENT * self._recent[0] + error, RECENT * self._recent[1] + baseline]
+            recent = self._recent
+            recent[0] = RECENT * recent[0] + error
+            recent[1] = RECENT * recent[1] + baseline
         at = self.steps % BLOCK
         missed = 0 if covered else 1
         if missed != self._block[at]:

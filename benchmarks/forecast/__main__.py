@@ -75,9 +75,9 @@ def summary(found: Mapping[str, Figures]) -> dict[str, float]:
 
 def _print(found: Mapping[str, Figures]) -> None:
     table = Table(box=None)  # 80 columns
-    table.add_column("series", no_wrap=True, max_width=30)
+    table.add_column("series", no_wrap=True, max_width=22)
     for head in ("ahead", "relative", "MASE", "covered", "worst", "µs", "bytes"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for name, figures in found.items():
         for at, one in enumerate(figures.judgements):
             quality = one.quality
