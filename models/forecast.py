@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import mul
 from struct import Struct
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from models.base import ModelError, whole
+from models.forecast_horizon import LARGEST, Horizon
 from models.forecast_members import MEMBERS, USUAL, Member, member_class
-from models.forecast_quality import ForecastQuality, Tally
-from models.intervals import Interval
+from models.forecast_quality import ForecastQuality
 from models.seasons import Season
 
 VERSION = 1
@@ -24,24 +23,8 @@ LEAST_STEP_S, MOST_STEP_S = 0.001, 1e10
 FURTHEST_HORIZON = 2_016
 PASSED = 300
 """Holes in a row that are learned one by one."""
-LARGEST = 1e30
-"""Values further from 0 are taken for it, so that all sums stay within what single precision holds."""
-FURTHEST = 1e35
-"""A forecast of a member beyond is none."""
-PENDING = 16
-"""Forecasts of a horizon that wait for their value: of a longer horizon every second, third, … is scored."""
 WARM_STEPS = 100
-"""That have to be scored of every horizon before forecasts are to be believed."""
-MEMORY = 50
-"""Errors that count for the recent error of a member, and five more for each step of the horizon: errors of forecasts
-that overlap are alike."""
-GOLDEN, HALF = 2_654_435_769, 1 << 31
-"""Members are scored at every second step about, as weights change slowly and take long to work out: where the step
-times the golden ratio has a fraction of a half or more, as every even one would see half of what an even season has."""
-SHARPNESS = 8
-"""Power of the inverse recent error that a member is weighed by: one a tenth worse than the best counts half."""
-FEW = 12
-"""Errors that a member has to have before it is weighed."""
+"""That have to pass while forecasts of every horizon are scored, before they are to be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,165 +35,6 @@ class Forecast:
     value: float
     lower: float
     upper: float
-
-
-class _Horizon:
-    """What is known of one horizon: errors and weights of the members, forecasts that wait, interval and quality."""
-
-    __slots__ = (
-        "_base",
-        "_counts",
-        "_errors",
-        "_every",
-        "_few",
-        "_members",
-        "_memory",
-        "_non_negative",
-        "_pending",
-        "_said",
-        "_slot",
-        "_weight",
-        "_weights",
-        "horizon",
-        "interval",
-        "tally",
-    )
-
-    def __init__(self, horizon: int, members: int, base: int, coverage: float, non_negative: bool) -> None:
-        self.horizon = horizon
-        self.interval = Interval(coverage)
-        self.tally = Tally()
-        self._members = members
-        self._base = base
-        self._non_negative = non_negative
-        self._every = -(-horizon // PENDING)
-        self._memory = MEMORY + 5 * horizon // self._every
-        # What the members said, the mix, and both ends: of the last step learned, and of each that is waited for.
-        self._slot = Struct(f"<{members + 3}f")
-        self._said = self._slot.pack(*[math.nan] * (members + 3))
-        self._pending = bytearray(self._said * -(-horizon // self._every))
-        self._errors = [0.0] * members
-        # Of each member its errors so far, until there are enough of all.
-        self._counts = [0] * members
-        self._few = True
-        self._weights = [1.0] * members
-        self._weight = float(members)
-
-    def score(self, step: int, value: float, warm: bool) -> None:
-        """A known value has come: hold against it what was said of its step."""
-        place = step - self.horizon
-        if self._every > 1:
-            if place % self._every:
-                return
-            place //= self._every
-        # Before the first there is NaN.
-        slot = self._slot.unpack_from(self._pending, place * self._slot.size % len(self._pending))
-        if place * GOLDEN & HALF:
-            self._weigh(slot, value)
-        mixed, lower, upper = slot[-3:]
-        if mixed != mixed:
-            return
-        if lower != lower:
-            self.interval.learn(value - mixed, None)
-            return
-        covered = lower <= value <= upper
-        error = value - mixed
-        if warm:
-            self.tally.count(abs(error), abs(value - slot[self._base]), covered)
-        self.interval.learn(error, covered)
-
-    def _weigh(self, slot: tuple[float, ...], value: float) -> None:
-        share = 1.0 / self._memory
-        errors = [error + share * (abs(slot[at] - value) - error) for at, error in enumerate(self._errors)]
-        best = min(errors)
-        if self._few or not best > 0.0 or not sum(errors) < math.inf:
-            self._weigh_few(slot, value)
-            return
-        self._errors = errors
-        self._weights = [(best / error) ** SHARPNESS for error in errors]
-        self._weight = sum(self._weights)
-
-    def _weigh_few(self, slot: tuple[float, ...], value: float) -> None:
-        """As `_weigh`, where a member has said nothing, or has too few errors for all to count alike, or none."""
-        errors, counts = self._errors, self._counts
-        for at, said in enumerate(slot[: self._members]):
-            if said == said:
-                counts[at] = min(counts[at] + 1, self._memory)
-                errors[at] += (abs(said - value) - errors[at]) / counts[at]
-        best = min((error for error, count in zip(errors, counts, strict=True) if count >= FEW), default=math.inf)
-        if best < math.inf:
-            self._weights = [
-                0.0 if count < FEW else 1.0 if error <= best else (best / error) ** SHARPNESS
-                for error, count in zip(errors, counts, strict=True)
-            ]
-            self._weight = sum(self._weights)
-        self._few = min(counts) < self._memory
-
-    def say(self, step: int, forecasts: Sequence[float]) -> None:
-        """Mix what the members say now."""
-        value = sum(map(mul, forecasts, self._weights)) / self._weight
-        if not -LARGEST < value < LARGEST:
-            forecasts, value = self._mix_known(forecasts)
-        half = self.interval.half
-        lower, upper = value - half, value + half
-        if lower < 0.0 and self._non_negative:
-            value, lower, upper = max(value, 0.0), 0.0, max(upper, 0.0)
-        try:
-            said = self._slot.pack(*forecasts, value, lower, upper)
-        except OverflowError:
-            # Of a member that has run away: even with next to no weight it is not to be mixed in.
-            self.say(step, self._mix_known(forecasts)[0])
-            return
-        self._said = said
-        if step % self._every == 0:
-            at = step // self._every * len(said) % len(self._pending)
-            self._pending[at : at + len(said)] = said
-
-    def _mix_known(self, forecasts: Sequence[float]) -> tuple[Sequence[float], float]:
-        """What members said that have something to say that makes sense, and the mix of that."""
-        known = [each if -FURTHEST < each < FURTHEST else math.nan for each in forecasts]
-        mixed = [(each, weight) for each, weight in zip(known, self._weights, strict=True) if each == each and weight]
-        total = sum(weight for _, weight in mixed)
-        return known, sum(each * weight for each, weight in mixed) / total if total > 0.0 else known[0]
-
-    def forget_said(self) -> None:
-        """No value will come of what is waited for."""
-        self._pending = bytearray(self._slot.pack(*[math.nan] * (self._members + 3)) * -(-self.horizon // self._every))
-
-    @property
-    def is_held_against(self) -> bool:
-        """Whether there is a baseline, known well enough to be weighed."""
-        return self._counts[self._base] >= FEW
-
-    @property
-    def forecast(self) -> Forecast | None:
-        value, lower, upper = self._slot.unpack(self._said)[-3:]
-        if lower != lower:
-            return None
-        return Forecast(self.horizon, value, lower, upper)
-
-    def to_state(self) -> Any:
-        return [
-            bytes(self._pending),
-            self._said,
-            self._errors,
-            self._counts,
-            self._weights,
-            self.interval.to_state(),
-            self.tally.to_state(),
-        ]
-
-    def restore(self, state: Any) -> None:
-        pending, said, self._errors, self._counts, self._weights, interval, tally = state
-        if (len(pending), len(said)) != (len(self._pending), len(self._said)):
-            raise ModelError(f"expected {len(self._pending)} bytes of forecasts, found {len(pending)}")
-        self._pending, self._said = bytearray(pending), said
-        if not len(self._errors) == len(self._counts) == len(self._weights) == self._members:
-            raise ModelError(f"expected errors of {self._members} members, found {len(self._errors)}")
-        self._few = min(self._counts) < self._memory
-        self._weight = sum(self._weights)
-        self.interval.restore(interval)
-        self.tally.restore(tally)
 
 
 class Forecaster:
@@ -226,9 +50,9 @@ class Forecaster:
     *Guarantee*: nothing that is shown raises; forecasts are finite, and lower ≤ value ≤ upper. A value that is not
     finite is a hole: a step passes, and nothing is learned but that. The same steps give the same forecasts, also when
     it is saved and restored in between. Values are kept in single precision, to seven digits. *Failure*: ModelError for
-    options and bytes. *Cost*: some 30 µs a step for three horizons and one season, 10 KB at the most with the usual
-    members, whatever the season. Of horizons beyond 16 every second step is scored and weighed by, beyond 32 every
-    third, and so on.
+    options and bytes. *Cost*: some 35 µs a step for three horizons and one season, and 10 KB with the usual members,
+    whatever the seasons (four horizons: 11.5). Of horizons beyond 12 every second step is scored and weighed by, beyond
+    24 every third, and so on.
     """
 
     def __init__(
@@ -263,7 +87,7 @@ class Forecaster:
         self._members = [made for name in self.members for made in self._made(name)]
         base = 1 if self._seasons else 0
         self._lines = [
-            _Horizon(each, len(self._members), base, self.coverage, self.non_negative) for each in self.horizons
+            Horizon(each, len(self._members), base, self.coverage, self.non_negative) for each in self.horizons
         ]
         self._step = -1
         self._is_warm = False
@@ -284,7 +108,7 @@ class Forecaster:
         return self._is_warm
 
     def _warmed(self) -> bool:
-        return all(line.interval.count >= WARM_STEPS and line.is_held_against for line in self._lines)
+        return all(line.scored_steps >= WARM_STEPS and line.is_held_against for line in self._lines)
 
     def learn_one(self, value: float) -> None:
         """Take the value of the next step in; NaN, or any that is not finite, for a hole."""
@@ -332,20 +156,20 @@ class Forecaster:
 
     def forecasts(self) -> tuple[Forecast, ...]:
         """From what is known now, one for each horizon of which a first error is known; before that none."""
-        return tuple(found for line in self._lines if (found := line.forecast) is not None)
+        return tuple(Forecast(line.horizon, *told) for line in self._lines if (told := line.told) is not None)
 
     def chance_above(self, horizon: int, limit: float) -> float:
         """How likely the value so many steps ahead is above a limit, from the last 64 errors; NaN before the first."""
         line = self._line(horizon)
-        found = line.forecast
-        return math.nan if found is None else line.interval.above(limit - found.value)
+        told = line.told
+        return math.nan if told is None else line.interval.above(limit - told[0])
 
     def quality(self, horizon: int) -> ForecastQuality:
         """How good it has been since it was warm. Raises ModelError for a horizon that is none of its own."""
         count, total = self._usual
         return self._line(horizon).tally.told(total / count if count else math.nan)
 
-    def _line(self, horizon: int) -> _Horizon:
+    def _line(self, horizon: int) -> Horizon:
         for line in self._lines:
             if line.horizon == horizon:
                 return line

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.forecast import GOLDEN, HALF, Forecaster
+from models.forecast import Forecaster
+from models.forecast_horizon import GOLDEN, HALF
 from models.forecast_members import MEMBERS, USUAL, Member
 
 STEP_S = 300.0
@@ -123,8 +124,8 @@ def test_the_quality_is_what_anybody_would_count() -> None:
     errors: dict[int, list[tuple[float, float, bool]]] = {horizon: [] for horizon in horizons}
     for at, value in enumerate(values):
         for horizon in horizons:
-            # Of 40 windows ahead every third is scored.
-            due = at - horizon >= 0 and (at - horizon) % -(-horizon // 16) == 0
+            # Of 40 windows ahead every fourth is scored.
+            due = at - horizon >= 0 and (at - horizon) % -(-horizon // 12) == 0
             if forecaster.warm and due and not math.isnan(value) and horizon in said[at - horizon]:
                 found, lower, upper = said[at - horizon][horizon]
                 before = next(old for old in values[at - DAY :: -DAY] if not math.isnan(old))
@@ -140,6 +141,16 @@ def test_the_quality_is_what_anybody_would_count() -> None:
         assert quality.coverage == pytest.approx(sum(covered) / len(covered))
         blocks = [sum(covered[start : start + 500]) / 500 for start in range(len(covered) - 499)]
         assert quality.worst_coverage == pytest.approx(min(blocks, default=math.nan), nan_ok=True)
+
+
+@pytest.mark.parametrize(("horizon", "days"), [(1, 2), (12, 2), (288, 5)])
+def test_it_is_warm_soon_after_a_season_whatever_the_horizon(horizon: int, days: int) -> None:
+    forecaster, values = daily(horizon), rhythm(days * DAY)
+    show(forecaster, values[:DAY])
+    assert not forecaster.warm
+    show(forecaster, values[DAY:])
+    assert forecaster.warm
+    assert forecaster.quality(horizon).steps > 0
 
 
 def test_what_is_told_of_late_follows_when_the_series_changes() -> None:
@@ -271,7 +282,7 @@ def test_holes_that_are_skipped_are_holes(season_s: float) -> None:
 @pytest.mark.parametrize("step_s", [1.0, 10.0, 60.0, 300.0, 420.0, 3_600.0])
 @pytest.mark.parametrize("season_s", [DAY_S, 7 * DAY_S, (DAY_S, 7 * DAY_S)])
 def test_bytes_are_bounded_whatever_the_step(step_s: float, season_s: float) -> None:
-    horizons = [24, 47, 288] if isinstance(season_s, float) else [1, 6, 12]
+    horizons = [24, 47, 288]
     forecaster = Forecaster(horizons, season_s=season_s, step_s=step_s)
     show(forecaster, rhythm(2_500, level=123456.789))
     assert len(forecaster.to_bytes()) <= 10_000
