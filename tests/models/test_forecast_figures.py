@@ -36,5 +36,5 @@ def test_what_is_recorded_meets_the_targets() -> None:
 
 
 def test_series_that_are_not_there_are_told_of() -> None:
-    with pytest.raises(Absent, match="no_such.csv is missing: the forecast benchmark needs the series of NAB there"):
+    with pytest.raises(Absent, match=r"no_such\.csv is missing: the forecast benchmark needs the series of NAB there"):
         read("realKnownCause/no_such")
