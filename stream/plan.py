@@ -216,6 +216,16 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     )
 
 
+def planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
+    """The cube of a metric, and what changes when it means something else."""
+    for cube in plan.all_cubes:
+        fingerprints = {metric.name: metric.fingerprint for metric in cube.metrics}
+        fingerprints |= {derived.name: derived.fingerprint for derived in cube.derived}
+        if name in fingerprints:
+            return cube, fingerprints[name]
+    raise KeyError(name)
+
+
 @dataclass(slots=True)
 class _Asked:
     """The expressions over rows of one kind, numbered in the order in which they were asked for."""
