@@ -41,6 +41,6 @@ def prepare(engine: Engine) -> None:
         if int(found) < 2:
             column = CreateColumn(_points.c.error).compile(dialect=connection.dialect)
             connection.execute(text(f"ALTER TABLE {_points.name} ADD COLUMN {column}"))
-        # Versions 3 and 4 only have more tables.
+        # Versions 3, 4 and 5 only have more tables.
         if int(found) < SCHEMA_VERSION:
             connection.execute(_meta.update().where(_meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION)))

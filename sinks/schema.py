@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
 
 tables = MetaData()
@@ -169,4 +169,28 @@ person_lines = Table(
     Column("fields_json", Text, nullable=False),
     Index("person_lines_by_time", "person", "at_ms"),
     sqlite_with_rowid=False,
+)
+
+# One row a person: every day there is a new score of everybody who is active, and nobody asks for that of yesterday.
+churn_scores = Table(
+    "churn_scores",
+    tables,
+    Column("person", _KeyText, primary_key=True, comment="pseudonym, 32 hex digits"),
+    Column("as_of_ms", BigInteger, nullable=False, comment="what was known up to this moment, itself included"),
+    Column("changed_ms", BigInteger, nullable=False, comment="as_of_ms of the first score of this level in a row"),
+    Column("level", Text, nullable=False, comment="low, medium or high"),
+    Column("probability", Double, nullable=False),
+    Column("segment", Text, nullable=False),
+    Column("score_json", Text, nullable=False, comment="all else that is said of them"),
+    Index("churn_scores_by_change", "changed_ms"),
+    sqlite_with_rowid=False,
+)
+Index("churn_scores_by_level", churn_scores.c.level, churn_scores.c.probability.desc(), churn_scores.c.person)
+
+models = Table(
+    "models",
+    tables,
+    Column("name", _KeyText, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("status_json", Text, nullable=False, comment="how the model stands"),
 )

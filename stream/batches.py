@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinks.records import DeadLetter, Point, Reason
+from sinks.score_records import PersonScore
 from stream.arrays import Floats, Ints
 from stream.entries import Fields, entry_time_ms
 from stream.origins import Origins
@@ -152,6 +153,16 @@ class PersonDays:
     told: list[Told]
     """Lines of kind `churn`: the time is the end of the day, and a later line of the same person and time stands in for
     an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model of churn says of people at the end of a day."""
+
+    as_of_ms: int
+    scores: list[PersonScore]
+    left: list[str] = field(default_factory=list)
+    """Persons who had a score at the end of the day before, and have none now: nothing of theirs counts any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,16 @@ from sinks.database import open_database
 from sinks.deadletter import DeadLetters
 from sinks.erasure import Erasure
 from sinks.errors import Misconfigured, SinkError
+from sinks.live_scores import LiveScores
 from sinks.person_store import PersonStore
+from sinks.score_store import ScoreStore
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
 from streamgauge import forgetting, forgotten
 from streamgauge.forgetting import Deleted, Marks, Theirs
-from streamgauge.places import group_of, state_of
+from streamgauge.places import group_of, scores_of, state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings, valkey_address
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, existing_person_key
 from streamgauge.terminal import printable
@@ -102,13 +104,19 @@ def _forget(
     vacuum: bool,
 ) -> bool:
     """Returns whether the processor has done its part."""
-    store = PersonStore(settings.store_url(own_state))
+    url = settings.store_url(own_state)
+    store, scores = PersonStore(url), ScoreStore(url)
+    scoring = getattr(loaded, "churn", None) is not None
+
+    def answered() -> bool:
+        return store.has_forgotten(entry) and (not scoring or scores.has_forgotten(entry))
+
     try:
         # Before anything is sent: without it, no answer would ever be found.
         store.setup()
         entry = CommandSink(client).forget(Erasure(pseudonym, loaded.platform.name, clock_ms()))
         typer.echo(f"{pseudonym} is to be forgotten: {entry} in streamgauge:commands", err=True)
-        done = forgetting.wait_until(lambda: store.has_forgotten(entry), wait_s)
+        done = forgetting.wait_until(answered, wait_s)
         if done:
             typer.echo("the processor has let go of them, deleted their record, and takes nothing of theirs", err=True)
         else:
@@ -116,6 +124,9 @@ def _forget(
                 f"no processor has answered within {wait_s:g} s. What it knows, and their record in the store, remain"
             )
             typer.echo(f"{message} until it runs again; the word waits for it", err=True)
+        # A processor that makes scores has done so by now; one that does no more leaves what it made.
+        LiveScores(client, scores_of(loaded)).drop([pseudonym])
+        scores.forget(pseudonym)
         _say("dead letters", forgetting.delete_letters(DeadLetters(client), theirs))
         with _client(settings) as other:
             if done:
@@ -129,6 +140,7 @@ def _forget(
             typer.echo(_ABOUT_SCRUBBING[scrubbed], err=True)
     finally:
         store.close()
+        scores.close()
     after_s = 8 * settings.snapshot_s
     typer.echo(
         f"files of before leave the state directory after 8 snapshots, {after_s:g} s or so: see --verify", err=True

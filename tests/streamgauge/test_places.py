@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream.catalog import Catalog, load, parse
-from streamgauge.places import find_catalog, group_of, ready_catalogs, state_of
+from streamgauge.places import find_catalog, group_of, ready_catalogs, scores_of, state_of
 
 
 def named(name: str) -> Catalog:
@@ -62,3 +62,7 @@ def test_platforms_that_read_one_stream_do_not_share_a_group() -> None:
     assert group_of(named("Food sharing")) == "streamgauge:food-sharing"
     assert group_of(named("Streamgauge")) == "streamgauge:streamgauge"
     assert group_of(named("C++")) != group_of(named("C"))
+
+
+def test_scores_are_where_the_documents_say() -> None:
+    assert scores_of(named("Food sharing")) == "streamgauge:scores:food-sharing"
