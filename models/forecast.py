@@ -1,0 +1,340 @@
+"""Where a series will be some steps ahead: an online mix of small models, with intervals that adapt to their errors."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from models.base import ModelError, whole
+from models.forecast_members import MEMBERS, USUAL, Member, member_class
+from models.forecast_quality import ForecastQuality, Tally
+from models.intervals import Interval
+from models.seasons import Season
+
+VERSION = 1
+MOST_HORIZONS = 4
+MOST_SEASONS = 2
+FURTHEST_HORIZON = 2_016
+LARGEST = 1e30
+"""Values further from 0 are taken for it, so that all sums stay within what single precision holds."""
+PENDING = 16
+"""Forecasts of a horizon that wait for their value: of a longer horizon every second, third, … is scored."""
+WARM_STEPS = 100
+"""That have to be scored of every horizon, after the first season, before forecasts are to be believed."""
+ERROR_WEIGHT = 0.01
+"""Of the newest error of a member in its recent error."""
+SHARPNESS = 8
+"""Power of the inverse recent error that a member is weighed by: one a tenth worse than the best counts half."""
+FEW = 12
+"""Errors that a member has to have before it is weighed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is said of the value `horizon` steps after the last one learned. In the series' unit."""
+
+    horizon: int
+    value: float
+    lower: float
+    upper: float
+
+
+class _Horizon:
+    """What is known of one horizon: errors and weights of the members, forecasts that wait, interval and quality."""
+
+    __slots__ = (
+        "_base",
+        "_counts",
+        "_errors",
+        "_every",
+        "_members",
+        "_non_negative",
+        "_pending",
+        "_weights",
+        "horizon",
+        "interval",
+        "said",
+        "tally",
+    )
+
+    def __init__(self, horizon: int, members: int, base: int, coverage: float, non_negative: bool) -> None:
+        self.horizon = horizon
+        self.interval = Interval(coverage)
+        self.tally = Tally()
+        self._members = members
+        self._base = base
+        self._non_negative = non_negative
+        self._every = -(-horizon // PENDING)
+        width = members + 3
+        # Of each step that is waited for: what the members said, the mix, and both ends.
+        self._pending = array("f", [math.nan]) * (-(-horizon // self._every) * width)
+        self.said = array("f", [math.nan]) * width
+        """The same of the last step learned."""
+        self._errors = [0.0] * members
+        self._counts = [0] * members
+        self._weights = [1.0] * members
+
+    def score(self, step: int, value: float, warm: bool) -> None:
+        """A known value has come: hold against it what was said of its step."""
+        origin = step - self.horizon
+        if origin < 0 or origin % self._every:
+            return
+        members, width = self._members, self._members + 3
+        at = origin // self._every * width % len(self._pending)
+        slot = self._pending[at : at + width]
+        self._weigh(slot, value)
+        mixed, lower, upper = slot[members:]
+        if mixed != mixed:
+            return
+        told = lower == lower
+        covered = lower <= value <= upper
+        if warm and told:
+            self.tally.count(abs(value - mixed), abs(value - slot[self._base]), covered)
+        self.interval.learn(value - mixed, covered if told else None)
+
+    def _weigh(self, slot: array[float], value: float) -> None:
+        errors, counts = self._errors, self._counts
+        best = math.inf
+        for at in range(self._members):
+            error = slot[at] - value
+            if error == error:
+                if error < 0.0:
+                    error = -error
+                count = counts[at]
+                if count < 100:
+                    counts[at] = count = count + 1
+                    errors[at] += (error - errors[at]) / count
+                else:
+                    errors[at] += ERROR_WEIGHT * (error - errors[at])
+                if count >= FEW and errors[at] < best:
+                    best = errors[at]
+        if best < math.inf:
+            self._weights = [
+                0.0 if count < FEW else 1.0 if error <= best else (best / error) ** SHARPNESS
+                for error, count in zip(errors, counts, strict=True)
+            ]
+
+    def say(self, step: int, forecasts: Sequence[float]) -> None:
+        """Mix what the members say now."""
+        total = weight = 0.0
+        for forecast, share in zip(forecasts, self._weights, strict=True):
+            if -2 * LARGEST < forecast < 2 * LARGEST:  # and thus a number
+                total += share * forecast
+                weight += share
+        value = total / weight if weight > 0.0 else forecasts[0]
+        half = self.interval.half
+        lower, upper = value - half, value + half
+        if self._non_negative:
+            value, lower, upper = max(value, 0.0), max(lower, 0.0), max(upper, 0.0)
+        self.said = said = array("f", forecasts)
+        said.extend((value, lower, upper))
+        if step % self._every == 0:
+            at = step // self._every * len(said) % len(self._pending)
+            self._pending[at : at + len(said)] = said
+
+    @property
+    def forecast(self) -> Forecast | None:
+        value, lower, upper = self.said[-3:]
+        if lower != lower:
+            return None
+        return Forecast(self.horizon, value, lower, upper)
+
+    def to_state(self) -> Any:
+        return [
+            self._pending.tobytes(),
+            self.said.tobytes(),
+            self._errors,
+            self._counts,
+            self._weights,
+            self.interval.to_state(),
+            self.tally.to_state(),
+        ]
+
+    def restore(self, state: Any) -> None:
+        pending, said, self._errors, self._counts, self._weights, interval, tally = state
+        for kept, raw in ((self._pending, pending), (self.said, said)):
+            size = len(kept)
+            del kept[:]
+            kept.frombytes(raw)
+            if len(kept) != size:
+                raise ModelError(f"expected {size} forecasts, found {len(kept)}")
+        if not len(self._errors) == len(self._counts) == len(self._weights) == self._members:
+            raise ModelError(f"expected errors of {self._members} members, found {len(self._errors)}")
+        self.interval.restore(interval)
+        self.tally.restore(tally)
+
+
+class Forecaster:
+    """Forecasts of one series, for up to four horizons. It is shown each closed window once, in order: `learn_one`.
+
+    For each horizon the members (`models.forecast_members`) are mixed with weights `error^-8`, of the mean absolute
+    error of each over about the last hundred steps; the interval is that of `models.intervals`.
+
+    `horizons` are steps from 1 to 2016; `season_s` is one season or two, in seconds, `step_s` how long a step is. A
+    season is rounded to whole steps; one of less than two steps is none. The first season is the one that forecasts are
+    held against. With `non_negative` no forecast is below 0. `members` are mixed besides naive and seasonal naive.
+
+    *Guarantee*: nothing that is shown raises; forecasts are finite, and lower ≤ value ≤ upper. A value that is not
+    finite is a hole: a step passes, and nothing is learned but that. The same steps give the same forecasts, also when
+    it is saved and restored in between. Values are kept in single precision, to seven digits. *Failure*: ModelError for
+    options and bytes. *Cost*: some 30 µs a step for three horizons and one season, 10 KB at the most with the usual
+    members, whatever the season. Of horizons beyond 16 every second step is scored and weighed by, beyond 32 every
+    third, and so on.
+    """
+
+    def __init__(
+        self,
+        horizons: Sequence[int],
+        *,
+        season_s: float | Sequence[float] | None,
+        step_s: float,
+        coverage: float = 0.9,
+        non_negative: bool = False,
+        members: Sequence[str] = USUAL,
+    ) -> None:
+        self.horizons = tuple(whole("horizons", each, 1, FURTHEST_HORIZON) for each in horizons)
+        if not 1 <= len(set(self.horizons)) == len(self.horizons) <= MOST_HORIZONS:
+            raise ModelError(f"horizons: expected one to {MOST_HORIZONS} different ones, found {list(horizons)}")
+        self.step_s = _positive("step_s", step_s)
+        given = () if season_s is None else (season_s,) if isinstance(season_s, int | float) else tuple(season_s)
+        self.season_s = tuple(_positive("season_s", each) for each in given)
+        if len(self.season_s) > MOST_SEASONS:
+            raise ModelError(f"season_s: expected {MOST_SEASONS} seasons at the most, found {len(self.season_s)}")
+        if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0.5 <= coverage <= 0.99:
+            raise ModelError(f"coverage: expected a number from 0.5 to 0.99, found {coverage!r}")
+        self.coverage = float(coverage)
+        self.non_negative = bool(non_negative)
+        self.members = tuple(dict.fromkeys((*USUAL[:2], *members)))
+        for name in self.members:
+            if name not in MEMBERS:
+                raise ModelError(f"members: expected some of {', '.join(MEMBERS)}; found {name!r}")
+        steps = [steps for each in self.season_s if (steps := round(each / self.step_s)) >= 2]
+        share = len(steps)
+        self._seasons = [Season(each, self.horizons, share) for each in steps]
+        self._members = [made for name in self.members for made in self._made(name)]
+        base = 1 if self._seasons else 0
+        self._lines = [
+            _Horizon(each, len(self._members), base, self.coverage, self.non_negative) for each in self.horizons
+        ]
+        self._step = -1
+        self._last = math.nan
+        # Of the baseline one season ahead, or one step where there is none: values it was held against, sum of errors.
+        self._usual = [0.0, 0.0]
+
+    def _made(self, name: str) -> list[Member]:
+        kind = member_class(name)
+        if not self._seasons:
+            return [] if kind.seasonal else [kind(self.horizons, None)]
+        of = self._seasons if kind.seasonal else self._seasons[:1]
+        return [kind(self.horizons, season) for season in of]
+
+    @property
+    def warm(self) -> bool:
+        """Whether it has seen the first season, and then enough errors of every horizon."""
+        return all(self._is_warm(line) for line in self._lines)
+
+    def _is_warm(self, line: _Horizon) -> bool:
+        return line.interval.count >= WARM_STEPS and (not self._seasons or self._step >= self._seasons[0].steps)
+
+    def learn_one(self, value: float) -> None:
+        """Take the value of the next step in; NaN, or any that is not finite, for a hole."""
+        self._step = step = self._step + 1
+        if value - value == 0.0:
+            # As it is kept, so that a constant is forecast without an error.
+            value = array("f", (max(-LARGEST, min(LARGEST, value)),))[0]
+            for line in self._lines:
+                line.score(step, value, self._is_warm(line))
+        else:
+            value = math.nan
+        for season in self._seasons:
+            season.learn(step, value)
+        off = self._seasons[0].difference if self._seasons else value - self._last
+        if off == off:
+            self._usual[0] += 1
+            self._usual[1] += abs(off)
+        if value == value:
+            self._last = value
+        said = []
+        for member in self._members:
+            member.learn(value)
+            said.append(member.forecasts())
+        for line, forecasts in zip(self._lines, zip(*said, strict=True), strict=True):
+            line.say(step, forecasts)
+
+    def forecasts(self) -> tuple[Forecast, ...]:
+        """From what is known now, one for each horizon of which a first error is known; before that none."""
+        return tuple(found for line in self._lines if (found := line.forecast) is not None)
+
+    def chance_above(self, horizon: int, limit: float) -> float:
+        """How likely the value so many steps ahead is above a limit, from the last 64 errors; NaN before the first."""
+        line = self._line(horizon)
+        found = line.forecast
+        return math.nan if found is None else line.interval.above(limit - found.value)
+
+    def quality(self, horizon: int) -> ForecastQuality:
+        """How good it has been since it was warm. Raises ModelError for a horizon that is none of its own."""
+        count, total = self._usual
+        return self._line(horizon).tally.told(total / count if count else math.nan)
+
+    def _line(self, horizon: int) -> _Horizon:
+        for line in self._lines:
+            if line.horizon == horizon:
+                return line
+        raise ModelError(f"horizon: expected one of {', '.join(map(str, self.horizons))}, found {horizon!r}")
+
+    def to_bytes(self) -> bytes:
+        """Options and state, versioned. Not a pickle: it survives other versions of every library."""
+        return msgspec.msgpack.encode(
+            {
+                "forecaster": VERSION,
+                "options": {
+                    "horizons": self.horizons,
+                    "season_s": self.season_s,
+                    "step_s": self.step_s,
+                    "coverage": self.coverage,
+                    "non_negative": self.non_negative,
+                    "members": self.members,
+                },
+                "step": self._step,
+                "last": self._last,
+                "usual": self._usual,
+                "seasons": [season.to_state() for season in self._seasons],
+                "members": [member.to_state() for member in self._members],
+                "lines": [line.to_state() for line in self._lines],
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """The forecaster as it was. Raises ModelError for anything but bytes of this version."""
+        try:
+            packed = msgspec.msgpack.decode(raw)
+            found = packed["forecaster"]
+        except (msgspec.DecodeError, TypeError, KeyError) as error:
+            raise ModelError(f"not the state of a forecaster: {error}") from error
+        if found != VERSION:
+            raise ModelError(f"expected a forecaster of version {VERSION}, found {found!r}")
+        try:
+            made = cls(**packed["options"])
+            made._step, made._last = packed["step"], packed["last"]
+            made._usual = [float(each) for each in packed["usual"]]
+            for season, state in zip(made._seasons, packed["seasons"], strict=True):
+                season.restore(state, made._step)
+            for member, state in zip(made._members, packed["members"], strict=True):
+                member.restore(state)
+            for line, state in zip(made._lines, packed["lines"], strict=True):
+                line.restore(state)
+        except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError) as error:
+            raise ModelError(f"not a state of a forecaster: {error!r}") from error
+        return made
+
+
+def _positive(name: str, given: float) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise ModelError(f"{name}: expected seconds above 0, found {given!r}")
+    return float(given)
