@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
+from struct import Struct
 from typing import Any, Self
 
 import msgspec
@@ -22,12 +23,16 @@ MOST_SEASONS = 2
 FURTHEST_HORIZON = 2_016
 LARGEST = 1e30
 """Values further from 0 are taken for it, so that all sums stay within what single precision holds."""
+FURTHEST = 1e35
+"""A forecast of a member beyond is none."""
 PENDING = 16
 """Forecasts of a horizon that wait for their value: of a longer horizon every second, third, … is scored."""
 WARM_STEPS = 100
 """That have to be scored of every horizon, after the first season, before forecasts are to be believed."""
 ERROR_WEIGHT = 0.01
 """Of the newest error of a member in its recent error."""
+WEIGHED_EVERY = 4
+"""Errors, as weights change slowly and take long to work out."""
 SHARPNESS = 8
 """Power of the inverse recent error that a member is weighed by: one a tenth worse than the best counts half."""
 FEW = 12
@@ -52,13 +57,16 @@ class _Horizon:
         "_counts",
         "_errors",
         "_every",
+        "_few",
         "_members",
         "_non_negative",
         "_pending",
+        "_said",
+        "_slot",
+        "_weight",
         "_weights",
         "horizon",
         "interval",
-        "said",
         "tally",
     )
 
@@ -70,84 +78,98 @@ class _Horizon:
         self._base = base
         self._non_negative = non_negative
         self._every = -(-horizon // PENDING)
-        width = members + 3
-        # Of each step that is waited for: what the members said, the mix, and both ends.
-        self._pending = array("f", [math.nan]) * (-(-horizon // self._every) * width)
-        self.said = array("f", [math.nan]) * width
-        """The same of the last step learned."""
+        # What the members said, the mix, and both ends: of the last step learned, and of each that is waited for.
+        self._slot = Struct(f"<{members + 3}f")
+        self._said = self._slot.pack(*[math.nan] * (members + 3))
+        self._pending = bytearray(self._said * -(-horizon // self._every))
         self._errors = [0.0] * members
+        # Of each member its errors so far, until there are enough of all.
         self._counts = [0] * members
+        self._few = True
         self._weights = [1.0] * members
+        self._weight = float(members)
 
     def score(self, step: int, value: float, warm: bool) -> None:
         """A known value has come: hold against it what was said of its step."""
-        origin = step - self.horizon
-        if origin < 0 or origin % self._every:
-            return
-        members, width = self._members, self._members + 3
-        at = origin // self._every * width % len(self._pending)
-        slot = self._pending[at : at + width]
+        place = step - self.horizon
+        if self._every > 1:
+            if place % self._every:
+                return
+            place //= self._every
+        # Before the first there is NaN.
+        slot = self._slot.unpack_from(self._pending, place * self._slot.size % len(self._pending))
         self._weigh(slot, value)
-        mixed, lower, upper = slot[members:]
+        mixed, lower, upper = slot[-3:]
         if mixed != mixed:
             return
-        told = lower == lower
+        if lower != lower:
+            self.interval.learn(value - mixed, None)
+            return
         covered = lower <= value <= upper
-        if warm and told:
-            self.tally.count(abs(value - mixed), abs(value - slot[self._base]), covered)
-        self.interval.learn(value - mixed, covered if told else None)
+        error = value - mixed
+        if warm:
+            self.tally.count(abs(error), abs(value - slot[self._base]), covered)
+        self.interval.learn(error, covered)
 
-    def _weigh(self, slot: array[float], value: float) -> None:
+    def _weigh(self, slot: tuple[float, ...], value: float) -> None:
+        errors = [error + ERROR_WEIGHT * (abs(slot[at] - value) - error) for at, error in enumerate(self._errors)]
+        best = min(errors)
+        if self._few or not best > 0.0 or sum(errors) != sum(errors):
+            self._weigh_few(slot, value)
+            return
+        self._errors = errors
+        if self.interval.count % WEIGHED_EVERY == 0:
+            self._weights = [(best / error) ** SHARPNESS for error in errors]
+            self._weight = sum(self._weights)
+
+    def _weigh_few(self, slot: tuple[float, ...], value: float) -> None:
+        """As `_weigh`, where a member has said nothing, or has too few errors for all to count alike, or none."""
         errors, counts = self._errors, self._counts
-        best = math.inf
-        for at in range(self._members):
-            error = slot[at] - value
-            if error == error:
-                if error < 0.0:
-                    error = -error
-                count = counts[at]
-                if count < 100:
-                    counts[at] = count = count + 1
-                    errors[at] += (error - errors[at]) / count
-                else:
-                    errors[at] += ERROR_WEIGHT * (error - errors[at])
-                if count >= FEW and errors[at] < best:
-                    best = errors[at]
+        for at, said in enumerate(slot[: self._members]):
+            if said == said:
+                counts[at] = min(counts[at] + 1, round(1 / ERROR_WEIGHT))
+                errors[at] += (abs(said - value) - errors[at]) / counts[at]
+        best = min((error for error, count in zip(errors, counts, strict=True) if count >= FEW), default=math.inf)
         if best < math.inf:
             self._weights = [
                 0.0 if count < FEW else 1.0 if error <= best else (best / error) ** SHARPNESS
                 for error, count in zip(errors, counts, strict=True)
             ]
+            self._weight = sum(self._weights)
+        self._few = min(counts) < 1 / ERROR_WEIGHT
 
     def say(self, step: int, forecasts: Sequence[float]) -> None:
         """Mix what the members say now."""
-        total = weight = 0.0
-        for forecast, share in zip(forecasts, self._weights, strict=True):
-            if -2 * LARGEST < forecast < 2 * LARGEST:  # and thus a number
-                total += share * forecast
-                weight += share
-        value = total / weight if weight > 0.0 else forecasts[0]
+        value = sum(map(mul, forecasts, self._weights)) / self._weight
+        if not -LARGEST < value < LARGEST:
+            forecasts, value = self._mix_known(forecasts)
         half = self.interval.half
         lower, upper = value - half, value + half
-        if self._non_negative:
-            value, lower, upper = max(value, 0.0), max(lower, 0.0), max(upper, 0.0)
-        self.said = said = array("f", forecasts)
-        said.extend((value, lower, upper))
+        if lower < 0.0 and self._non_negative:
+            value, lower, upper = max(value, 0.0), 0.0, max(upper, 0.0)
+        self._said = said = self._slot.pack(*forecasts, value, lower, upper)
         if step % self._every == 0:
             at = step // self._every * len(said) % len(self._pending)
             self._pending[at : at + len(said)] = said
 
+    def _mix_known(self, forecasts: Sequence[float]) -> tuple[Sequence[float], float]:
+        """What members said that have something to say that makes sense, and the mix of that."""
+        known = [each if -FURTHEST < each < FURTHEST else math.nan for each in forecasts]
+        mixed = [(each, weight) for each, weight in zip(known, self._weights, strict=True) if each == each and weight]
+        total = sum(weight for _, weight in mixed)
+        return known, sum(each * weight for each, weight in mixed) / total if total > 0.0 else known[0]
+
     @property
     def forecast(self) -> Forecast | None:
-        value, lower, upper = self.said[-3:]
+        value, lower, upper = self._slot.unpack(self._said)[-3:]
         if lower != lower:
             return None
         return Forecast(self.horizon, value, lower, upper)
 
     def to_state(self) -> Any:
         return [
-            self._pending.tobytes(),
-            self.said.tobytes(),
+            bytes(self._pending),
+            self._said,
             self._errors,
             self._counts,
             self._weights,
@@ -157,14 +179,13 @@ class _Horizon:
 
     def restore(self, state: Any) -> None:
         pending, said, self._errors, self._counts, self._weights, interval, tally = state
-        for kept, raw in ((self._pending, pending), (self.said, said)):
-            size = len(kept)
-            del kept[:]
-            kept.frombytes(raw)
-            if len(kept) != size:
-                raise ModelError(f"expected {size} forecasts, found {len(kept)}")
+        if (len(pending), len(said)) != (len(self._pending), len(self._said)):
+            raise ModelError(f"expected {len(self._pending)} bytes of forecasts, found {len(pending)}")
+        self._pending, self._said = bytearray(pending), said
         if not len(self._errors) == len(self._counts) == len(self._weights) == self._members:
             raise ModelError(f"expected errors of {self._members} members, found {len(self._errors)}")
+        self._few = min(self._counts) < 1 / ERROR_WEIGHT
+        self._weight = sum(self._weights)
         self.interval.restore(interval)
         self.tally.restore(tally)
 
@@ -246,7 +267,7 @@ class Forecaster:
         self._step = step = self._step + 1
         if value - value == 0.0:
             # As it is kept, so that a constant is forecast without an error.
-            value = array("f", (max(-LARGEST, min(LARGEST, value)),))[0]
+            value = _SINGLE.unpack(_SINGLE.pack(max(-LARGEST, min(LARGEST, value))))[0]
             for line in self._lines:
                 line.score(step, value, self._is_warm(line))
         else:
@@ -263,8 +284,8 @@ class Forecaster:
         for member in self._members:
             member.learn(value)
             said.append(member.forecasts())
-        for line, forecasts in zip(self._lines, zip(*said, strict=True), strict=True):
-            line.say(step, forecasts)
+        for at, line in enumerate(self._lines):
+            line.say(step, [forecasts[at] for forecasts in said])
 
     def forecasts(self) -> tuple[Forecast, ...]:
         """From what is known now, one for each horizon of which a first error is known; before that none."""
@@ -338,3 +359,6 @@ def _positive(name: str, given: float) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
         raise ModelError(f"{name}: expected seconds above 0, found {given!r}")
     return float(given)
+
+
+_SINGLE = Struct("<f")

@@ -120,7 +120,8 @@ class HoltWinters(Member):
         level, trend = self._level, self._trend
         if self.season is None:
             return [level + damped * trend for damped in self._damped]
-        return [level + damped * trend + usual for damped, usual in zip(self._damped, self.season.usual, strict=True)]
+        usual = self.season.usual
+        return [usual[at] + level + damped * trend for at, damped in enumerate(self._damped)]
 
     def to_state(self) -> Any:
         return [self._level, self._trend]
@@ -149,16 +150,19 @@ class Slopes:
         self.slopes = [0.0] * len(horizons)
 
     def learn(self, deviation: float) -> None:
-        now, before, lags = self._now, self._deviations, self._lags
+        now, before = self._now, self._deviations
         if deviation == deviation:
-            size = len(before)
-            for at, lag in enumerate(lags):
-                earlier = before[(now - lag) % size]
+            products, squares = self._products, self._squares
+            for at, lag in enumerate(self._lags):
+                earlier = before[now - lag]  # a place before the first is one from the end
                 if earlier == earlier:
-                    self._products[at] = product = MEMORY * self._products[at] + earlier * deviation
-                    self._squares[at] = square = MEMORY * self._squares[at] + earlier * earlier
-                    self.slopes[at] = self._slope(at, product, square)
-        before[now % len(before)] = deviation
+                    products[at] = product = MEMORY * products[at] + earlier * deviation
+                    squares[at] = square = MEMORY * squares[at] + earlier * earlier
+                    if lag == LAGS or not -square < product < square:
+                        self.slopes[at] = self._slope(at, product, square)
+                    else:
+                        self.slopes[at] = product / square
+        before[now] = deviation
         self._now = (now + 1) % len(before)
 
     def _slope(self, at: int, product: float, square: float) -> float:
@@ -196,7 +200,8 @@ class SeasonalAr(Member):
         off = self.season.difference
         if off != off:
             return self.season.ago
-        return [ago + slope * off for ago, slope in zip(self.season.ago, self._slopes.slopes, strict=True)]
+        ago = self.season.ago
+        return [ago[at] + slope * off for at, slope in enumerate(self._slopes.slopes)]
 
     def to_state(self) -> Any:
         return self._slopes.to_state()
@@ -219,7 +224,8 @@ class ProfileAr(SeasonalAr):
         off = self.season.deviation
         if off != off:
             return self.season.usual
-        return [usual + slope * off for usual, slope in zip(self.season.usual, self._slopes.slopes, strict=True)]
+        usual = self.season.usual
+        return [usual[at] + slope * off for at, slope in enumerate(self._slopes.slopes)]
 
 
 class Level(Member):

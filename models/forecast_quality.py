@@ -8,8 +8,8 @@ from typing import Any
 
 BLOCK = 500
 """Steps in a row that the worst coverage is of."""
-RECENT_WEIGHT = 0.005
-"""Of the newest step in what is told of late: two hundred steps count."""
+RECENT = 0.995
+"""What is left of a step after the next in what is told of late: two hundred steps count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Tally:
             self._compared += 1
             self._own += error
             self._theirs += baseline
-            recent = self._recent
-            weight = max(RECENT_WEIGHT, 1.0 / self._compared)
-            recent[0] += weight * (error - recent[0])
-            recent[1] += weight * (baseline - recent[1])
-        missed = not covered
-        self._missed += missed
-        self._in_block += missed - (self._block >> (BLOCK - 1))
-        self._block = (self._block << 1 | missed) & _MASK
+            # Both as sums, of which only the ratio is told.
+            self._recent = [RECENT * self._recent[0] + error, RECENT * self._recent[1] + baseline]
+        self._in_block -= self._block >> (BLOCK - 1)
+        self._block = self._block << 1 & _MASK
+        if not covered:
+            self._missed += 1
+            self._in_block += 1
+            self._block |= 1
         if self._in_block > self._worst and self.steps >= BLOCK:
             self._worst = self._in_block
 

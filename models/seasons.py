@@ -21,17 +21,12 @@ class Cells:
     NaN where nothing is known.
     """
 
-    __slots__ = ("shared", "steps", "values")
+    __slots__ = ("shared", "values")
 
     def __init__(self, steps: int, most: int) -> None:
-        self.steps = steps
         self.shared = -(-steps // most)
         """Steps that share a cell."""
         self.values = array("f", [math.nan]) * -(-steps // self.shared)
-
-    def of(self, step: int) -> int:
-        """The cell of a step."""
-        return step % self.steps // self.shared
 
     def fill(self, raw: bytes) -> None:
         """Take the numbers of `values.tobytes()`. Raises ModelError where they are of another season."""
@@ -67,31 +62,34 @@ class Season:
     def learn(self, step: int, value: float) -> None:
         """Take the value of a step in; NaN for a hole."""
         last, profile = self._last, self._profile
-        at = last.of(step)
+        phase = step % self.steps
+        at = phase // last.shared
         if last.shared > 1:
             self._gather(at, value)
         if value == value:
             self.difference = value - last.values[at]
             if last.shared == 1:
                 last.values[at] = value
-            cell = profile.of(step)
-            usual = profile.values[cell]
-            self.deviation = value - usual
-            if usual == usual:
+            at = phase // profile.shared
+            usual = profile.values[at]
+            self.deviation = deviation = value - usual
+            if deviation == deviation:
                 seasons = step // self.steps + 1
                 weight = USUAL_WEIGHT if seasons > 5 else 1.0 / seasons
-                profile.values[cell] = usual + weight / profile.shared * (value - usual)
+                profile.values[at] = usual + weight / profile.shared * deviation
             else:
-                profile.values[cell] = value
+                profile.values[at] = value
         else:
             self.difference = self.deviation = math.nan
         self._look(step)
 
     def _look(self, step: int) -> None:
-        last, profile = self._last, self._profile
-        values, usual = last.values, profile.values
-        self.ago = [values[last.of(step + horizon)] for horizon in self.horizons]
-        self.usual = [usual[profile.of(step + horizon)] for horizon in self.horizons]
+        steps = self.steps
+        ahead = [(step + horizon) % steps for horizon in self.horizons]
+        values, shared = self._last.values, self._last.shared
+        self.ago = [values[phase // shared] for phase in ahead]
+        values, shared = self._profile.values, self._profile.shared
+        self.usual = [values[phase // shared] for phase in ahead]
 
     def _gather(self, at: int, value: float) -> None:
         """Where steps share a cell, it is replaced by their mean when it is over: until then it is that of a season
