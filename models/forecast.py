@@ -28,9 +28,10 @@ FURTHEST = 1e35
 PENDING = 16
 """Forecasts of a horizon that wait for their value: of a longer horizon every second, third, … is scored."""
 WARM_STEPS = 100
-"""That have to be scored of every horizon, after the first season, before forecasts are to be believed."""
-ERROR_WEIGHT = 0.01
-"""Of the newest error of a member in its recent error."""
+"""That have to be scored of every horizon before forecasts are to be believed."""
+MEMORY = 100
+"""Errors that count for the recent error of a member, and ten more for each step of the horizon: errors of forecasts
+that overlap are alike."""
 WEIGHED_EVERY = 4
 """Errors, as weights change slowly and take long to work out."""
 SHARPNESS = 8
@@ -59,6 +60,7 @@ class _Horizon:
         "_every",
         "_few",
         "_members",
+        "_memory",
         "_non_negative",
         "_pending",
         "_said",
@@ -78,6 +80,7 @@ class _Horizon:
         self._base = base
         self._non_negative = non_negative
         self._every = -(-horizon // PENDING)
+        self._memory = MEMORY + 10 * horizon // self._every
         # What the members said, the mix, and both ends: of the last step learned, and of each that is waited for.
         self._slot = Struct(f"<{members + 3}f")
         self._said = self._slot.pack(*[math.nan] * (members + 3))
@@ -112,7 +115,8 @@ class _Horizon:
         self.interval.learn(error, covered)
 
     def _weigh(self, slot: tuple[float, ...], value: float) -> None:
-        errors = [error + ERROR_WEIGHT * (abs(slot[at] - value) - error) for at, error in enumerate(self._errors)]
+        share = 1.0 / self._memory
+        errors = [error + share * (abs(slot[at] - value) - error) for at, error in enumerate(self._errors)]
         best = min(errors)
         if self._few or not best > 0.0 or sum(errors) != sum(errors):
             self._weigh_few(slot, value)
@@ -127,7 +131,7 @@ class _Horizon:
         errors, counts = self._errors, self._counts
         for at, said in enumerate(slot[: self._members]):
             if said == said:
-                counts[at] = min(counts[at] + 1, round(1 / ERROR_WEIGHT))
+                counts[at] = min(counts[at] + 1, self._memory)
                 errors[at] += (abs(said - value) - errors[at]) / counts[at]
         best = min((error for error, count in zip(errors, counts, strict=True) if count >= FEW), default=math.inf)
         if best < math.inf:
@@ -136,7 +140,7 @@ class _Horizon:
                 for error, count in zip(errors, counts, strict=True)
             ]
             self._weight = sum(self._weights)
-        self._few = min(counts) < 1 / ERROR_WEIGHT
+        self._few = min(counts) < self._memory
 
     def say(self, step: int, forecasts: Sequence[float]) -> None:
         """Mix what the members say now."""
@@ -158,6 +162,11 @@ class _Horizon:
         mixed = [(each, weight) for each, weight in zip(known, self._weights, strict=True) if each == each and weight]
         total = sum(weight for _, weight in mixed)
         return known, sum(each * weight for each, weight in mixed) / total if total > 0.0 else known[0]
+
+    @property
+    def is_held_against(self) -> bool:
+        """Whether there is a baseline, known well enough to be weighed."""
+        return self._counts[self._base] >= FEW
 
     @property
     def forecast(self) -> Forecast | None:
@@ -184,7 +193,7 @@ class _Horizon:
         self._pending, self._said = bytearray(pending), said
         if not len(self._errors) == len(self._counts) == len(self._weights) == self._members:
             raise ModelError(f"expected errors of {self._members} members, found {len(self._errors)}")
-        self._few = min(self._counts) < 1 / ERROR_WEIGHT
+        self._few = min(self._counts) < self._memory
         self._weight = sum(self._weights)
         self.interval.restore(interval)
         self.tally.restore(tally)
@@ -243,6 +252,7 @@ class Forecaster:
             _Horizon(each, len(self._members), base, self.coverage, self.non_negative) for each in self.horizons
         ]
         self._step = -1
+        self._is_warm = False
         self._last = math.nan
         # Of the baseline one season ahead, or one step where there is none: values it was held against, sum of errors.
         self._usual = [0.0, 0.0]
@@ -256,11 +266,11 @@ class Forecaster:
 
     @property
     def warm(self) -> bool:
-        """Whether it has seen the first season, and then enough errors of every horizon."""
-        return all(self._is_warm(line) for line in self._lines)
+        """Whether it knows enough errors of every horizon, and the first season. Once it is, it stays so."""
+        return self._is_warm
 
-    def _is_warm(self, line: _Horizon) -> bool:
-        return line.interval.count >= WARM_STEPS and (not self._seasons or self._step >= self._seasons[0].steps)
+    def _warmed(self) -> bool:
+        return all(line.interval.count >= WARM_STEPS and line.is_held_against for line in self._lines)
 
     def learn_one(self, value: float) -> None:
         """Take the value of the next step in; NaN, or any that is not finite, for a hole."""
@@ -269,7 +279,7 @@ class Forecaster:
             # As it is kept, so that a constant is forecast without an error.
             value = _SINGLE.unpack(_SINGLE.pack(max(-LARGEST, min(LARGEST, value))))[0]
             for line in self._lines:
-                line.score(step, value, self._is_warm(line))
+                line.score(step, value, self._is_warm)
         else:
             value = math.nan
         for season in self._seasons:
@@ -286,6 +296,8 @@ class Forecaster:
             said.append(member.forecasts())
         for at, line in enumerate(self._lines):
             line.say(step, [forecasts[at] for forecasts in said])
+        if not self._is_warm:
+            self._is_warm = self._warmed()
 
     def forecasts(self) -> tuple[Forecast, ...]:
         """From what is known now, one for each horizon of which a first error is known; before that none."""
@@ -350,6 +362,7 @@ class Forecaster:
                 member.restore(state)
             for line, state in zip(made._lines, packed["lines"], strict=True):
                 line.restore(state)
+            made._is_warm = made._warmed()
         except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError) as error:
             raise ModelError(f"not a state of a forecaster: {error!r}") from error
         return made

@@ -14,7 +14,7 @@ LOWEST, HIGHEST = math.log(0.3), math.log(50.0)
 """Widths in mean absolute errors of late. Lower would take long to widen when a constant series begins to move."""
 FIRST = math.log(2.3)
 """Covers 90 % of errors that are distributed as Laplace has it."""
-AIM = 0.9
+AIM = 0.87
 """Of the misses that are allowed are aimed at, so that bad stretches are not far from what was asked either."""
 KEPT = 64
 """Errors that chances are told from."""

@@ -124,6 +124,85 @@ def anomaly(
         sys.stdout = None
 
 
+@app.command("forecast")
+def forecast(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV with a column timestamp and a column value, also with .gz.")
+    ],
+    horizons: Annotated[
+        str, typer.Option("--horizons", metavar="N,…", help="How many windows ahead, up to four of them.")
+    ] = "1,6,12",
+    window: Annotated[
+        str | None, typer.Option("--window", "-w", metavar="WIDTH", help="Else as far as rows are usually apart.")
+    ] = None,
+    season: Annotated[
+        str, typer.Option("--season", "-s", metavar="SPAN,…", help="After which things repeat: one, two, or none.")
+    ] = "1d",
+    coverage: Annotated[
+        float, typer.Option("--coverage", metavar="SHARE", help="Of values that are to be within their interval.")
+    ] = 0.9,
+    non_negative: Annotated[bool, typer.Option("--non-negative", help="Nothing below 0 is forecast.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write timestamp,value,horizon,forecast,lower,upper here."),
+    ] = None,
+) -> None:
+    """Forecast a series of the past as it would have been live, and say how good that is beside naive forecasts."""
+    from models.base import ModelError
+    from models.forecast import Forecaster
+    from stream.durations import duration_ms
+    from streamgauge.backtest_forecast import ForecastBacktestError, Trial, on_grid, report, write_forecasts
+    from streamgauge.backtest_forecast import forecast as run
+    from streamgauge.files import FileError
+    from streamgauge.series_file import read_series
+
+    try:
+        ahead = [int(each) for each in horizons.split(",")]
+    except ValueError:
+        fail(f"--horizons: expected whole numbers such as 1,6,12, found {horizons!r}", _EXIT_USAGE)
+    spans: list[float] = []
+    step_ms = None
+    try:
+        name = "--season"
+        if season.strip().lower() != "none":
+            spans = [duration_ms(each.strip()) / 1_000 for each in season.split(",")]
+        name = "--window"
+        step_ms = None if window is None else duration_ms(window)
+    except ValueError as error:
+        fail(f"{name}: {error}", _EXIT_USAGE)
+    if out is not None and out.exists() and file.exists() and out.samefile(file):
+        fail(f"--out: expected another file than the one that is read, found {out}", _EXIT_USAGE)
+    try:
+        series = on_grid(read_series(file), step_ms)
+    except FileError as error:
+        fail(str(error))
+    except ForecastBacktestError as error:
+        fail(f"{file}: {error}")
+    try:
+        forecaster = Forecaster(
+            ahead, season_s=spans, step_s=series.step_ms / 1_000, coverage=coverage, non_negative=non_negative
+        )
+    except ModelError as error:
+        fail(f"--{error}", _EXIT_USAGE)
+    trial = Trial()
+    told = run(series, forecaster, trial)
+    started_s = time.perf_counter()
+    try:
+        if out is None:
+            deque(told, maxlen=0)
+        else:
+            with out.open("w", newline="") as to:
+                write_forecasts(told, forecaster.horizons, to)
+    except OSError as error:
+        fail(f"{out}: {error.strerror or error}")
+    seconds = time.perf_counter() - started_s
+    try:
+        for line in report(series, forecaster, trial, seconds):
+            typer.echo(line)
+    except BrokenPipeError:
+        sys.stdout = None
+
+
 def _rule_of(catalog: str | None, name: str | None) -> Any:
     """The rule to begin with; None without a catalog."""
     if (catalog is None) != (name is None):
