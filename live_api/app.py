@@ -28,6 +28,7 @@ from live_api import (
     alert_routes,
     board_routes,
     boards,
+    churn_routes,
     compare,
     delivery_routes,
     health,
@@ -57,6 +58,7 @@ from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
 from sinks.person_store import PersonStore
 from sinks.records import Point
+from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog
 from stream.walltime import clock_ms
@@ -89,13 +91,13 @@ def create_app(
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
-    `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it no person
-    can be asked for.
+    `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
+    can be asked for by that name only.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
-    persons = PersonStore(store_url)
+    persons, scores = PersonStore(store_url), ScoreStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
@@ -151,6 +153,7 @@ def create_app(
             log.close()
             alert_store.close()
             persons.close()
+            scores.close()
             client.close()
 
     async def live(websocket: WebSocket) -> None:
@@ -175,7 +178,8 @@ def create_app(
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
-    app.include_router(people_routes.router(context, persons, pseudonym))
+    app.include_router(people_routes.router(context, persons, pseudonym, scores))
+    app.include_router(churn_routes.router(context, scores, pseudonym))
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +12,18 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as Parameter
 
 from live_api.asked import time_ms
+from live_api.churn_routes import score_of
 from live_api.context import Context
 from live_api.described import title_of
+from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
+from live_api.whose import Pseudonym, names_of
 from sinks.errors import Misconfigured, SinkError
 from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.records import iso
+from sinks.score_store import ScoreStore
 from stream.durations import TOTAL
 from stream.walltime import clock_ms
 
@@ -48,7 +50,6 @@ _MOST_VALUES = 50
 """Pages and the like of sessions."""
 _LASTING_S = 2.0
 """Every screen asks the same, so an answer is worked out once in so long."""
-_MOST_ANSWERS = 8
 _Answer = tuple[bytes, int | None]
 """A table in JSON, and up to when events are in it."""
 
@@ -103,26 +104,6 @@ def _table(one: Analysis, past: Past, asked: _Asked) -> dict[str, Any]:
             return engagement.read(past, declared.levels)
 
 
-class _Answers:
-    """What was last answered to each question about one analysis, for a moment. Nobody else works out the same."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._known: dict[Any, tuple[float, _Answer]] = {}
-
-    def of(self, question: Any, work_out: Callable[[], _Answer]) -> _Answer:
-        with self._lock:
-            at_s, answer = self._known.get(question, (-math.inf, None))
-            if answer is None or self._clock() - at_s >= _LASTING_S:
-                answer = work_out()
-                now_s = self._clock()
-                fresh = {asked: known for asked, known in self._known.items() if now_s - known[0] < _LASTING_S}
-                # A large table is some 6 MB, so few are kept.
-                self._known = (fresh if len(fresh) < _MOST_ANSWERS else {}) | {question: (now_s, answer)}
-            return answer
-
-
 def analyses_of(catalog: Any) -> dict[str, Analysis]:
     """All analyses of people of a catalog, by name."""
     found: dict[str, Analysis] = {}
@@ -147,18 +128,18 @@ def _analyses(catalog: Any) -> Iterator[Analysis]:
 def router(
     context: Context,
     persons: PersonStore,
-    pseudonym: Callable[[str], str] | None,
+    pseudonym: Pseudonym | None,
+    scores: ScoreStore,
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
-    """Routes over the catalog, the points and the persons' records.
+    """Routes over the catalog, the points, and the persons' records and scores.
 
-    `pseudonym` makes of an id as it comes the name under which a person is kept; it may raise SinkError. Without it
-    nobody can be asked for.
+    Without `pseudonym`, persons can be asked for by pseudonym only.
     """
     api = APIRouter(prefix="/v1")
     analyses = analyses_of(context.catalog)
-    answers = {name: _Answers(clock) for name in analyses}
+    answers: dict[str, Lasting[_Answer]] = {name: Lasting(clock, lambda: _LASTING_S) for name in analyses}
 
     @api.get("/people", summary="Which analyses of people there are")
     async def people() -> dict[str, Any]:
@@ -213,26 +194,23 @@ def router(
     # Ids may have slashes in them.
     @api.get("/persons/{id:path}", summary="What is known of one person, by the id that events have")
     def person(
-        raw: Annotated[str, Parameter(alias="id", description="As events have it; it is kept nowhere")],
+        raw: Annotated[str, Parameter(alias="id", description="As events have it, kept nowhere; or a pseudonym")],
         response: Response,
         limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="How many lines, and how many sessions")] = 100,
     ) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        if pseudonym is None:
-            raise HTTPException(501, "persons: this server was started without the key of the pseudonyms")
-        if not raw:
-            raise HTTPException(404, "person: expected an id, as in /v1/persons/4711; found none")
-        found = _record(persons, _asked(lambda: pseudonym(raw)), limit)
-        if found is None:
-            raise HTTPException(404, "person: nothing is known of anybody with that id")
-        return found
+        for name in names_of(raw, pseudonym, "/v1/persons"):
+            found = _record(persons, scores, name, limit)
+            if found is not None:
+                return found
+        raise HTTPException(404, "person: nothing is known of anybody with that id")
 
     return api
 
 
-def _record(persons: PersonStore, name: str, limit: int) -> dict[str, Any] | None:
-    timeline = _lines(persons, name, limit)
-    if not timeline:
+def _record(persons: PersonStore, scores: ScoreStore, name: str, limit: int) -> dict[str, Any] | None:
+    timeline, churn = _lines(persons, name, limit), score_of(scores, name)
+    if not timeline and churn is None:
         return None
     engaged = _lines(persons, name, 1, "engagement")
     known = engaged[0].fields if engaged else {}
@@ -246,6 +224,7 @@ def _record(persons: PersonStore, name: str, limit: int) -> dict[str, Any] | Non
             {"funnel": line.fields.get("funnel"), "step": line.fields.get("step"), "at": iso(line.at_ms)}
             for line in _lines(persons, name, _FUNNELS, "funnel")
         ],
+        "churn": churn,
     }
 
 

@@ -9,6 +9,19 @@ from sinks.score_records import Factor, Level, ModelStatus, PersonScore
 DAY_MS = 86_400_000
 AS_OF_MS = 1_780_272_000_000
 """1 June 2026."""
+QUALITY = {
+    "labels": 8_400.0,
+    "base_rate": 0.31,
+    "model": {"auc": 0.891, "log_loss": 0.402},
+    "recency": {"auc": 0.842, "log_loss": 0.467},
+    "constant": {"auc": 0.5, "log_loss": 0.618},
+    "ece": 0.013,
+    "reliability": [
+        {"rows": 840.0 if tenth < 9 else 0.0, "said": said, "came_true": said and round(said + 0.01, 3)}
+        for tenth, said in enumerate([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, None])
+    ],
+}
+"""Of a model of churn."""
 ADA, BOB, CID = "0a" * 16, "fe" * 16, "5c" * 16
 
 
@@ -48,6 +61,6 @@ def status(name: str = "churn", day: int = 0, **fields: Any) -> ModelStatus:
         "samples": 12_345,
         "proven": True,
         "state_bytes": 6_100,
-        "quality": {"auc": 0.89, "recency_auc": 0.84},
+        "quality": QUALITY,
     }
     return ModelStatus(**said | fields)

@@ -370,6 +370,7 @@ def test_a_person_as_they_are_shown(known: Api) -> None:
         "level": "core",
         "score": 7.5,
         "funnels": [{"funnel": "upgrade", "step": 2, "at": "2026-05-04T00:00:00.020Z"}],
+        "churn": None,
     }
 
 
