@@ -91,6 +91,8 @@ class Detector(base.AnomalyDetector):
     """-1 where lower values are stranger, and so a rule's limits are the negative of the scores they stand for."""
     takes_silence: ClassVar[bool] = False
     """Whether a window without events is shown to it as NaN also where the metric is 0 then."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Options of which a rule has to give one or more; without, it scores nothing."""
     _why: str = ""
 
     @property

@@ -20,7 +20,10 @@ from models.seasons import Season
 VERSION = 1
 MOST_HORIZONS = 4
 MOST_SEASONS = 2
+LEAST_STEP_S, MOST_STEP_S = 0.001, 1e10
 FURTHEST_HORIZON = 2_016
+PASSED = 300
+"""Holes in a row that are learned one by one."""
 LARGEST = 1e30
 """Values further from 0 are taken for it, so that all sums stay within what single precision holds."""
 FURTHEST = 1e35
@@ -29,11 +32,11 @@ PENDING = 16
 """Forecasts of a horizon that wait for their value: of a longer horizon every second, third, … is scored."""
 WARM_STEPS = 100
 """That have to be scored of every horizon before forecasts are to be believed."""
-MEMORY = 100
-"""Errors that count for the recent error of a member, and ten more for each step of the horizon: errors of forecasts
+MEMORY = 50
+"""Errors that count for the recent error of a member, and five more for each step of the horizon: errors of forecasts
 that overlap are alike."""
-WEIGHED_EVERY = 4
-"""Errors, as weights change slowly and take long to work out."""
+WEIGHED_EVERY = 2
+"""Steps that members are scored at, as weights change slowly and take long to work out."""
 SHARPNESS = 8
 """Power of the inverse recent error that a member is weighed by: one a tenth worse than the best counts half."""
 FEW = 12
@@ -80,7 +83,7 @@ class _Horizon:
         self._base = base
         self._non_negative = non_negative
         self._every = -(-horizon // PENDING)
-        self._memory = MEMORY + 10 * horizon // self._every
+        self._memory = MEMORY + 5 * horizon // self._every
         # What the members said, the mix, and both ends: of the last step learned, and of each that is waited for.
         self._slot = Struct(f"<{members + 3}f")
         self._said = self._slot.pack(*[math.nan] * (members + 3))
@@ -101,7 +104,8 @@ class _Horizon:
             place //= self._every
         # Before the first there is NaN.
         slot = self._slot.unpack_from(self._pending, place * self._slot.size % len(self._pending))
-        self._weigh(slot, value)
+        if place % WEIGHED_EVERY == 0:
+            self._weigh(slot, value)
         mixed, lower, upper = slot[-3:]
         if mixed != mixed:
             return
@@ -122,9 +126,8 @@ class _Horizon:
             self._weigh_few(slot, value)
             return
         self._errors = errors
-        if self.interval.count % WEIGHED_EVERY == 0:
-            self._weights = [(best / error) ** SHARPNESS for error in errors]
-            self._weight = sum(self._weights)
+        self._weights = [(best / error) ** SHARPNESS for error in errors]
+        self._weight = sum(self._weights)
 
     def _weigh_few(self, slot: tuple[float, ...], value: float) -> None:
         """As `_weigh`, where a member has said nothing, or has too few errors for all to count alike, or none."""
@@ -151,7 +154,12 @@ class _Horizon:
         lower, upper = value - half, value + half
         if lower < 0.0 and self._non_negative:
             value, lower, upper = max(value, 0.0), 0.0, max(upper, 0.0)
-        self._said = said = self._slot.pack(*forecasts, value, lower, upper)
+        try:
+            said = self._slot.pack(*forecasts, value, lower, upper)
+        except OverflowError:
+            # Of a member that has run away so far that it has no weight.
+            said = self._slot.pack(*self._mix_known(forecasts)[0], value, lower, upper)
+        self._said = said
         if step % self._every == 0:
             at = step // self._every * len(said) % len(self._pending)
             self._pending[at : at + len(said)] = said
@@ -162,6 +170,10 @@ class _Horizon:
         mixed = [(each, weight) for each, weight in zip(known, self._weights, strict=True) if each == each and weight]
         total = sum(weight for _, weight in mixed)
         return known, sum(each * weight for each, weight in mixed) / total if total > 0.0 else known[0]
+
+    def forget_said(self) -> None:
+        """No value will come of what is waited for."""
+        self._pending = bytearray(self._slot.pack(*[math.nan] * (self._members + 3)) * -(-self.horizon // self._every))
 
     @property
     def is_held_against(self) -> bool:
@@ -230,9 +242,9 @@ class Forecaster:
         self.horizons = tuple(whole("horizons", each, 1, FURTHEST_HORIZON) for each in horizons)
         if not 1 <= len(set(self.horizons)) == len(self.horizons) <= MOST_HORIZONS:
             raise ModelError(f"horizons: expected one to {MOST_HORIZONS} different ones, found {list(horizons)}")
-        self.step_s = _positive("step_s", step_s)
+        self.step_s = _seconds("step_s", step_s)
         given = () if season_s is None else (season_s,) if isinstance(season_s, int | float) else tuple(season_s)
-        self.season_s = tuple(_positive("season_s", each) for each in given)
+        self.season_s = tuple(_seconds("season_s", each) for each in given)
         if len(self.season_s) > MOST_SEASONS:
             raise ModelError(f"season_s: expected {MOST_SEASONS} seasons at the most, found {len(self.season_s)}")
         if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0.5 <= coverage <= 0.99:
@@ -299,6 +311,21 @@ class Forecaster:
         if not self._is_warm:
             self._is_warm = self._warmed()
 
+    def skip(self, steps: int) -> None:
+        """So many holes at once. Of the first 300 each is learned; then it is the time alone that passes."""
+        each = min(steps, PASSED)
+        for _ in range(each):
+            self.learn_one(math.nan)
+        if steps > each:
+            self._step += steps - each
+            for line in self._lines:
+                line.forget_said()
+            for season in self._seasons:
+                season.skip(self._step)
+            said = [member.forecasts() for member in self._members]
+            for at, line in enumerate(self._lines):
+                line.say(self._step, [forecasts[at] for forecasts in said])
+
     def forecasts(self) -> tuple[Forecast, ...]:
         """From what is known now, one for each horizon of which a first error is known; before that none."""
         return tuple(found for line in self._lines if (found := line.forecast) is not None)
@@ -354,8 +381,9 @@ class Forecaster:
             raise ModelError(f"expected a forecaster of version {VERSION}, found {found!r}")
         try:
             made = cls(**packed["options"])
-            made._step, made._last = packed["step"], packed["last"]
-            made._usual = [float(each) for each in packed["usual"]]
+            made._step, made._last = int(packed["step"]), float(packed["last"])
+            count, total = packed["usual"]
+            made._usual = [float(count), float(total)]
             for season, state in zip(made._seasons, packed["seasons"], strict=True):
                 season.restore(state, made._step)
             for member, state in zip(made._members, packed["members"], strict=True):
@@ -368,9 +396,10 @@ class Forecaster:
         return made
 
 
-def _positive(name: str, given: float) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
-        raise ModelError(f"{name}: expected seconds above 0, found {given!r}")
+def _seconds(name: str, given: float) -> float:
+    good = isinstance(given, int | float) and not isinstance(given, bool)
+    if not good or not LEAST_STEP_S <= given <= MOST_STEP_S:
+        raise ModelError(f"{name}: expected seconds from {LEAST_STEP_S:g} to {MOST_STEP_S:g}, found {given!r}")
     return float(given)
 
 

@@ -130,6 +130,18 @@ class HoltWinters(Member):
         self._level, self._trend = map(float, state)
 
 
+class Trend(HoltWinters):
+    """The same without a season, faster, and hardly damped: a rise that has just begun goes on."""
+
+    name: ClassVar[str] = "trend"
+    ALPHA: ClassVar[float] = 0.5
+    BETA: ClassVar[float] = 0.2
+    PHI: ClassVar[float] = 0.97
+
+    def __init__(self, horizons: tuple[int, ...], season: Season | None) -> None:
+        super().__init__(horizons, None)
+
+
 class Slopes:
     """What is left of a deviation some steps later, by least squares through the origin, forgetting.
 
@@ -275,11 +287,13 @@ class FastLevel(Level):
 MEMBERS: Mapping[str, str] = {
     **{
         kind.name: f"{__name__}:{kind.__name__}"
-        for kind in (Naive, SeasonalNaive, HoltWinters, SeasonalAr, ProfileAr, Level, FastLevel)
+        for kind in (Naive, SeasonalNaive, HoltWinters, Trend, SeasonalAr, ProfileAr, Level, FastLevel)
     },
+    "river_holt_winters": "models.river_forecasters:RiverHoltWinters",
+    "river_snarimax": "models.river_forecasters:RiverSnarimax",
 }
 """Name → `module:class`, imported when one is asked for: river takes seconds."""
-USUAL = ("naive", "seasonal_naive", "holt_winters", "seasonal_ar", "profile_ar", "level", "fast_level")
+USUAL = ("naive", "seasonal_naive", "holt_winters", "trend", "seasonal_ar", "profile_ar", "level", "fast_level")
 """Those that are mixed by default."""
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 BLOCK = 500
 """Steps in a row that the worst coverage is of."""
 RECENT = 0.995
@@ -50,9 +52,9 @@ class Tally:
         self._own = 0.0
         self._theirs = 0.0
         self._recent = [0.0, 0.0]
-        # Intervals that missed: all; of the last block a bit each, how many, and the most there ever were.
+        # Intervals that missed: all; of the last block each, how many, and the most there ever were.
         self._missed = 0
-        self._block = 0
+        self._block = bytearray(BLOCK)
         self._in_block = 0
         self._worst = 0
 
@@ -66,12 +68,12 @@ class Tally:
             self._theirs += baseline
             # Both as sums, of which only the ratio is told.
             self._recent = [RECENT * self._recent[0] + error, RECENT * self._recent[1] + baseline]
-        self._in_block -= self._block >> (BLOCK - 1)
-        self._block = self._block << 1 & _MASK
-        if not covered:
-            self._missed += 1
-            self._in_block += 1
-            self._block |= 1
+        at = self.steps % BLOCK
+        missed = 0 if covered else 1
+        if missed != self._block[at]:
+            self._block[at] = missed
+            self._in_block += 1 if missed else -1
+        self._missed += missed
         if self._in_block > self._worst and self.steps >= BLOCK:
             self._worst = self._in_block
 
@@ -90,7 +92,7 @@ class Tally:
         )
 
     def to_state(self) -> Any:
-        block = self._block.to_bytes(-(-BLOCK // 8), "big")
+        block = np.packbits(np.frombuffer(self._block, np.uint8)).tobytes()
         return [
             self.steps,
             self._sum,
@@ -106,11 +108,8 @@ class Tally:
     def restore(self, state: Any) -> None:
         self.steps, self._sum, self._compared, self._own, self._theirs, recent, self._missed, block, self._worst = state
         self._recent = [float(each) for each in recent]
-        self._block = int.from_bytes(block, "big") & _MASK
-        self._in_block = self._block.bit_count()
-
-
-_MASK = (1 << BLOCK) - 1
+        self._block = bytearray(np.unpackbits(np.frombuffer(block, np.uint8), count=BLOCK))
+        self._in_block = sum(self._block)
 
 
 def _ratio(own: float, theirs: float) -> float:

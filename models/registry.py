@@ -18,6 +18,7 @@ DETECTORS: Mapping[str, str] = {
     "below": "models.thresholds:Below",
     "change": "models.thresholds:Change",
     "nodata": "models.thresholds:NoData",
+    "crossing": "models.crossing:Crossing",
 }
 """Name → `module:class`."""
 

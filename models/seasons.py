@@ -83,6 +83,12 @@ class Season:
             self.difference = self.deviation = math.nan
         self._look(step)
 
+    def skip(self, step: int) -> None:
+        """Holes have passed, of which that step was the last."""
+        if self._last.shared > 1:
+            self._gather(-1, math.nan)
+        self._look(step)
+
     def _look(self, step: int) -> None:
         steps = self.steps
         ahead = [(step + horizon) % steps for horizon in self.horizons]

@@ -110,6 +110,10 @@ class Rule(Table):
             self.make()
         except ModelError as error:
             raise ValueError(f"options: expected options of {self.detector}, found {error}") from None
+        if self.kind.needs and not set(self.kind.needs) & set(self.options):
+            raise ValueError(
+                f"options: expected {' or '.join(self.kind.needs)}, which {self.detector} needs, found none"
+            )
         self._check_limits()
         return self
 

@@ -24,7 +24,7 @@ from benchmarks.targets import is_met
 from models.registry import DETECTORS, detector_class
 
 RESULTS = Path(__file__).parents[1] / "results" / "anomaly.json"
-_DEAREST = {"above": {"relative": "usual"}, "below": {"relative": "usual"}}
+_DEAREST = {"above": {"relative": "usual"}, "below": {"relative": "usual"}, "crossing": {"above": 1e12}}
 """Options of thresholds with which they take most."""
 _console = Console()
 
