@@ -121,6 +121,8 @@ class Processor:
         self._scorers = {source: Scorer(source, some) for source, some in watched.items()}
         self._alerts = Alerts(lifecycles(watched, catalog), watched, "shop")
         self.alerts: dict[str, Alert] = {}
+        self.told: list[Alert] = []
+        """As they were each time that something was to be said of them."""
 
     def take(self, cube: str, points: list[Point], watermark_ms: int) -> None:
         self._emit(cube, Emission(points, points, watermark_ms=watermark_ms))
@@ -135,6 +137,7 @@ class Processor:
     def _score(self, closed: Closed) -> None:
         self._alerts.add(self._scorers[closed.cube].take(closed.points, closed.watermark_ms))
         for alert in self._alerts.advance(closed.watermark_ms).alerts:
+            self.told.append(alert)
             self.alerts[alert.id] = alert
 
 
@@ -232,3 +235,33 @@ severity = { error = 40 }
     it.take("place", [] if silent else [orders(0, 3)], START + MINUTE)
     it.take("place", [orders(1, 50)], START + 2 * MINUTE)
     assert [alert.metric for alert in it.alerts.values()] == ["orders"]
+
+
+CROSSING = """
+[[anomaly]]
+name = "soon_full"
+metric = "orders"
+window = "1m"
+detector = "crossing"
+options = { above = 50_000, within = 6, season = "1h" }
+"""
+
+
+def test_a_number_that_will_cross_a_limit_opens_an_alert_that_says_when() -> None:
+    # Level with some noise for three hours, then upwards: the limit is crossed in the 51st minute of that.
+    level = [20_000.0 + 40 * (minute * 37 % 11) for minute in range(180)]
+    climb = [20_000.0 + 600 * minute + 40 * (minute * 37 % 11) for minute in range(70)]
+    it, alerts = ran(CROSSING, [*level, *climb])
+    assert it.sources == {"place"}
+    (alert,) = alerts
+    crossed = 180 + next(minute for minute, value in enumerate(climb) if value > 50_000)
+    assert crossed - 6 <= minute_of(alert.opened_ms) <= crossed - 1
+    first, *others = [one.why.partition(":")[0] for one in it.told]
+    assert first == "may cross 50,000 in 6 windows"
+    assert "will cross 50,000 in 6 windows" in others
+    assert dict(alert.dimensions) == {"place": "a"}
+
+
+def test_what_stays_below_a_limit_crosses_nothing() -> None:
+    _, alerts = ran(CROSSING, [20_000.0 + 40 * (minute * 37 % 11) for minute in range(300)])
+    assert alerts == []
