@@ -35,8 +35,9 @@ WARM_STEPS = 100
 MEMORY = 50
 """Errors that count for the recent error of a member, and five more for each step of the horizon: errors of forecasts
 that overlap are alike."""
-WEIGHED_EVERY = 2
-"""Steps that members are scored at, as weights change slowly and take long to work out."""
+GOLDEN, HALF = 2_654_435_769, 1 << 31
+"""Members are scored at every second step about, as weights change slowly and take long to work out: where the step
+times the golden ratio has a fraction of a half or more, as every even one would see half of what an even season has."""
 SHARPNESS = 8
 """Power of the inverse recent error that a member is weighed by: one a tenth worse than the best counts half."""
 FEW = 12
@@ -104,7 +105,7 @@ class _Horizon:
             place //= self._every
         # Before the first there is NaN.
         slot = self._slot.unpack_from(self._pending, place * self._slot.size % len(self._pending))
-        if place % WEIGHED_EVERY == 0:
+        if place * GOLDEN & HALF:
             self._weigh(slot, value)
         mixed, lower, upper = slot[-3:]
         if mixed != mixed:
@@ -157,8 +158,9 @@ class _Horizon:
         try:
             said = self._slot.pack(*forecasts, value, lower, upper)
         except OverflowError:
-            # Of a member that has run away so far that it has no weight.
-            said = self._slot.pack(*self._mix_known(forecasts)[0], value, lower, upper)
+            # Of a member that has run away: even with next to no weight it is not to be mixed in.
+            self.say(step, self._mix_known(forecasts)[0])
+            return
         self._said = said
         if step % self._every == 0:
             at = step // self._every * len(said) % len(self._pending)

@@ -12,6 +12,8 @@ from models.seasons import Season
 
 MEMORY = 0.995
 """What is left of a step in the slopes after the next: two hundred steps count."""
+ERROR_WEIGHT = 0.05
+"""Of the newest error in the mean absolute error that larger ones are cut off by."""
 LAGS = 24
 """The longest lag that a slope is learned of; beyond, it fades geometrically."""
 
@@ -90,13 +92,15 @@ class HoltWinters(Member):
     With `d` what is left of the value, `e = d - l - PHI b`, `l += PHI b + ALPHA e`, `b = PHI b + ALPHA BETA e`; the
     forecast is `l + (PHI + … + PHI^h) b + usual`. The season is additive, and learned apart from the level, which makes
     up for it while it lags behind. Gardner and McKenzie (1985), with the seasonal part of Winters (1960) as a mean over
-    the seasons.
+    the seasons, and errors cut off so that a spike is no trend, as Gelper, Fried and Croux (2010) do.
     """
 
     name: ClassVar[str] = "holt_winters"
     ALPHA: ClassVar[float] = 0.2
     BETA: ClassVar[float] = 0.02
     PHI: ClassVar[float] = 0.9
+    FAR: ClassVar[float] = 3.0
+    """Mean absolute errors that one is learned as at the most."""
 
     def __init__(self, horizons: tuple[int, ...], season: Season | None) -> None:
         super().__init__(horizons, season)
@@ -104,17 +108,25 @@ class HoltWinters(Member):
         self._damped = [phi * (1 - phi**horizon) / (1 - phi) for horizon in horizons]
         self._level = math.nan
         self._trend = 0.0
+        self._error = 0.0
 
     def learn(self, value: float) -> None:
         off = value if self.season is None else self.season.deviation
         level, slope = self._level, self.PHI * self._trend
         if level != level:
             self._level = off
-        elif off == off:
-            self._level = found = level + slope + self.ALPHA * (off - level - slope)
-            self._trend = slope + self.BETA * (found - level - slope)
-        else:
-            self._level, self._trend = level + slope, slope
+            return
+        level += slope
+        if off == off:
+            error = off - level
+            size = abs(error)
+            usual = self._error
+            self._error = usual + ERROR_WEIGHT * (size - usual)
+            if size > self.FAR * self._error:
+                error *= self.FAR * self._error / size
+            level += self.ALPHA * error
+            slope += self.ALPHA * self.BETA * error
+        self._level, self._trend = level, slope
 
     def forecasts(self) -> list[float]:
         level, trend = self._level, self._trend
@@ -124,10 +136,10 @@ class HoltWinters(Member):
         return [usual[at] + level + damped * trend for at, damped in enumerate(self._damped)]
 
     def to_state(self) -> Any:
-        return [self._level, self._trend]
+        return [self._level, self._trend, self._error]
 
     def restore(self, state: Any) -> None:
-        self._level, self._trend = map(float, state)
+        self._level, self._trend, self._error = map(float, state)
 
 
 class Trend(HoltWinters):

@@ -40,20 +40,14 @@ class Interval:
         self.half = math.nan
         """NaN before the first error."""
         self._errors = array("f", [math.nan]) * KEPT
-        """The last ones, with their sign and in the scale of their time."""
+        """The last ones, with their sign."""
 
     def learn(self, error: float, covered: bool | None) -> None:
         """Take value less forecast in, and whether the interval that was told of it held it; None where none was."""
-        scale, size = self.scale, abs(error)
-        if scale > 0.0:
-            # Within what single precision holds; so far off they are beyond every limit or none.
-            ratio = error / scale
-            self._errors[self.count % KEPT] = ratio if -1e9 < ratio < 1e9 else math.copysign(1e9, ratio)
-        else:
-            self._errors[self.count % KEPT] = math.copysign(1e9, error) if error else 0.0
+        self._errors[self.count % KEPT] = error
         self.count += 1
         weight = 1.0 / self.count if self.count < 10 else SCALE_WEIGHT
-        self.scale = scale + weight * (size - scale)
+        self.scale += weight * (abs(error) - self.scale)
         if covered is not None:
             width = self._width - STEP * self._misses if covered else self._width + STEP * (1.0 - self._misses)
             self._width = LOWEST if width < LOWEST else HIGHEST if width > HIGHEST else width
@@ -67,8 +61,7 @@ class Interval:
         known = min(self.count, KEPT)
         if not known:
             return math.nan
-        limit = margin / self.scale if self.scale > 0.0 else math.copysign(math.inf, margin)
-        return (sum(error > limit for error in self._errors[:known]) + 0.5) / (known + 1)
+        return (sum(error > margin for error in self._errors[:known]) + 0.5) / (known + 1)
 
     def to_state(self) -> Any:
         return [self._width, self.scale, self.count, self._errors.tobytes()]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.forecast import Forecaster
+from models.forecast import GOLDEN, HALF, Forecaster
 from models.forecast_members import MEMBERS, USUAL, Member
 
 STEP_S = 300.0
@@ -149,6 +149,15 @@ def test_what_is_told_of_late_follows_when_the_series_changes() -> None:
     walk = [value := value + draw.gauss(0, 1) for _ in range(3 * DAY)]
     show(forecaster, walk)
     assert forecaster.quality(1).recent < 0.1 < forecaster.quality(1).relative
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 6, 12, 24, 48, 288])
+def test_members_are_scored_at_every_phase_alike(period: int) -> None:
+    """Or what is done each half hour would be seen always or never."""
+    for phase in range(period):
+        places = range(phase, 200 * period, period)
+        scored = sum(bool(place * GOLDEN & HALF) for place in places) / len(places)
+        assert 0.35 < scored < 0.65
 
 
 def test_chances_are_those_of_past_errors() -> None:

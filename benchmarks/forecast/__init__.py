@@ -1,0 +1,1 @@
+"""Forecasts over real series, beside naive ones."""
