@@ -14,7 +14,7 @@ from live_api.described import Described, describe, title_of
 from live_api.showing import fine_window, forecast_window, main_window
 from sinks.records import series_key
 from stream import boards as declared
-from stream.boards import LIFECYCLE, TAKES
+from stream.boards import CHURN, LIFECYCLE, MODELLED, TAKES
 from stream.catalog import Catalog
 from stream.forecast import FORECAST, Forecast
 from stream.metrics import Metric
@@ -37,11 +37,19 @@ _SIZES = {
     "funnel": (6, 4),
     "lifecycle": (6, 3),
     "paths": (6, 4),
+    "risk": (6, 4),
+    "model": (6, 4),
 }
 """Width and height of each type, in cells."""
 _LIMITS = {"line": 8, "retention": 12, "lifecycle": 30}
 _LIMIT = 10
-_TITLES = {"status": "Status", "alerts": "Alerts", "lifecycle": "Lifecycle"}
+_TITLES = {
+    "status": "Status",
+    "alerts": "Alerts",
+    "lifecycle": "Lifecycle",
+    "risk": "Who may leave",
+    "model": "Churn model",
+}
 _HEADROOM = 1.25
 """How far a gauge without an end of its own goes beyond what is marked on it."""
 
@@ -74,7 +82,8 @@ class Tile:
     key: str | None
     """Which of the values that a quantile's points have."""
     analysis: str | None
-    """What the page asks for at `/v1/people/{analysis}`, now and then: it comes on no topic."""
+    """What the page asks for at `/v1/people/{analysis}`, now and then: it comes on no topic. Of a model, its name at
+    `/v1/models/{name}`."""
     period: str | None
     """With which `period` it asks."""
     forecast: str | None
@@ -158,10 +167,16 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric], foreca
         min=least,
         max=most,
         key=key,
-        analysis=LIFECYCLE if tile.type == LIFECYCLE else tile.analysis,
+        analysis=_asked_for(tile),
         period=(tile.period or "day") if "period" in takes else None,
         forecast=None if metric is None or ahead is None else metric.name + FORECAST,
     )
+
+
+def _asked_for(tile: declared.Tile) -> str | None:
+    if tile.type in MODELLED:
+        return tile.model or CHURN
+    return LIFECYCLE if tile.type == LIFECYCLE else tile.analysis
 
 
 def _key(tile: declared.Tile, metric: Metric) -> str | None:
@@ -170,7 +185,8 @@ def _key(tile: declared.Tile, metric: Metric) -> str | None:
 
 def _title(tile: declared.Tile, metric: Metric | None, key: str | None) -> str:
     if metric is None:
-        return _TITLES[tile.type] if tile.analysis is None else title_of(tile.analysis)
+        about = tile.analysis or tile.model
+        return _TITLES[tile.type] if about is None else title_of(about)
     title = describe(metric)["title"]
     told = [*tile.dimensions.values(), *([] if key is None else [key])]
     return ", ".join([title, *told])

@@ -24,14 +24,15 @@ from sinks.score_records import Level, ModelStatus
 from sinks.score_store import FALLING, Place, Ranked, ScoreStore
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, duration_ms
+from stream.people.features import Churn
 from stream.walltime import clock_ms
 from stream.windows import window_of
 
 T = TypeVar("T")
 
 MOST_PERSONS = 1_000
-_LASTING_S = 10.0
-"""Scores are of a day, and to count people is to look at everybody."""
+_LASTING_S = 60.0
+"""To count people is to look at everybody, and nothing changes until the model has another day."""
 _LOOKED_AT = 1_000
 """Of so many of those most likely to leave it is told why."""
 _LEVELS = ", ".join(FALLING)
@@ -49,11 +50,16 @@ def router(
     Answers about people are not for caches. Without `pseudonym`, people can be asked for by pseudonym only.
     """
     api = APIRouter(prefix="/v1")
-    declared: Any = getattr(context.catalog, "churn", None)
+    declared = context.catalog.churn
     answers: Lasting[dict[str, Any]] = Lasting(clock, lambda: _LASTING_S)
 
     def ask(what: Callable[[], T]) -> T:
         return _asked(scores, what)
+
+    def all_models() -> dict[str, ModelStatus]:
+        """Those that have begun, and those that the catalog declares."""
+        begun = {status.name: status for status in ask(scores.models)}
+        return {name: _not_begun(name) for name in _names(context.catalog)} | begun
 
     @api.get("/churn", summary="Who is likely to leave, the most likely first, and how many there are")
     def churn(
@@ -65,14 +71,16 @@ def router(
         ] = None,
         cursor: Annotated[str | None, Query(description="`next` of the answer before: go on behind it")] = None,
     ) -> Response:
-        _declared(declared)
+        known = _known(declared)
         one = None if level is None else _level(level)
         since_ms, after = time_ms("changed_since", changed_since), None if cursor is None else _place(cursor)
         if one is not None and after is not None and after.level is not one:
             raise HTTPException(400, f"cursor: expected one of an answer about level {one}; found one about another")
 
         def look() -> tuple[dict[str, Any], list[Ranked]]:
-            head = answers.of(one, lambda: _head(scores, declared, one, context.catalog))
+            status = scores.model(risk.CHURN)
+            question = one, None if status is None else status.at_ms
+            head = answers.of(question, lambda: _head(scores, status, known, one, context.catalog))
             if limit == 0:
                 return head, []
             return head, scores.at_risk(one, limit + 1, after=after, segment=segment, changed_since_ms=since_ms)
@@ -94,30 +102,29 @@ def router(
         response: Response,
     ) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        _declared(declared)
+        active_days = _known(declared).active_ms // DAY_MS
         for name in names_of(raw, pseudonym, "/v1/churn"):
             found = ask(lambda name=name: scores.of(name))  # type: ignore[misc]
             if found is not None:
                 return risk.person(found)
-        why = f"has come in the last {declared.active_ms // DAY_MS} days, as of the end of the last day"
-        raise HTTPException(404, f"person: nobody with that id {why}")
+        what = f"has come in the last {active_days} days, as of the end of the last day"
+        raise HTTPException(404, f"person: nobody with that id {what}")
 
     @api.get("/models", summary="Every model: its version, how good it is, what it has learned from")
     def models() -> dict[str, Any]:
         return {
             "state": context.feed.system.state(clock_ms()),
-            "models": [_described(status, context.catalog) for status in ask(scores.models)],
+            "models": [_described(status, context.catalog) for status in all_models().values()],
         }
 
     # Names of forecasts have those of metrics and windows in them.
     @api.get("/models/{name:path}", summary="One model by its name")
     def model(name: str) -> dict[str, Any]:
-        status = ask(lambda: scores.model(name))
-        if status is None:
-            known = [one.name for one in ask(scores.models)]
-            some = f"one of {', '.join(known)}" if known else "none, as no model has begun"
+        known = all_models()
+        if name not in known:
+            some = f"one of {', '.join(known)}" if known else "none, as the catalog declares none"
             raise HTTPException(404, f"model: expected {some}; found {name[:100]!r}{_hint(name, known)}")
-        return _described(status, context.catalog) | {"state": context.feed.system.state(clock_ms())}
+        return _described(known[name], context.catalog) | {"state": context.feed.system.state(clock_ms())}
 
     return api
 
@@ -140,9 +147,11 @@ def _asked(scores: ScoreStore, what: Callable[[], T]) -> T:
         raise HTTPException(503, str(error)) from error
 
 
-def _head(scores: ScoreStore, declared: Any, level: Level | None, catalog: Catalog) -> dict[str, Any]:
+def _head(
+    scores: ScoreStore, status: ModelStatus | None, declared: Churn, level: Level | None, catalog: Catalog
+) -> dict[str, Any]:
     """What is said of everybody, and of those of a level why. Raises SinkError."""
-    counts, status = scores.counts(), scores.model(risk.CHURN)
+    counts = scores.counts()
     looked_at = scores.at_risk(level, _LOOKED_AT)
     as_of_ms = max((one.as_of_ms for one in counts), default=None)
     return {
@@ -161,28 +170,39 @@ def _head(scores: ScoreStore, declared: Any, level: Level | None, catalog: Catal
 
 def _described(status: ModelStatus, catalog: Catalog) -> dict[str, Any]:
     """How a model stands, and until when in event time that is the latest."""
-    told = status.to_json()
+    told = status.to_json() if status.version else status.to_json() | {"at": None}
     due_ms, window = None, status.name.rpartition("@")[2]
     if status.kind == risk.CHURN:
         told["summary"] = risk.summary(status)
-        declared = getattr(catalog, "churn", None)
+        declared = catalog.churn
         if declared is not None:
             due_ms = status.at_ms + DAY_MS + _settle_ms(declared, catalog)
     elif window != status.name:
         # The next such window may have begun late.
         with suppress(ValueError):
             due_ms = status.at_ms + 2 * window_of(window, catalog.platform.zone).about_ms
-    return told | {"due": None if due_ms is None else iso(due_ms)}
+    return told | {"due": None if due_ms is None or not status.version else iso(due_ms)}
 
 
-def _settle_ms(declared: Any, catalog: Catalog) -> int:
-    settle: int = declared.settle_ms(duration_ms(catalog.event.allowed_lateness))
-    return settle
+def _names(catalog: Catalog) -> list[str]:
+    """Models that a catalog declares by name."""
+    churn = [risk.CHURN] if catalog.churn is not None else []
+    return churn + [f"forecast {one.metric}@{one.window}" for one in getattr(catalog, "forecast", ()) if one.window]
 
 
-def _declared(churn: Any) -> None:
+def _not_begun(name: str) -> ModelStatus:
+    kind = name.partition(" ")[0]
+    return ModelStatus(name, kind, at_ms=0, version=0, samples=0, proven=False, state_bytes=0, quality={})
+
+
+def _settle_ms(declared: Churn, catalog: Catalog) -> int:
+    return declared.settle_ms(duration_ms(catalog.event.allowed_lateness))
+
+
+def _known(churn: Churn | None) -> Churn:
     if churn is None:
         raise HTTPException(404, "churn: expected [churn] in the catalog, which says what leaving is; found none")
+    return churn
 
 
 def _level(text: str) -> Level:

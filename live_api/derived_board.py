@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from stream.boards import ANALYSED, COLUMNS, LIFECYCLE, Tile
+from stream.boards import ANALYSED, CHURN, COLUMNS, LIFECYCLE, Tile
 from stream.metrics import BUILTIN_METRICS, Metric
 
 _NUMBERS_IN_ROW = (6, 4, 3, 2, 1)
@@ -29,10 +29,13 @@ def derived_tiles(metrics: Sequence[Metric], analyses: Mapping[str, str] = Mappi
     charts = [metric for metric in metrics if metric not in numbers]
     first = [_tile("sparkline", metric) for metric in numbers or BUILTIN_METRICS[:1]] + [_tile("status")]
     then = [_tile("top_k" if metric.measure == "top_k" else "line", metric) for metric in charts]
+    of_people = [_of_people(name, kind) for name, kind in analyses.items() if kind in ANALYSED]
+    if CHURN in analyses:
+        of_people += [Tile.model_validate({"type": kind}) for kind in ("risk", "model")]
     return [
         *_in_rows(first, [size for size in _NUMBERS_IN_ROW if size <= 4 or len(first) > _FEW_NUMBERS]),
         *_in_rows(then, [size for size in _CHARTS_IN_ROW if size <= 2 or len(then) > _FEW_CHARTS]),
-        *_in_rows([_of_people(name, kind) for name, kind in analyses.items() if kind in ANALYSED], [2, 1]),
+        *_in_rows(of_people, [2, 1]),
     ]
 
 

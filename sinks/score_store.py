@@ -69,7 +69,7 @@ class ScoreStore:
     nor a model's state one of a later moment, so that a processor which replays after a crash takes nothing back; to
     write the same again changes nothing.
     *Failure*: as `Store`: `Retryable` or `Misconfigured`, and nothing was written.
-    *Cost*: some 20 µs a person on SQLite, in batches of 1,000 or more, and 600 bytes of file.
+    *Cost*: some 30 µs a person on SQLite, in batches of 1,000 or more, and 600 bytes of file.
     """
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:

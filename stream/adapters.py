@@ -20,7 +20,18 @@ from sinks.alert_records import Command
 from sinks.errors import SinkError
 from sinks.records import DeadLetter, Point, Reason
 from stream.alerts import Alerts, Outcome, ScoredBatch
-from stream.batches import Closed, Decoded, Emission, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
+from stream.batches import (
+    Closed,
+    Decoded,
+    Emission,
+    Forgotten,
+    Lines,
+    Partials,
+    PersonDays,
+    RawBatch,
+    ShardBatch,
+    Tombstone,
+)
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
@@ -37,7 +48,7 @@ X = TypeVar("X")
 X_co = TypeVar("X_co", covariant=True)
 P = ParamSpec("P")
 Clock = Callable[[], int]
-_FromShard = Partials | DeadLetter | Lines | Forgotten
+FromShard = Partials | DeadLetter | Lines | PersonDays | Forgotten
 
 
 def _said(method: Callable[P, X]) -> Callable[P, X]:
@@ -80,7 +91,7 @@ def decode_safely(decoder: Decoder, batch: RawBatch, now_ms: int, failed: Callab
     return replace(decoded, rejects=[*decoded.rejects, *refused])
 
 
-class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLetter | Lines | Forgotten", bytes]):
+class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes]):
     """A Shard on the engine: ticks at once after a quiet spell, and at most every `tick_ms`, less often in a backlog.
 
     The engine does not tell a logic its key, so the shard is made when its first batch says which one it is; a
@@ -110,13 +121,13 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
         self._pending = False
 
     @_said
-    def on_batch(self, values: list[ShardBatch | Tombstone]) -> tuple[Iterable[_FromShard], bool]:
+    def on_batch(self, values: list[ShardBatch | Tombstone]) -> tuple[Iterable[FromShard], bool]:
         if self._shard is None:
             self._number = values[0].shard
             self._shard = self._make(self._number)
             if self._snapshot is not None:
                 _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
-        out: list[_FromShard] = []
+        out: list[FromShard] = []
         shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
         suppressed, too_late = self._shard.suppressed, 0
         for value in values:
@@ -140,10 +151,10 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
         return out, StatefulBatchLogic.RETAIN
 
     @_said
-    def on_notify(self) -> tuple[Iterable[_FromShard], bool]:
+    def on_notify(self) -> tuple[Iterable[FromShard], bool]:
         return self._tick(), StatefulBatchLogic.RETAIN
 
-    def on_eof(self) -> tuple[Iterable[_FromShard], bool]:
+    def on_eof(self) -> tuple[Iterable[FromShard], bool]:
         # Streams do not end; the engine says so also when it stops, and then windows must stay as they are.
         return (), StatefulBatchLogic.RETAIN
 
@@ -164,15 +175,18 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "Partials | DeadLe
         # Batches come each tick, some a little early: those are not to wait for the next.
         return self._ticked_ms + self._tick_ms * 3 // 4
 
-    def _tick(self) -> Sequence[Partials | Lines]:
+    def _tick(self) -> Sequence[FromShard]:
         now_ms = self._clock()
         if self._shard is None or not self._pending or now_ms < self._due_ms:
             return []
         self._pending = False
         self._ticked_ms = now_ms
-        partials = self._shard.tick()
-        lines = self._shard.lines()
-        return [*partials, Lines(lines)] if lines else partials
+        told: list[FromShard] = [*self._shard.tick()]
+        if lines := self._shard.lines():
+            told.append(Lines(lines))
+        if (days := self._shard.days()) is not None:
+            told.append(days)
+        return told
 
 
 class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from stream.boards import ANALYSED, EVERY, LIFECYCLE, TAKES, Tile
+from stream.boards import ANALYSED, CHURN, EVERY, LIFECYCLE, MODELLED, TAKES, Tile
 from stream.durations import TOTAL
 from stream.forecast import FORECAST
 from stream.problems import Problem, key_of, tables_of
@@ -38,6 +38,7 @@ def check_boards(
     `metrics` has every metric by name, None where it is itself so wrong that nothing can be said about its tiles.
     `analyses` has the type of every analysis of people by its name: `{"weekly": "retention"}`.
     """
+    models = _models(raw)
     names: set[str] = set()
     for number, board in enumerate(tables_of(raw, "board")):
         name = board.get("name")
@@ -51,11 +52,20 @@ def check_boards(
             except ValidationError:
                 continue
             where = key_of(("board", number, "tile", place), raw)
-            mistakes = _mistakes(tile, metrics, analyses)
+            mistakes = _mistakes(tile, metrics, analyses, models)
             problems.extend(Problem(f"{where}.{key}", expected, found) for key, expected, found in mistakes)
 
 
-def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None], analyses: Mapping[str, str]) -> Iterator[_Mistake]:
+def _models(raw: Mapping[str, Any]) -> list[str]:
+    """Names of the models that a catalog declares; of a forecast without a window, what its name begins with."""
+    found = [CHURN] if isinstance(raw.get(CHURN), Mapping) else []
+    tables = [table for table in tables_of(raw, "forecast") if isinstance(table.get("metric"), str)]
+    return found + [f"forecast {table['metric']}@{table.get('window', '')}" for table in tables]
+
+
+def _mistakes(
+    tile: Tile, metrics: Mapping[str, Metric | None], analyses: Mapping[str, str], models: Sequence[str]
+) -> Iterator[_Mistake]:
     for key in sorted(tile.model_fields_set - TAKES[tile.type]):
         yield key, f"none, as {tile.type} tiles take only {', '.join(sorted(TAKES[tile.type]))}", _found(tile, key)
     if tile.warning is not None and tile.warning == tile.critical:
@@ -66,6 +76,9 @@ def _mistakes(tile: Tile, metrics: Mapping[str, Metric | None], analyses: Mappin
         )
     if tile.type in ANALYSED:
         yield from _about_people(tile, analyses)
+        return
+    if tile.type in MODELLED:
+        yield from _about_models(tile, models)
         return
     if tile.metric is None:
         yield from _without_metric(tile)
@@ -110,6 +123,19 @@ def _about_people(tile: Tile, analyses: Mapping[str, str]) -> Iterator[_Mistake]
         yield "analysis", some, f"{tile.analysis!r}{f' (did you mean {near[0]}?)' if near else ''}"
     elif tile.analysis not in fitting:
         yield "analysis", some, f"{tile.analysis!r}, a {analyses[tile.analysis]}"
+
+
+def _about_models(tile: Tile, models: Sequence[str]) -> Iterator[_Mistake]:
+    if tile.model is None:
+        if CHURN not in models:
+            yield "type", f"[churn] in this catalog, as a {tile.type} tile is about its model", "none"
+        return
+    if "model" in TAKES[tile.type] and not any(
+        tile.model == one or (one.endswith("@") and tile.model.startswith(one)) for one in models
+    ):
+        some = f"one of {', '.join(models)}" if models else "the name of a model, of which there is none"
+        near = difflib.get_close_matches(tile.model, models, 1)
+        yield "model", some, f"{tile.model!r}{f' (did you mean {near[0]}?)' if near else ''}"
 
 
 def _without_metric(tile: Tile) -> Iterator[_Mistake]:

@@ -34,10 +34,16 @@ TAKES: Mapping[str, frozenset[str]] = {
     "funnel": EVERY | {"analysis"},
     "lifecycle": EVERY | {"period", "limit"},
     "paths": EVERY | {"analysis", "limit"},
+    "risk": EVERY,
+    "model": EVERY | {"model"},
 }
 """Every type of tile, with the keys it takes."""
 ANALYSED = frozenset({"retention", "funnel", "lifecycle", "paths"})
 """Types that show an analysis of people, and no metric."""
+MODELLED = frozenset({"risk", "model"})
+"""Types that show what models say, and no metric."""
+CHURN = "churn"
+"""The model that a risk tile is of, and a model tile that names none."""
 LIFECYCLE = "lifecycle"
 """What a lifecycle tile shows: of its kind there is but one, and `[actives]` brings it."""
 
@@ -86,6 +92,8 @@ class Tile(Table):
     """Whether a line goes on into what is forecast. Default: where its window is."""
     analysis: str | None = Field(None, min_length=1)
     """Name of the `[[retention]]`, `[[funnel]]` or `[[paths]]` that is shown."""
+    model: str | None = Field(None, min_length=1)
+    """Name of the model that is shown: `churn`, or that of a forecast."""
     period: Literal["day", "week", "month"] | None = None
     """What a bar of a lifecycle is of."""
 

@@ -29,6 +29,7 @@ from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric
 from stream.people.actives import Actives
 from stream.people.declared import People, check_names, check_on, check_people, generated, kinds_of, names_of
 from stream.people.engagement import Action, Engagement
+from stream.people.features import Actions, Churn, Feature
 from stream.people.funnel import Exclude, Funnel, Step
 from stream.people.paths import Paths
 from stream.people.registry import ANALYSES
@@ -131,6 +132,7 @@ class Catalog(Table):
     funnel: list[Funnel] = Field([], max_length=20)
     paths: list[Paths] = Field([], max_length=20)
     engagement: Engagement | None = None
+    churn: Churn | None = None
     anomaly: list[Rule] = Field([], max_length=500)
     """What somebody is to be told of."""
     webhook: list[Webhook] = Field([], max_length=100)
@@ -409,7 +411,7 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board
-    nested = {"steps": Step, "exclude": Exclude, "action": Action}
+    nested = {"steps": Step, "exclude": Exclude, "action": Action, "feature": Feature, "actions": Actions}
     for part in location[1:-1]:
         table = nested.get(part, table)
     return [field.alias or name for name, field in table.model_fields.items()]

@@ -29,7 +29,16 @@ from sinks.person_store import PersonStore
 from sinks.records import DeadLetter
 from sinks.score_records import ModelStatus
 from sinks.score_store import ScoreStore
-from stream.adapters import AlertLogic, CallSink, EndingLogic, MergeLogic, ShardLogic, WindowsLogic, decode_safely
+from stream.adapters import (
+    AlertLogic,
+    CallSink,
+    EndingLogic,
+    FromShard,
+    MergeLogic,
+    ShardLogic,
+    WindowsLogic,
+    decode_safely,
+)
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
 from stream.batches import Decoded, Emission, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
@@ -299,17 +308,17 @@ def execute(parts: Parts, recovery: Path, *, snapshot_every: timedelta) -> None:
         raise ClusterError(str(error)) from error
 
 
-def _by_cube(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[tuple[str, Partials]]:
+def _by_cube(item: tuple[str, FromShard]) -> list[tuple[str, Partials]]:
     value = item[1]
     return [(value.cube, value)] if isinstance(value, Partials) else []
 
 
-def _too_late(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[DeadLetter]:
+def _too_late(item: tuple[str, FromShard]) -> list[DeadLetter]:
     value = item[1]
     return [value] if isinstance(value, DeadLetter) else []
 
 
-def _lines(item: tuple[str, Partials | DeadLetter | Lines | Forgotten]) -> list[Lines | Forgotten]:
+def _lines(item: tuple[str, FromShard]) -> list[Lines | Forgotten]:
     value = item[1]
     return [value] if isinstance(value, Lines | Forgotten) else []
 

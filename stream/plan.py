@@ -24,7 +24,8 @@ from stream.measures.registry import make
 from stream.measures.retractable import Retractable
 from stream.metrics import BUILTIN_METRICS, Metric
 from stream.people.declared import declarations, kinds_of, meaning_of
-from stream.people.people import PeoplePlan
+from stream.people.people import DaysPlan, PeoplePlan
+from stream.people.periods import FixedDays
 from stream.windows import Calendar, Panes, Window, window_of
 
 _ORDERED = frozenset({"first", "last"})
@@ -241,17 +242,17 @@ class _Asked:
 
 def _people(catalog: Catalog) -> PeoplePlan:
     assert catalog.event.person is not None, "the catalog was checked"
+    zone, lateness_ms = catalog.platform.zone, duration_ms(catalog.event.allowed_lateness)
     return PeoplePlan(
         person=catalog.event.person,
-        zone=catalog.platform.zone,
-        declared=tuple(
-            (f"{name}#{meaning_of(one, catalog.platform.zone)}", one) for name, one in declarations(catalog)
-        ),
-        lateness_ms=duration_ms(catalog.event.allowed_lateness),
+        zone=zone,
+        declared=tuple((f"{name}#{meaning_of(one, zone)}", one) for name, one in declarations(catalog)),
+        lateness_ms=lateness_ms,
         most_a_day=catalog.people.most_events_a_day,
         named=catalog.event.name,
         page=None if catalog.sessions is None else catalog.sessions.page,
         keeps_events=catalog.people.timeline is not None,
+        days=None if catalog.churn is None else DaysPlan(FixedDays(zone), catalog.churn.settle_ms(lateness_ms)),
     )
 
 

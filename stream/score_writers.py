@@ -41,7 +41,7 @@ def person_score_writer(
     def show(some: Sequence[PersonScore]) -> None:
         refused = sinks.live.write(some)
         if refused:
-            meters.failed("scores")
+            meters.failed("live_scores")
             logger.error("Valkey is full: the hash of scores has nothing new of %d people", refused)
 
     def keep(day: Scores) -> None:
@@ -49,7 +49,7 @@ def person_score_writer(
             some = day.scores[at : at + _PERSONS_A_WRITE]
             lasting(partial(sinks.store.write, some))
             passing(partial(show, some))
-            meters.sent("scores", len(some))
+            meters.sent("person_scores", len(some))
         if day.left:
             lasting(lambda: sinks.store.drop(day.left, day.as_of_ms))
             passing(lambda: sinks.live.drop(day.left))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 from sinks.person_records import PersonLine
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Forgotten, Partials, ShardBatch, State, Tombstone, earliest
+from stream.batches import Forgotten, Partials, PersonDays, ShardBatch, State, Tombstone, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
 from stream.durations import SECOND_MS
@@ -21,6 +22,7 @@ from stream.labels import labels_of
 from stream.panes import Notice, Panes
 from stream.people.journal import Files, Journal, MemoryFiles
 from stream.people.people import People
+from stream.people.person_days import CHURN
 from stream.people.told import Told
 from stream.plan import Plan
 from stream.snapshots import pack_state, unpack_state
@@ -68,6 +70,12 @@ class Shard:
         self._people_ms = NEVER_MS
         """How far the analyses of people have come."""
         self._lines: list[Told] = []
+        self._rows: list[Told] = []
+        """Of people at the ends of days."""
+        self._told_days: tuple[int, int] | None = None
+        """The last days of which it was told that they have ended, and that they are over for good."""
+        self._oldest_ms = END_MS
+        """Time of the earliest event of all since this object was made."""
 
     @property
     def watermark_ms(self) -> int:
@@ -101,6 +109,7 @@ class Shard:
                 frame, time_ms = frame.filter(pl.Series(first)), time_ms[first]
         if len(time_ms):
             self.late += int(np.count_nonzero(time_ms < self._watermark.now_ms))
+            self._oldest_ms = min(self._oldest_ms, int(time_ms.min()))
             self._added_ms = earliest(self._added_ms, batch.added_ms)
             self._waiting.append((frame, time_ms))
             self._waiting_rows += len(time_ms)
@@ -132,6 +141,7 @@ class Shard:
             self._waiting = waiting
             self._waiting_rows = sum(len(time_ms) for _, time_ms in waiting)
         self._lines = [told.without(person) for told in self._lines]
+        self._rows = [told.without(person) for told in self._rows]
         if self._people is not None:
             self._people.forget(person)
             # Also when nothing was known: files of before may have them all the same.
@@ -160,7 +170,7 @@ class Shard:
         return result
 
     def finish(self) -> list[Partials]:
-        """All input has been read: close every window."""
+        """All input has been read: close every window. `through_days` goes first where there are rows of people."""
         self._watermark.finish()
         return self.tick()
 
@@ -176,7 +186,7 @@ class Shard:
             self._journal.let_go()
         else:
             state["people"] = self._journal.save(self._people) | {"done_ms": self._people_ms}
-            told = [*self._lines, *self._people.heard_of(keep=True)]
+            told = [*self._rows, *self._lines, *self._people.heard_of(keep=True)]
             state["lines"] = [
                 (line.person, line.kind, line.reference, line.at_ms, dict(line.fields), gone)
                 for one in told
@@ -200,7 +210,8 @@ class Shard:
             self._people_ms = state["people"]["done_ms"]
             self._people = self._journal.restore(self._plan.people, state["people"])
             for *line, gone in state["lines"]:
-                self._lines.append(Told.of(PersonLine(*line), gone))
+                told = Told.of(PersonLine(*line), gone)
+                (self._rows if told.kind == CHURN else self._lines).append(told)
 
     def _without_forgotten(self, batch: ShardBatch) -> tuple[ShardBatch, list[tuple[Reason, int]]]:
         """A batch without the events of people who are forgotten; and those, to be counted as refused."""
@@ -248,9 +259,14 @@ class Shard:
         now_ms = self._watermark.now_ms
         if now_ms - self._people_ms < _STEP_MS and (now_ms < END_MS or now_ms == self._people_ms):
             return
-        self._people_ms = self._watermark.now_ms
-        said = self._people.advance(self._people_ms)
-        self._lines.extend(said.lines)
+        self._advance_people(now_ms)
+
+    def _advance_people(self, now_ms: int) -> None:
+        assert self._people is not None
+        self._people_ms = now_ms
+        said = self._people.advance(now_ms)
+        for told in said.lines:
+            (self._rows if told.kind == CHURN else self._lines).append(told)
         for facts in said.facts:
             expressions = self._plan.expressions.get(facts.kind)
             if expressions is not None:
@@ -264,9 +280,58 @@ class Shard:
         lines, self._lines = self._lines, []
         return lines
 
+    def days(self) -> PersonDays | None:
+        """What has to be said since the last call of people at the ends of days; None without anything.
+
+        Also that another day has ended, or is over for good, when there is nobody of whom there is a row.
+        """
+        plan = self._plan.people
+        if plan is None or plan.days is None or self._people_ms == NEVER_MS:
+            return None
+        passed = plan.days.passed(self._people_ms)
+        if not self._rows and passed == self._told_days:
+            return None
+        self._told_days = passed
+        rows, self._rows = self._rows, []
+        return PersonDays(self._number, self._people_ms, rows)
+
     def _count_rejects(self, rejects: list[tuple[Reason, int]], bound_ms: int) -> None:
         assert self._plan.rejects is not None
         reasons = labels_of(pl.Series([reason.value for reason, _ in rejects]))
         # A window that has expired must not come back with only these in it.
         times = np.maximum(np.array([time for _, time in rejects], dtype=np.int64), max(bound_ms, 0))
         self._panes[self._plan.rejects.key].count(times, [reasons])
+
+    def _end_day(self, end_ms: int, newest_ms: int) -> PersonDays | None:
+        """All input has been read, and its last event was at `newest_ms`: say what is known at the end of a day."""
+        assert self._people is not None
+        self._people.heard(newest_ms)
+        self._count_waiting()
+        if end_ms >= self._people_ms:
+            self._advance_people(end_ms + 1)
+        return self.days()
+
+    @property
+    def _read_ms(self) -> tuple[int, int]:
+        """Between which times there is something that was read and of which people were not told."""
+        newest_ms = NEVER_MS if self._people is None else self._people.newest_ms
+        return (self._oldest_ms if self._people_ms == NEVER_MS else self._people_ms), newest_ms
+
+
+def through_days(shards: Sequence[Shard], plan: Plan) -> Iterator[PersonDays]:
+    """All input has been read: what each shard has to say of people at the end of each day, one day after the other.
+
+    Goes before `Shard.finish`, so that whoever learns from them has no more than two days of rows at once, not those of
+    all. Nothing for catalogs without such rows.
+    """
+    if plan.people is None or plan.people.days is None:
+        return
+    days = plan.people.days.days
+    oldest_ms = min(shard._read_ms[0] for shard in shards)
+    newest_ms = max(shard._read_ms[1] for shard in shards)
+    for day in range(int(days.of(np.array([oldest_ms]))[0]), days.passed(newest_ms) + 1):
+        end_ms = int(days.end_ms(np.array([day]))[0])
+        for shard in shards:
+            told = shard._end_day(end_ms, newest_ms)
+            if told is not None:
+                yield told

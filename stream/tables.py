@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -18,6 +18,8 @@ class Table(BaseModel):
     """A table of the catalog: only keys it knows, values of just their types, and no change once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    no_meaning: ClassVar[frozenset[str]] = frozenset()
+    """Keys that change nothing of what is kept of people."""
 
 
 def each_once(values: list[T]) -> list[T]:

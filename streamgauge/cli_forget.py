@@ -106,7 +106,7 @@ def _forget(
     """Returns whether the processor has done its part."""
     url = settings.store_url(own_state)
     store, scores = PersonStore(url), ScoreStore(url)
-    scoring = getattr(loaded, "churn", None) is not None
+    scoring = loaded.churn is not None
 
     def answered() -> bool:
         return store.has_forgotten(entry) and (not scoring or scores.has_forgotten(entry))

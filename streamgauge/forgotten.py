@@ -169,8 +169,10 @@ def _is_in_file(content: bytes, marks: Marks) -> bool:
     if marks.tells(packed):
         return True
     high, low = (np.uint64(int(marks.pseudonym[at : at + 16], 16)) for at in (0, 16))
-    for space in state.get("spaces", {}).values():
-        highs, lows = (np.frombuffer(space["units"][name], dtype=np.uint64) for name in ("high", "low"))
+    # What is known of people, and rows of people that wait for what becomes of them.
+    lists = [*(space["units"] for space in state.get("spaces", {}).values()), *state.get("rows", ())]
+    for one in lists:
+        highs, lows = (np.frombuffer(one[name], dtype=np.uint64) for name in ("high", "low"))
         if ((highs == high) & (lows == low)).any():
             return True
     return False

@@ -8,6 +8,7 @@ import tomllib
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperCommand as Command
@@ -17,7 +18,9 @@ from live_api.app import create_app
 from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
 from live_api.protocol import Close
+from sinks import schema
 from sinks.deliveries import Outcome
+from sinks.live_scores import encode
 from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
 from stream.catalog import Catalog, Event, Platform, parse
@@ -28,6 +31,7 @@ from stream.meters import Meters
 from stream.metrics import Metric
 from stream.people.declared import People
 from stream.people.engagement import Action
+from stream.people.features import KINDS, Actions, Churn, Feature
 from stream.people.funnel import Exclude, Step
 from stream.people.registry import ANALYSES
 from stream.rules import Rule
@@ -35,7 +39,9 @@ from stream.webhooks import FORMATS, TEMPLATE_FIELDS, Webhook
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
 from streamgauge.cli_webhooks import app as webhooks
+from streamgauge.places import scores_of
 from streamgauge.settings import Settings
+from tests.scores import QUALITY, score, status
 from tests.stack import ROOT
 
 _REFUSED_TODAY = {reason for reason in Reason if reason not in {"bot", "unknown_event", "sampled_out"}}
@@ -114,6 +120,7 @@ _ANALYSES: dict[str, list[dict[str, Any]]] = {
     "funnel": [{"name": "it", "steps": [{"name": name, "where": "x"} for name in "ab"], "breakdown": "device"}],
     "paths": [{"name": "it", "of": "page"}],
     "engagement": [{"action": [{"where": "x"}]}],
+    "churn": [{}],
 }
 
 
@@ -126,7 +133,7 @@ def test_every_analysis_of_people_is_documented_with_its_keys_facts_and_metrics(
     [section] = re.findall(rf"^## {key.capitalize()}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
     for name, field in table.model_fields.items():
         assert re.search(rf"^\| `{field.alias or name}` \| ", section, re.MULTILINE), name
-    for nested in {"funnel": (Step, Exclude), "engagement": (Action,)}.get(key, ()):
+    for nested in {"funnel": (Step, Exclude), "engagement": (Action,), "churn": (Feature, Actions)}.get(key, ()):
         for name in nested.model_fields:
             assert f"`{name}`" in section, name
     for made in _ANALYSES[key]:
@@ -145,7 +152,7 @@ def test_every_analysis_of_people_is_documented_with_its_keys_facts_and_metrics(
 
 def test_the_catalogs_of_the_documents_are_valid() -> None:
     made = 0
-    for page in ("docs/people.md", "docs/catalog.md"):
+    for page in ("docs/people.md", "docs/catalog.md", "docs/churn.md"):
         for block in re.findall(r"```toml\n(.*?)```", _text(page), re.DOTALL):
             tables = tomllib.loads(block)
             # Examples show a table or two; what these need besides is here.
@@ -157,6 +164,46 @@ def test_the_catalogs_of_the_documents_are_valid() -> None:
                 parse(needed + block)
                 made += 1
     assert made > 15
+
+
+def test_churn_is_documented_so_that_a_catalog_can_be_written_from_its_page_alone() -> None:
+    text = _text("docs/churn.md")
+    for key in Churn.model_fields:
+        assert re.search(rf"^\| `{key}` \| ", text, re.MULTILINE), key
+    [features] = re.findall(r"^### `\[\[churn.feature\]\]`\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    for key in Feature.model_fields:
+        assert re.search(rf"^\| `{key}` \| ", features, re.MULTILINE), key
+    for kind, (needed, taken) in KINDS.items():
+        [(needs, may_have)] = re.findall(rf"^\| `{kind}` \| (.*?) \| (.*?) ?\| ", features, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", needs)) == needed, kind
+        assert set(re.findall(r"`(\w+)`", may_have)) == taken, kind
+    for key in Actions.model_fields:
+        assert f"`{key}`" in text, key
+    [block] = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[event]" in block]
+    assert parse(block).churn is not None, "a whole catalog"
+
+
+def test_what_models_say_is_documented() -> None:
+    text = _text("docs/churn.md")
+    for name in [*score().to_json(), *QUALITY]:
+        assert f"`{name}`" in text or name in ("person", "reliability"), name
+    for name in status().to_json():
+        assert f'"{name}"' in text, name
+    for name in orjson.loads(encode(score())):
+        assert f'"{name}": ' in text, name
+    for table in (schema.churn_scores, schema.models):
+        assert f"`{table.name}`" in text
+        for column in table.columns:
+            assert f"`{column.name}`" in text, column.name
+    assert f"`HGET {scores_of(parse(_MY_SHOP))} <pseudonym>`" in text
+
+
+_MY_SHOP = '[platform]\nname = "My shop"\n[[metric]]\nname = "n"\nmeasure = "count"\n'
+
+
+def test_every_page_of_the_documents_is_in_the_readme() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in _text("README.md").partition("## Where to go next")[2], page.name
 
 
 def test_every_key_of_people_is_documented() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from sinks.records import iso
 from sinks.score_records import Level, ModelStatus
 from sinks.score_store import FALLING, Count, Ranked
+from stream.people.features import Churn
 
 MOST_FACTORS = 10
 CHURN = "churn"
 """Name of the model."""
 
 
-def levels(counts: Sequence[Count], declared: Any) -> list[dict[str, Any]]:
+def levels(counts: Sequence[Count], declared: Churn) -> list[dict[str, Any]]:
     """A row for each level, the highest first, with what the catalog recommends. `declared` is its `[churn]`."""
     begins = {Level.HIGH: declared.high, Level.MEDIUM: declared.medium, Level.LOW: 0.0}
     all_people = sum(one.people for one in counts)
@@ -31,7 +32,7 @@ def levels(counts: Sequence[Count], declared: Any) -> list[dict[str, Any]]:
                 "people": people,
                 "share": people / all_people if all_people else None,
                 "expected": sum(one.expected for one in of_level),
-                "actions": list(getattr(declared.actions, level.value, ())),
+                "actions": list(getattr(declared.actions, level.value)),
             }
         )
     return rows
@@ -86,13 +87,13 @@ def person(ranked: Ranked) -> dict[str, Any]:
 
 def summary(status: ModelStatus | None) -> str:
     """How good the model of churn has been, in one line."""
-    if status is None:
+    if status is None or not status.version:
         return "the model has not begun: it makes its first scores at the end of a day"
     quality = status.quality
     labels = _number(quality, "labels") or status.samples
     if not labels:
         return "unproven: nobody's answer is known yet"
-    model, recency = _auc(quality, "model"), _auc(quality, "recency")
+    model, recency = _number(quality, "auc"), _number(quality, "auc_recency")
     if model is None:
         said = ["only people who stayed, or only people who left, so far"]
     else:
@@ -105,11 +106,6 @@ def summary(status: ModelStatus | None) -> str:
         said.append(f"{100 * rate:.0f}% left")
     verdict = "proven" if status.proven else "unproven: not shown to be better than the time since the last event"
     return f"{verdict}; {', '.join(said)}; {status.samples:,} answers"
-
-
-def _auc(quality: Mapping[str, Any], of: str) -> float | None:
-    found = quality.get(of)
-    return _number(found, "auc") if isinstance(found, Mapping) else None
 
 
 def _number(quality: Mapping[str, Any], name: str) -> float | None:

@@ -117,6 +117,8 @@ class Run:
     """Numbers of the texts of the named unit keys (m each)."""
     session_begins: Mask | None = None
     """Which events are the first of a session (n); None before sessions were made, or where the catalog has none."""
+    ended_ms: int = FAR_MS
+    """Time of the latest event of all, once there will be no other; far ahead before. Time itself comes no further."""
 
     @property
     def units(self) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COUNTABLE = frozenset({"count", "sum", "mean", "rate", "quantile", *DERIVED})
 """Measures over facts: what was said of people may be taken back, and a maximum cannot forget."""
-_OWN_NAMES = ("sessions", "actives", "lifecycle", "engagement")
+_OWN_NAMES = ("sessions", "actives", "lifecycle", "engagement", "churn")
 """What those analyses are called that a catalog gives no name."""
 _CAPPED_METRIC: Mapping[str, Any] = {
     "name": "people_capped_events",
@@ -61,13 +61,13 @@ def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:
 def meaning_of(declared: Declaration, zone: ZoneInfo) -> str:
     """Is another where an analysis means something else: what was kept for the other is nothing to it."""
     assert isinstance(declared, Table)
-    told = declared.model_dump_json(exclude={"title", "windows", "max_series", "max_transitions"})
+    told = declared.model_dump_json(exclude={"title", "windows", "max_series", "max_transitions", *declared.no_meaning})
     return hashlib.sha256(f"{zone.key} {told}".encode()).hexdigest()[:8]
 
 
 def names_of(catalog: Catalog) -> dict[str, str]:
     """The type of every analysis that can be asked for, by name."""
-    found = {key: key for key in ("sessions", "actives", "engagement") if getattr(catalog, key) is not None}
+    found = {key: key for key in ("sessions", "actives", "engagement", "churn") if getattr(catalog, key) is not None}
     if catalog.actives is not None and catalog.actives.periods:
         found["lifecycle"] = "lifecycle"
     return found | {one.name: key for key in ("retention", "funnel", "paths") for one in getattr(catalog, key)}

@@ -107,8 +107,8 @@ def _compiled(needs: Needs) -> list[pl.Expr]:
     return [one.alias(f"{kind}{i}") for i, (kind, one) in enumerate(zip(kinds, expressions, strict=True))]
 
 
-def taken(columns: Columns, rows: Array) -> Columns:
-    """The events at some rows (k), or those that a mask (n) picks."""
+def taken(columns: Columns, rows: Array | slice) -> Columns:
+    """The events at some rows (k), or those that a mask (n) picks, or those of a slice, without a copy."""
     return {name: values[rows] for name, values in columns.items()}
 
 

@@ -16,9 +16,10 @@ from stream.clock import END_MS, NEVER_MS
 from stream.digests import Hashes, hashes_of
 from stream.expressions import FieldType, compile_expression, evaluate
 from stream.identity import IDENTITY
-from stream.people.base import CAPPED, FLAGGED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
+from stream.people.base import CAPPED, FAR_MS, FLAGGED, LONG_AGO_MS, Declaration, FactKind, Rows, Setting, UnitKey
 from stream.people.events import Columns, Layout, taken
 from stream.people.gauges import Gauge
+from stream.people.periods import FixedDays
 from stream.people.space import Placed, Space
 from stream.people.told import Told
 from stream.people.vocabulary import Vocabulary
@@ -26,6 +27,18 @@ from stream.people.vocabulary import Vocabulary
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 EVENT = "event"
 """Kind of the lines that tell of events themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaysPlan:
+    """At the ends of which days there are rows of people, and how long after it a day is over for good."""
+
+    days: FixedDays
+    settle_ms: int
+
+    def passed(self, done_ms: int) -> tuple[int, int]:
+        """The last day that has ended, and the last that is over for good, where all before a moment is known."""
+        return self.days.passed(done_ms - 1), self.days.passed(done_ms - 1 - self.settle_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,8 @@ class PeoplePlan:
     """and SQL expression that gives its page: what is told of an event,"""
     keeps_events: bool = False
     """where each is."""
+    days: DaysPlan | None = None
+    """None where there are no rows of people."""
 
     @property
     def meanings(self) -> dict[str, str]:
@@ -150,12 +165,13 @@ class People:
         done_ms = watermark_ms - 1
         rows: dict[str, list[Rows]] = {}
         # After the last event nothing holds any more that anybody could know of.
-        now_ms = min(done_ms, self.newest_ms) if watermark_ms >= END_MS else done_ms
+        ended_ms = self.newest_ms if watermark_ms >= END_MS else FAR_MS
+        now_ms = min(done_ms, ended_ms)
         if now_ms > LONG_AGO_MS:
             for kind, gauge in self.gauges.items():
                 rows.setdefault(kind, []).extend(gauge.advance(now_ms))
         for space in self.spaces.values():
-            for sign, slots, facts in space.advance(done_ms):
+            for sign, slots, facts in space.advance(done_ms, ended_ms):
                 for kind, found in facts.rows:
                     rows.setdefault(kind, []).append(Rows(found.time_ms, sign * found.weight, found.fields))
                 for kind, spans in facts.spans:

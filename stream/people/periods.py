@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from stream.arrays import Ints
-from stream.durations import SECOND_MS
+from stream.durations import DAY_MS, SECOND_MS
 from stream.grouping import numbered
 from stream.windows import Calendar
 
@@ -99,6 +99,31 @@ class CalendarPeriods:
         else:
             day = date(_EPOCH.year + number // 12, number % 12 + 1, 1)
         return _midnight_s(day, self._zone)
+
+
+class FixedDays:
+    """Days of 24 hours, each with the moment that it ends at and without the one that the day before it ends at.
+
+    They end at midnight of a zone as it is without summer time, which 2020 decides: no day is longer than another, and
+    what a model learns of days does not change with the clocks. Numbered from the one that the epoch is in.
+    """
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        offsets = (datetime(2020, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
+        # Not what the zone calls standard time: in some that is the one of summer.
+        self._offset_ms = int(min(offset or timedelta(0) for offset in offsets).total_seconds()) * SECOND_MS
+
+    def of(self, time_ms: Ints) -> Ints:
+        """Number of the day that each moment (n) is in."""
+        return (time_ms + (self._offset_ms - 1)) // DAY_MS
+
+    def end_ms(self, day: Ints) -> Ints:
+        """When each day (n) ends."""
+        return (day + 1) * DAY_MS - self._offset_ms
+
+    def passed(self, time_ms: int) -> int:
+        """Number of the last day that has ended at a moment."""
+        return (time_ms + self._offset_ms) // DAY_MS - 1
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from stream.people.actives import Actives
 from stream.people.base import Declaration
 from stream.people.engagement import Engagement
+from stream.people.features import Churn
 from stream.people.funnel import Funnel
 from stream.people.paths import Paths
 from stream.people.retention import RetentionTable
@@ -19,5 +20,6 @@ ANALYSES: Mapping[str, type[Declaration]] = {
     "funnel": Funnel,
     "paths": Paths,
     "engagement": Engagement,
+    "churn": Churn,
 }
 """The catalog's tables, by their key: `[sessions]`, `[[funnel]]`. They run in this order: others know the sessions."""

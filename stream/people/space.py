@@ -29,6 +29,8 @@ SLOT = "slot"
 """Column of events that wait: the slot of their unit."""
 MOST_HELD = 30_000_000
 """Events that a shard holds for those that may come late, at the most."""
+_MOST_AT_ONCE = 65_536
+"""So many units are run at once at the most: what that takes in memory is bounded, however many there are."""
 _DUE, _DAY, _TODAY, _FLAGGED = "due", "day", "today", "flagged"
 _OWN = (
     Column(_DUE, np.int64, FAR_MS),
@@ -97,8 +99,8 @@ class Space:
         if len(unit):
             self._waiting.append({**events, SLOT: self._slots(unit, persons, keys)})
 
-    def advance(self, done_ms: int) -> list[tuple[int, Ints, Facts]]:
-        """All events up to `done_ms`, itself included, are known, but for late ones.
+    def advance(self, done_ms: int, ended_ms: int = FAR_MS) -> list[tuple[int, Ints, Facts]]:
+        """All events up to `done_ms`, itself included, are known, but for late ones; the last of all was at `ended_ms`.
 
         Returns what follows: (1 or -1, the slots of the units, facts about them).
         """
@@ -114,18 +116,12 @@ class Space:
         units = slots[is_first(slots)]
         if len(due):
             units = np.union1d(units, due)
-        if len(units):
-            records = self.records.take(self.units.get(self._place), units)
-            state = self.records.read(records)
-            # At the end of all input nothing can come late.
-            goes_on = done_ms < FAR_MS - 1
-            if goes_on:
-                self.tail.now.remember(units, records)
-            facts, kept = self._run(state, units, slots, events, done_ms)
-            said.append((1, units, facts))
-            self._put(units, state, done_ms)
-            if goes_on:
-                self.tail.now.keep(slots[kept], taken(events, kept))
+        # Time may have something to say of everybody at once, as at the end of a day.
+        for part in np.split(units, range(_MOST_AT_ONCE, len(units), _MOST_AT_ONCE)):
+            if len(part):
+                first, after = np.searchsorted(slots, [part[0], part[-1] + 1])
+                of_part = taken(events, slice(first, after))
+                said.append((1, part, self._forward(part, slots[first:after], of_part, done_ms, ended_ms)))
         self._done_ms = max(self._done_ms, done_ms)
         self.tail.turn(self._done_ms + 1)
         if self.tail.shrink(self._most_held):
@@ -134,6 +130,20 @@ class Space:
                 self._most_held,
             )
         return said
+
+    def _forward(self, units: Ints, slots: Ints, events: Columns, done_ms: int, ended_ms: int) -> Facts:
+        """Run events (n, in order) of units (m, rising) that come after all that these had."""
+        records = self.records.take(self.units.get(self._place), units)
+        state = self.records.read(records)
+        # At the end of all input nothing can come late.
+        goes_on = done_ms < FAR_MS - 1
+        if goes_on:
+            self.tail.now.remember(units, records)
+        facts, kept = self._run(state, units, slots, events, done_ms, ended_ms)
+        self._put(units, state, done_ms)
+        if goes_on:
+            self.tail.now.keep(slots[kept], taken(events, kept))
+        return facts
 
     def person_of(self, slots: Ints) -> tuple[Hashes, Hashes]:
         """The two halves of each unit's (n) pseudonym."""
@@ -172,12 +182,15 @@ class Space:
             if some.all():
                 ready.append(part)
             elif some.any():
-                ready.append(taken(part, some))
-                waiting.append(taken(part, ~some))
+                count = np.count_nonzero(some)
+                # In order of time, as most files are, a part is cut in two without a copy of what goes on to wait.
+                ordered = some[:count].all()
+                ready.append(taken(part, slice(0, count) if ordered else some))
+                waiting.append(taken(part, slice(count, None) if ordered else ~some))
             else:
                 waiting.append(part)
         # Each part that waits is looked at again: many small ones are put together.
-        self._waiting = [joined(waiting)] if len(waiting) > 8 else waiting
+        self._waiting = [_by_time(joined(waiting))] if len(waiting) > 8 else waiting
         if not ready:
             empty = {name: np.empty(0, dtype=dtype) for name, dtype in self.layout.dtypes.items()}
             return empty, np.empty(0, dtype=np.int64)
@@ -225,7 +238,9 @@ class Space:
         arm = (due_ms < FAR_MS) & ((armed_ms == FAR_MS) | (due_ms < armed_ms) | (armed_ms <= done_ms))
         self._wheel.put(units[arm], due_ms[arm])
 
-    def _run(self, state: State, units: Ints, slots: Ints, events: Columns, until_ms: int) -> tuple[Facts, Mask]:
+    def _run(
+        self, state: State, units: Ints, slots: Ints, events: Columns, until_ms: int, ended_ms: int = FAR_MS
+    ) -> tuple[Facts, Mask]:
         """Run every analysis over events (n, in order) of units (m, rising); returns which events count."""
         facts = Facts()
         owner = np.searchsorted(units, slots)
@@ -245,6 +260,7 @@ class Space:
             hashes={text: events[f"hash {text}"] for text in needs.hashes},
             unit_hash=self.units.key[units].view(np.uint64),
             unit_texts=[state[f"key{place}"].astype(np.int64) for place in self._named],
+            ended_ms=ended_ms,
         )
         due_ms = np.full(len(units), FAR_MS, dtype=np.int64)
         for placed in self._analyses:
@@ -368,6 +384,11 @@ class Space:
         for place, name in zip(self._persons, ("high", "low"), strict=True):
             self.units.get(place)[rows] = np.frombuffer(state[name], dtype=np.uint64)
         self.units.get(self._place)[rows] = self.records.adopt(state["records"], state["layout"])
+
+
+def _by_time(events: Columns) -> Columns:
+    """Events (n) in order of time."""
+    return taken(events, np.argsort(events[TIME], kind="stable"))
 
 
 def _halves(persons: pl.Series) -> tuple[Hashes, Hashes]:

@@ -14,7 +14,7 @@ from live_api.derived_board import row_sizes
 from live_api.protocol import Topic
 from live_api.showing import fine_window, main_window
 from sinks.records import series_key
-from stream.boards import ANALYSED, COLUMNS, TAKES
+from stream.boards import ANALYSED, COLUMNS, MODELLED, TAKES
 from stream.catalog import Catalog, load, parse
 
 CATALOGS = sorted((Path(__file__).resolve().parents[2] / "catalogs").glob("*.toml"))
@@ -180,6 +180,9 @@ def test_defaults(text: str, expected: dict[str, Any]) -> None:
          {"title": "Lifecycle", "analysis": "lifecycle", "period": "day", "width": 6, "height": 3, "limit": 30}),
         ('type = "lifecycle"\nperiod = "week"\nlimit = 8', {"analysis": "lifecycle", "period": "week", "limit": 8}),
         ('type = "paths"\nanalysis = "pages"', {"analysis": "pages", "width": 6, "height": 4, "limit": 10}),
+        ('type = "risk"', {"title": "Who may leave", "analysis": "churn", "width": 6, "height": 4}),
+        ('type = "model"', {"title": "Churn model", "analysis": "churn", "width": 6, "height": 4}),
+        ('type = "model"\nmodel = "forecast n@1m"', {"title": "Forecast n@1m", "analysis": "forecast n@1m"}),
     ],
 )  # fmt: skip
 def test_tiles_of_people_tell_what_to_ask_for_and_are_on_no_topic(text: str, expected: dict[str, Any]) -> None:
@@ -350,8 +353,8 @@ def test_the_hub_understands_every_topic_of_a_catalog_that_we_ship(path: Path) -
 
 
 def test_there_is_a_size_for_every_type() -> None:
-    # Tiles of people need an analysis, and have a test of their own above.
-    for kind in sorted(TAKES.keys() - ANALYSED):
+    # Tiles of people and models need what they are about, and have tests of their own.
+    for kind in sorted(TAKES.keys() - ANALYSED - MODELLED):
         metric_line = "" if kind in ("status", "alerts") else 'metric = "rating"\nmax = 9\n'
         if kind in ("bar", "table", "heatmap"):
             metric_line = 'metric = "sales"\n'

@@ -4,7 +4,6 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from sinks.score_records import Level
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog, parse
+from stream.people.features import Churn
 from tests.scores import AS_OF_MS, DAY_MS, QUALITY, score, status
 from tests.stack import eventually
 
@@ -29,15 +29,16 @@ HOUR_MS = 3_600_000
 
 
 def catalog() -> Catalog:
-    churn = SimpleNamespace(
-        high=0.8,
-        medium=0.5,
-        horizon_ms=30 * DAY_MS,
-        active_ms=60 * DAY_MS,
-        settle_ms=lambda lateness_ms: lateness_ms,
-        actions=SimpleNamespace(high=["offer a voucher"], medium=[], low=[]),
-    )
-    return parse(CATALOG).model_copy(update={"churn": churn})
+    return parse(f"""{CATALOG}
+[event]
+person = "user"
+
+[churn]
+active = "60d"
+
+[churn.actions]
+high = ["offer a voucher"]
+""")
 
 
 PERSONS = {f"{n}@example.org": chance for n, chance in enumerate([0.95, 0.9, 0.85, 0.7, 0.6, 0.2, 0.1])}
@@ -235,6 +236,16 @@ def test_without_a_declaration_that_is_said(start: Start, store_url: str) -> Non
         assert "expected [churn] in the catalog" in answer["detail"]
 
 
+def test_without_models_that_is_said(start: Start) -> None:
+    api = start()
+    assert api.get("/v1/models")["models"] == []
+    answer = api.get("/v1/models/churn")
+    assert (answer["http"], answer["detail"]) == (
+        404,
+        "model: expected none, as the catalog declares none; found 'churn'",
+    )
+
+
 def test_before_the_first_scores(start: Start) -> None:
     api = start(catalog=catalog(), pseudonym=pseudonym)
     answer = api.get("/v1/churn")
@@ -244,8 +255,10 @@ def test_before_the_first_scores(start: Start) -> None:
     assert answer["levels"][0]["share"] is None
     assert answer["model"].startswith("the model has not begun")
     assert api.get("/v1/churn/ada")["http"] == 404
-    assert api.get("/v1/models")["models"] == []
-    assert api.get("/v1/models/churn")["detail"] == "model: expected none, as no model has begun; found 'churn'"
+    (model,) = api.get("/v1/models")["models"]
+    assert (model["name"], model["at"], model["due"], model["version"], model["samples"]) == ("churn", None, None, 0, 0)
+    assert model["summary"].startswith("the model has not begun")
+    assert api.get("/v1/models/churn")["version"] == 0
 
 
 def test_a_database_of_an_earlier_version_has_no_scores(start: Start, tmp_path: Path) -> None:
@@ -288,8 +301,11 @@ def test_many_screens_share_an_answer(start: Start, tmp_path: Path, monkeypatch:
     store.write([score("fe" * 16)])
     answer = api.get("/v1/churn")
     assert (answer["people"], len(answer["persons"])) == (1, 2), "who they are is looked up anew"
+    store.write_models([status(day=1)])
+    assert api.get("/v1/churn")["people"] == 2, "the model has another day"
+    store.write([score("5c" * 16)])
     monkeypatch.setattr(churn_routes, "_LASTING_S", 0.0)
-    assert api.get("/v1/churn")["people"] == 2
+    assert api.get("/v1/churn")["people"] == 3
     store.close()
 
 
@@ -298,9 +314,9 @@ def test_many_screens_share_an_answer(start: Start, tmp_path: Path, monkeypatch:
     [
         ({"samples": 0, "quality": {}}, "unproven: nobody's answer is known yet"),
         ({"proven": False}, "unproven: not shown to be better than the time since the last event; AUC 0.891"),
-        ({"quality": QUALITY | {"model": {"auc": None}}}, "proven; only people who stayed, or only people who left"),
-        ({"quality": {"labels": 10.0, "model": {"auc": 0.5}}}, "proven; AUC 0.500; 12,345 answers"),
-        ({"quality": {"labels": "x", "model": 3, "ece": True, "base_rate": float("nan")}}, "proven; only people"),
+        ({"quality": QUALITY | {"auc": None}}, "proven; only people who stayed, or only people who left"),
+        ({"quality": {"labels": 10.0, "auc": 0.5}}, "proven; AUC 0.500; 12,345 answers"),
+        ({"quality": {"labels": "x", "auc": "much", "ece": True, "base_rate": float("nan")}}, "proven; only people"),
     ],
 )
 def test_a_model_in_one_line(changed: dict[str, Any], says: str) -> None:
@@ -308,7 +324,7 @@ def test_a_model_in_one_line(changed: dict[str, Any], says: str) -> None:
 
 
 def test_every_level_is_in_the_table() -> None:
-    declared = SimpleNamespace(high=0.9, medium=0.4, actions=SimpleNamespace())
+    declared = Churn.model_validate({"high": 0.9, "medium": 0.4})
     assert [(row["level"], row["from"]) for row in risk.levels([], declared)] == [
         (Level.HIGH, 0.9),
         (Level.MEDIUM, 0.4),

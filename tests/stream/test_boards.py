@@ -99,7 +99,7 @@ def test_a_tile_that_can_be_shown_is_taken(tile: str) -> None:
 
 
 def test_every_type_is_tried() -> None:
-    types = {tile.split('"')[1] for tile in (*SOUND, *SOUND_OF_PEOPLE)}
+    types = {tile.split('"')[1] for tile in (*SOUND, *SOUND_OF_PEOPLE, *SOUND_OF_MODELS)}
     assert types == set(TAKES)
 
 
@@ -169,6 +169,46 @@ def test_a_mistake_of_a_tile_of_people_is_told(
     for problem, (_, wanted, found) in zip(problems, expected, strict=True):
         assert wanted in problem.expected
         assert found in problem.found
+
+
+MODELS = '[churn]\n[[forecast]]\nmetric = "orders"\nwindow = "1m"\n[[forecast]]\nmetric = "visits"\n'
+SOUND_OF_MODELS = [
+    'type = "risk"\nwidth = 12',
+    'type = "model"',
+    'type = "model"\nmodel = "churn"\ntitle = "How good it is"',
+    'type = "model"\nmodel = "forecast orders@1m"',
+    'type = "model"\nmodel = "forecast visits@1h"',
+]
+
+
+def mistakes_of_models(tile: str, models: str) -> list[Problem]:
+    problems: list[Problem] = []
+    check_boards(tomllib.loads(f"{models}{BOARD}[[board.tile]]\n{tile}"), {}, problems)
+    return problems
+
+
+@pytest.mark.parametrize("tile", SOUND_OF_MODELS)
+def test_a_tile_of_a_model_that_can_be_shown_is_taken(tile: str) -> None:
+    assert mistakes_of_models(tile, MODELS) == []
+
+
+@pytest.mark.parametrize(
+    ("tile", "models", "key", "expected", "found"),
+    [
+        ('type = "risk"', "", "type", "[churn] in this catalog, as a risk tile is about its model", "none"),
+        ('type = "model"', MODELS.replace("[churn]", ""), "type", "[churn] in this catalog", "none"),
+        ('type = "model"\nmodel = "chrun"', MODELS, "model", "one of churn, forecast orders@1m", "did you mean churn?"),
+        ('type = "model"\nmodel = "forecast orders@1h"', MODELS, "model", "one of churn", "did you mean forecast"),
+        ('type = "model"\nmodel = "churn"', "", "model", "the name of a model, of which there is none", "'churn'"),
+        ('type = "risk"\nmodel = "churn"', MODELS, "model", "none, as risk tiles take only height, title", "'churn'"),
+        ('type = "model"\nmetric = "orders"', MODELS, "metric", "none, as model tiles take only", "'orders'"),
+    ],
+)
+def test_a_mistake_of_a_tile_of_a_model_is_told(tile: str, models: str, key: str, expected: str, found: str) -> None:
+    (problem,) = mistakes_of_models(tile, models)
+    assert problem.key == f"{TILE}.{key}"
+    assert expected in problem.expected
+    assert found in problem.found
 
 
 NUMBER = 'type = "number"\nmetric = "orders"\n'

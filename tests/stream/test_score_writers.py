@@ -58,7 +58,7 @@ def kept(sinks: ScoreSinks, client: valkey.Valkey) -> tuple[list[str], list[str]
 
 
 def test_a_day_is_in_both_places_and_who_left_in_none(sinks: ScoreSinks, client: valkey.Valkey, meters: Meters) -> None:
-    write = person_score_writer(sinks, patience("scores", meters), patience("scores_live", meters), meters)
+    write = person_score_writer(sinks, patience("person_scores", meters), patience("live_scores", meters), meters)
     days = [
         Scores(AS_OF_MS, [score(ADA), score(BOB)]),
         Scores(AS_OF_MS + DAY_MS, [score(BOB, 0.3, 1), score(CID, 0.6, 1)], left=[ADA]),
@@ -71,13 +71,13 @@ def test_a_day_is_in_both_places_and_who_left_in_none(sinks: ScoreSinks, client:
     found = sinks.store.of(BOB)
     assert found is not None
     assert found.score == score(BOB, 0.3, 1)
-    assert read(meters, "sent_points_total", sink="scores") == 8
+    assert read(meters, "sent_points_total", sink="person_scores") == 8
 
 
 def test_who_is_forgotten_has_no_score_anywhere_and_gets_none_that_was_said_before(
     sinks: ScoreSinks, client: valkey.Valkey, meters: Meters
 ) -> None:
-    write = person_score_writer(sinks, patience("scores", meters), patience("scores_live", meters), meters)
+    write = person_score_writer(sinks, patience("person_scores", meters), patience("live_scores", meters), meters)
     write([Scores(AS_OF_MS, [score(ADA), score(BOB)]), Forgotten(ADA, "1-0")])
     assert kept(sinks, client) == ([BOB], [BOB])
     assert sinks.store.has_forgotten("1-0")
@@ -86,7 +86,7 @@ def test_who_is_forgotten_has_no_score_anywhere_and_gets_none_that_was_said_befo
 
 
 def test_a_crowd_is_written_a_part_at_a_time(sinks: ScoreSinks, client: valkey.Valkey, meters: Meters) -> None:
-    write = person_score_writer(sinks, patience("scores", meters), patience("scores_live", meters), meters)
+    write = person_score_writer(sinks, patience("person_scores", meters), patience("live_scores", meters), meters)
     crowd = [score(f"{n:032x}") for n in range(10_001)]
     write([Scores(AS_OF_MS, crowd)])
     assert sum(one.people for one in sinks.store.counts()) == client.hlen(KEY) == 10_001
@@ -96,7 +96,7 @@ def test_nobody_counts_as_forgotten_while_the_hash_still_has_them(sinks: ScoreSi
     away = valkey.Valkey(port=1, socket_connect_timeout=0.2)
     sinks.store.write([score()])
     gone = ScoreSinks(sinks.store, LiveScores(away, KEY))
-    write = person_score_writer(gone, patience("scores", meters), patience("scores_live", meters, 0.05), meters)
+    write = person_score_writer(gone, patience("person_scores", meters), patience("live_scores", meters, 0.05), meters)
     with pytest.raises(Retryable):
         write([Forgotten(ADA, "1-0")])
     assert not sinks.store.has_forgotten("1-0")
@@ -108,7 +108,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(sinks: ScoreSinks, me
     other.execute("BEGIN IMMEDIATE")
     letting_go = threading.Timer(0.3, lambda: other.execute("COMMIT"))
     letting_go.start()
-    person_score_writer(sinks, patience("scores", meters, 9.0), patience("scores_live", meters), meters)(
+    person_score_writer(sinks, patience("person_scores", meters, 9.0), patience("live_scores", meters), meters)(
         [Scores(AS_OF_MS, [score()])]
     )
     letting_go.join()
@@ -116,17 +116,17 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(sinks: ScoreSinks, me
     other.close()
     assert sinks.store.of(ADA) is not None
     assert sinks.store.models() == [status(day=1)]
-    assert read(meters, "retries_total", stage="scores")
+    assert read(meters, "retries_total", stage="person_scores")
 
 
 def test_a_full_server_is_told_of_and_the_store_has_the_scores(
     sinks: ScoreSinks, client: valkey.Valkey, meters: Meters
 ) -> None:
-    write = person_score_writer(sinks, patience("scores", meters), patience("scores_live", meters), meters)
+    write = person_score_writer(sinks, patience("person_scores", meters), patience("live_scores", meters), meters)
     client.config_set("maxmemory", 1)
     try:
         write([Scores(AS_OF_MS, [score()])])
     finally:
         client.config_set("maxmemory", 0)
     assert kept(sinks, client) == ([ADA], [])
-    assert read(meters, "errors_total", stage="scores") == 1
+    assert read(meters, "errors_total", stage="live_scores") == 1

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 import valkey
+import zstandard
 
 from sinks.deadletter import DeadLetters, DeadLetterSink
 from sinks.records import DeadLetter, Reason, Shape
 from streamgauge.forgetting import Marks, Theirs, Whose, all_counted, counted_until, delete_entries, delete_letters
+from streamgauge.forgotten import scan_people
 from tests.batches import plan_of
 
 PLAN = plan_of("""
@@ -123,3 +128,20 @@ def test_entries_are_deleted_once_they_are_counted(valkey_client: valkey.Valkey)
     assert [entry_id for entry_id, _ in valkey_client.xrange("s")] == [b"2-0", b"4-0"]
     valkey_client.xgroup_setid("s", "streamgauge", "4-0")
     assert all_counted(valkey_client, ["s", "none"], "streamgauge")()
+
+
+def test_rows_that_wait_for_what_becomes_of_people_are_looked_through(tmp_path: Path) -> None:
+    def write(name: str, *persons: str) -> None:
+        halves = {
+            half: np.array([int(one[at : at + 16], 16) for one in persons], dtype=np.uint64).tobytes()
+            for half, at in (("high", 0), ("low", 16))
+        }
+        packed = msgspec.msgpack.encode({"version": 1, "rows": [{**halves, "level": b""}]})
+        (tmp_path / name).write_bytes(zstandard.ZstdCompressor().compress(packed))
+
+    write("churn.ab-1", "fe" * 16, PSEUDONYM)
+    write("churn.ab-2", "fe" * 16)
+    # The same half is not the same person.
+    write("churn.ab-3", PSEUDONYM[:16] + "0" * 16)
+    scan = scan_people(tmp_path, Marks(ANN, PSEUDONYM), 10.0)
+    assert (scan.scanned, scan.found) == ("3 files", 1)

@@ -17,6 +17,8 @@ export const TILE_TYPES = [
   "funnel",
   "lifecycle",
   "paths",
+  "risk",
+  "model",
 ] as const;
 export type TileType = (typeof TILE_TYPES)[number];
 

@@ -1,4 +1,4 @@
-/** What `/v1/people/{analysis}` says of people, read without believing it. */
+/** What `/v1/people/{analysis}` says of people, read without believing it; `models.ts` has what models say. */
 
 import { isRecord, number, oneOf, string, texts } from "./json";
 import type { SourceState } from "./protocol";
@@ -10,6 +10,8 @@ const BAR_STATES = ["open", "final", "corrected"] as const;
 export interface Answer {
   /** Up to when events are in it, epoch ms; null: nothing was counted yet. */
   asOf: number | null;
+  /** Until when, in the time of events, nothing newer is to be expected; null where something always is. */
+  due: number | null;
   state: SourceState;
   body: Readonly<Record<string, unknown>>;
 }
@@ -98,10 +100,10 @@ export const START = "__start__";
 export const END = "__end__";
 
 export function answerIn(sent: unknown): Answer {
-  if (!isRecord(sent)) throw new TypeError("/v1/people/{analysis}: expected an object");
-  const asOf = Date.parse(string(sent.as_of) ?? "");
+  if (!isRecord(sent)) throw new TypeError("/v1/people, /v1/churn and /v1/models: expected an object");
   return {
-    asOf: Number.isNaN(asOf) ? null : asOf,
+    asOf: timeIn(sent.as_of ?? sent.at),
+    due: timeIn(sent.due),
     // A state that is not known is no promise that all is well.
     state: oneOf(STATES, sent.state) ?? "processor_silent",
     body: sent,
@@ -193,10 +195,15 @@ function cellIn(sent: unknown): RetentionCell | null {
   return { offset: string(sent.offset) ?? "", people: number(sent.people) ?? 0, share, partial: sent.partial === true };
 }
 
+function timeIn(sent: unknown): number | null {
+  const time = Date.parse(string(sent) ?? "");
+  return Number.isNaN(time) ? null : time;
+}
+
 function quantilesIn(sent: unknown): Quantiles | null {
   return isRecord(sent) ? { p50: number(sent.p50), p90: number(sent.p90) } : null;
 }
 
-function records(sent: unknown): Record<string, unknown>[] {
+export function records(sent: unknown): Record<string, unknown>[] {
   return Array.isArray(sent) ? (sent as unknown[]).filter(isRecord) : [];
 }

@@ -1,4 +1,4 @@
-/** What comes on no topic, and is asked for again and again: the analyses of people, while somebody may look at them. */
+/** What comes on no topic, and is asked for again and again: analyses of people and models, while somebody may look at them. */
 
 import type { Tile, TileType } from "./board";
 import { freshnessOf, type Freshness } from "./freshness";
@@ -105,6 +105,9 @@ const LIMITS: Partial<Record<TileType, string>> = { retention: "cohorts", lifecy
 /** Where a tile's numbers are, relative to the page's root; null for one that is told of them. */
 export function pathOf({ type, analysis, period, limit }: Tile): string | null {
   if (analysis === null) return null;
+  // Nobody is named on a wall.
+  if (type === "risk") return "v1/churn?limit=0";
+  if (type === "model") return `v1/models/${encodeURIComponent(analysis)}`;
   const most = LIMITS[type];
   const query = new URLSearchParams({ ...(period !== null && { period }), ...(most && { [most]: String(limit) }) }).toString();
   return `v1/people/${encodeURIComponent(analysis)}${query && `?${query}`}`;
@@ -127,7 +130,8 @@ const AS_FAR_MS = 3 * POLL_MS;
 export function polledStanding({ answer, at }: Told, moment: Moment): PolledStanding {
   const asOf = answer?.asOf ?? null;
   const { lastEvent, watermark } = moment;
-  const isAsFar = asOf !== null && watermark !== null && asOf >= watermark - AS_FAR_MS;
+  const until = Math.max(asOf ?? 0, answer?.due ?? 0);
+  const isAsFar = asOf !== null && watermark !== null && until >= watermark - AS_FAR_MS;
   const known = asOf === null || at === null ? null : Math.min(at, isAsFar ? Math.max(asOf, lastEvent ?? asOf) : asOf);
   const ageMs = known === null ? null : Math.max(0, moment.now - known);
   const freshness = freshnessOf({ ageMs, expectedMs: POLL_MS, countsEvents: false }, moment);

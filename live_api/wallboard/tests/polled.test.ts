@@ -109,6 +109,8 @@ describe("asking again and again", () => {
 it("asks under a name that needs no trust", () => {
   expect(pathOf({ ...weekly, analysis: "../a b" })).toBe("v1/people/..%2Fa%20b?cohorts=10");
   expect(pathOf(of({ type: "funnel", analysis: "checkout" }))).toBe("v1/people/checkout");
+  expect(pathOf(of({ type: "risk", analysis: "churn", limit: 10 }))).toBe("v1/churn?limit=0");
+  expect(pathOf(of({ type: "model", analysis: "forecast edits@1m" }))).toBe("v1/models/forecast%20edits%401m");
   expect(pathOf(tile())).toBeNull();
 });
 
@@ -132,6 +134,14 @@ describe("how current an answer is", () => {
     expect(told(NOON - 298_000)).toMatchObject({ freshness: "live", ageMs: 2_000 });
     expect(told(NOON - 200_000)).toMatchObject({ freshness: "stale", ageMs: 302_000 });
     expect(standing(behind, NOON + 60_000, { watermark: NOON - 300_000, lastEvent: NOON })).toMatchObject({ freshness: "stale", ageMs: 60_000 });
+  });
+
+  it("is current until the next is due, where something is said once a day", () => {
+    const iso = (time: number) => new Date(time).toISOString();
+    const daily = answer({ as_of: undefined, at: iso(NOON - 20 * 3_600_000), due: iso(NOON + 4 * 3_600_000) });
+    const told = (watermark: number) => standing(daily, NOON + 2_000, { watermark, lastEvent: NOON });
+    expect(told(NOON - 300_000)).toMatchObject({ freshness: "live", ageMs: 2_000 });
+    expect(told(NOON + 5 * 3_600_000)).toMatchObject({ freshness: "stale", ageMs: 20 * 3_600_000 + 2_000 });
   });
 
   it("waits before there is anything", () => {

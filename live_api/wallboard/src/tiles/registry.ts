@@ -9,9 +9,11 @@ import GaugeTile from "../components/tiles/GaugeTile.svelte";
 import HeatmapTile from "../components/tiles/HeatmapTile.svelte";
 import LifecycleTile from "../components/tiles/LifecycleTile.svelte";
 import LineTile from "../components/tiles/LineTile.svelte";
+import ModelTile from "../components/tiles/ModelTile.svelte";
 import NumberTile from "../components/tiles/NumberTile.svelte";
 import PathsTile from "../components/tiles/PathsTile.svelte";
 import RetentionTile from "../components/tiles/RetentionTile.svelte";
+import RiskTile from "../components/tiles/RiskTile.svelte";
 import SparklineTile from "../components/tiles/SparklineTile.svelte";
 import StatusTile from "../components/tiles/StatusTile.svelte";
 import TableTile from "../components/tiles/TableTile.svelte";
@@ -35,4 +37,6 @@ export const TILES: Partial<Record<TileType, TileComponent>> = {
   funnel: FunnelTile,
   lifecycle: LifecycleTile,
   paths: PathsTile,
+  risk: RiskTile,
+  model: ModelTile,
 };
