@@ -61,7 +61,6 @@ from sinks.records import Point
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog
-from stream.plan import BUILTIN
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def create_app(
     persons, scores = PersonStore(store_url), ScoreStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
-    dimensions = {**BUILTIN, **{metric.name: tuple(metric.by) for metric in catalog.metric}}
+    dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
 
     def shows(point: Point) -> bool:
         """Whether a point is of the present catalog: a former one may have had the metric with other dimensions."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from live_api.derived_board import derived_tiles
 from live_api.described import Described, describe, title_of
-from live_api.showing import fine_window, main_window
+from live_api.showing import fine_window, forecast_window, main_window
 from sinks.records import series_key
 from stream import boards as declared
 from stream.boards import CHURN, LIFECYCLE, MODELLED, TAKES
 from stream.catalog import Catalog
+from stream.forecast import FORECAST, Forecast
 from stream.metrics import Metric
 from stream.people.declared import names_of
 
@@ -85,6 +86,8 @@ class Tile:
     `/v1/models/{name}`."""
     period: str | None
     """With which `period` it asks."""
+    forecast: str | None
+    """The metric whose points say where the lines go on, each with a dimension `horizon` besides; in window `fine`."""
 
     def to_json(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -106,7 +109,8 @@ def boards_of(catalog: Catalog) -> dict[str, Board]:
     metrics = {metric.name: metric for metric in catalog.every_metric}
 
     def board(name: str, title: str, tiles: Sequence[declared.Tile], *, derived: bool = False) -> Board:
-        return Board(name, title, derived, tuple(_tile(place, tile, metrics) for place, tile in enumerate(tiles)))
+        made = (_tile(place, tile, metrics, catalog.forecast) for place, tile in enumerate(tiles))
+        return Board(name, title, derived, tuple(made))
 
     if not catalog.board:
         return {DERIVED: board(DERIVED, "Overview", derived_tiles(catalog.metric, names_of(catalog)), derived=True)}
@@ -114,19 +118,25 @@ def boards_of(catalog: Catalog) -> dict[str, Board]:
 
 
 def topics(board: Board) -> tuple[str, ...]:
-    """The topics a board is made of, each once: window and fine of each tile's metric, `alerts` and `system`."""
+    """The topics a board is made of, each once: window and fine of each tile's metric, what is forecast of it,
+    `alerts` and `system`."""
     found: dict[str, None] = {}
     for tile in board.tiles:
         if tile.metric is None:
             continue
         for window in (tile.window, tile.fine):
             if window is not None:
-                key = series_key(tile.metric["name"], window, tuple(tile.dimensions.items()))
-                found[f"metric:{key}"] = None
+                found[_topic(tile.metric["name"], window, tile)] = None
+        if tile.forecast is not None and tile.fine is not None:
+            found[_topic(tile.forecast, tile.fine, tile)] = None
     return (*found, "alerts", "system")
 
 
-def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Tile:
+def _topic(metric: str, window: str, tile: Tile) -> str:
+    return f"metric:{series_key(metric, window, tuple(tile.dimensions.items()))}"
+
+
+def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric], forecasts: Sequence[Forecast]) -> Tile:
     metric = None if tile.metric is None else metrics[tile.metric]
     takes = TAKES[tile.type]
     width, height = _SIZES[tile.type]
@@ -134,6 +144,9 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Til
     target = tile.target
     if target is None and metric is not None and "target" in takes:
         target = metric.target
+    ahead = None
+    if metric is not None and "forecast" in takes:
+        ahead = forecast_window(metric, key, tile.forecast, forecasts)
     least, most = _ends(tile, target) if tile.type == "gauge" else (None, None)
     return Tile(
         id=f"t{place}",
@@ -142,7 +155,7 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Til
         unit=tile.unit if metric is None or tile.unit is not None else metric.unit,
         metric=None if metric is None else describe(metric),
         window=None if metric is None else tile.window or main_window(metric),
-        fine=None if metric is None else fine_window(metric),
+        fine=None if metric is None else ahead or fine_window(metric),
         dimensions=tile.dimensions,
         width=tile.width or width,
         height=tile.height or height,
@@ -156,6 +169,7 @@ def _tile(place: int, tile: declared.Tile, metrics: Mapping[str, Metric]) -> Til
         key=key,
         analysis=_asked_for(tile),
         period=(tile.period or "day") if "period" in takes else None,
+        forecast=None if metric is None or ahead is None else metric.name + FORECAST,
     )
 
 

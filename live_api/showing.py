@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from stream.durations import DAY_MS, MINUTE_MS, TOTAL
+from stream.forecast import Forecast
 from stream.metrics import Metric
 from stream.windows import Fixed, Window, window_of
 
@@ -29,6 +31,21 @@ def main_window(metric: Metric) -> str:
 def fine_window(metric: Metric) -> str:
     """The window that an hour of history is drawn from: of a minute, or the nearest to it, of two the shorter."""
     return min(_plainest(metric), key=lambda one: abs(math.log(one.about_ms / MINUTE_MS))).name
+
+
+def forecast_window(metric: Metric, key: str | None, asked: bool | None, forecasts: Sequence[Forecast]) -> str | None:
+    """The window in which lines of a metric go on into what is forecast of it; None where they do not.
+
+    It is that of the history. Where a forecast is `asked` for and there is none of that, the history is of the shortest
+    window that has one.
+    """
+    of = (one for one in forecasts if one.metric == metric.name and asked is not False)
+    own = [one.window for one in of if key == (None if one.key is None else metric.key_of(one.key))]
+    fine = fine_window(metric)
+    if fine in own or not asked:
+        return fine if fine in own else None
+    windows = sorted((window_of(name, _UTC) for name in own), key=_width)
+    return next((one.name for one in windows if isinstance(one.panes, Fixed)), None)
 
 
 def _plainest(metric: Metric) -> list[Window]:

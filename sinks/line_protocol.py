@@ -112,7 +112,9 @@ def _is_writable(value: float) -> bool:
 
 @lru_cache(maxsize=_FIELD_KEYS_CACHED)
 def _field_key(key: str) -> str:
-    return tag_text(_unclashed(key)).replace('"', PICTURES['"'])
+    # Where there are several values there is none that is just that.
+    name = key if key == "value" else _unclashed(key)
+    return tag_text(name).replace('"', PICTURES['"'])
 
 
 def _unclashed(name: str) -> str:

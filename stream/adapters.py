@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from sinks.alert_records import Command
 from sinks.errors import SinkError
-from sinks.records import DeadLetter, Reason
+from sinks.records import DeadLetter, Point, Reason
 from stream.alerts import Alerts, Outcome, ScoredBatch
 from stream.batches import (
     Closed,
@@ -37,7 +37,6 @@ from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
 from stream.meters import Meters
-from stream.score import Scorer
 from stream.shard import Shard
 from stream.snapshots import StateError
 
@@ -46,6 +45,7 @@ logger = logging.getLogger(__name__)
 _BEHIND_TICK_MS = 500
 
 X = TypeVar("X")
+X_co = TypeVar("X_co", covariant=True)
 P = ParamSpec("P")
 Clock = Callable[[], int]
 FromShard = Partials | DeadLetter | Lines | PersonDays | Forgotten
@@ -252,34 +252,47 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         ), StatefulBatchLogic.RETAIN
 
 
-class ScoreLogic(StatefulBatchLogic[Closed, ScoredBatch, bytes]):
-    """A Scorer on the engine. Made, like a shard, by its first item."""
+class _OfWindows(Protocol[X_co]):
+    def take(self, points: Iterable[Point], watermark_ms: int) -> X_co: ...
 
-    def __init__(self, make: Callable[[str], Scorer], snapshot: bytes | None, ending: Ending, meters: Meters) -> None:
+    def to_bytes(self) -> bytes: ...
+
+    def restore(self, snapshot: bytes) -> None: ...
+
+
+class WindowsLogic(StatefulBatchLogic[Closed, X, bytes]):
+    """What is made of windows that closed, on the engine: a Scorer, or Forecasts. Made, like a shard, by its first
+    item."""
+
+    def __init__(
+        self, name: str, make: Callable[[str], _OfWindows[X]], snapshot: bytes | None, ending: Ending, meters: Meters
+    ) -> None:
+        """`name`: of the part, in the meters of snapshots."""
+        self._name = name
         self._make = make
         self._meters = meters
         self._ending = ending
         self._cube = ""
-        self._scorer: Scorer | None = None
+        self._stage: _OfWindows[X] | None = None
         self._snapshot = snapshot
 
     @_said
-    def on_batch(self, values: list[Closed]) -> tuple[Iterable[ScoredBatch], bool]:
-        if self._scorer is None:
+    def on_batch(self, values: list[Closed]) -> tuple[Iterable[X], bool]:
+        if self._stage is None:
             self._cube = values[0].cube
-            self._scorer = self._make(self._cube)
+            self._stage = self._make(self._cube)
             if self._snapshot:
-                _restore(self._ending, self._scorer.restore, self._snapshot)
-        return [self._scorer.take(value.points, value.watermark_ms) for value in values], StatefulBatchLogic.RETAIN
+                _restore(self._ending, self._stage.restore, self._snapshot)
+        return [self._stage.take(value.points, value.watermark_ms) for value in values], StatefulBatchLogic.RETAIN
 
-    def on_eof(self) -> tuple[Iterable[ScoredBatch], bool]:
+    def on_eof(self) -> tuple[Iterable[X], bool]:
         return (), StatefulBatchLogic.RETAIN
 
     @_said
     def snapshot(self) -> bytes:
-        if self._scorer is None:
+        if self._stage is None:
             return self._snapshot or b""
-        return self._meters.snapshot("score", self._cube, self._scorer.to_bytes)
+        return self._meters.snapshot(self._name, self._cube, self._stage.to_bytes)
 
 
 class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, bytes]):

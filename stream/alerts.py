@@ -25,9 +25,10 @@ from sinks.alert_records import (
     stable_id,
 )
 from sinks.records import Dimensions
+from stream.choice import matches
 from stream.clock import END_MS, NEVER_MS
 from stream.episodes import Episodes, IllegalMove
-from stream.rules import Lifecycle, matches
+from stream.rules import Lifecycle
 from stream.snapshots import pack_state, unpack_state
 
 logger = logging.getLogger(__name__)

@@ -6,16 +6,20 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
 from stream.boards import ANALYSED, CHURN, EVERY, LIFECYCLE, MODELLED, TAKES, Tile
 from stream.durations import TOTAL
+from stream.forecast import FORECAST
 from stream.problems import Problem, key_of, tables_of
+from stream.windows import Fixed, window_of
 
 if TYPE_CHECKING:
     from stream.metrics import Metric
 
+_UTC = ZoneInfo("UTC")
 _OF_ONE_SERIES = frozenset({"number", "sparkline", "gauge", "status"})
 _OF_SEVERAL = frozenset({"bar", "table", "heatmap"})
 
@@ -93,6 +97,16 @@ def _mistakes(
         yield from _about_values(tile, metric)
         yield from _about_series(tile, metric)
         yield from _about_numbers(tile, metric)
+        if tile.forecast and not _is_forecast(metric, metrics):
+            yield "forecast", f"[[forecast]] of {metric.name} in a window of a fixed width, such as 1m", "none"
+
+
+def _is_forecast(metric: Metric, metrics: Mapping[str, Metric | None]) -> bool:
+    """Whether there is something to draw behind the lines of a metric."""
+    forecast = metrics.get(metric.name + FORECAST)
+    if forecast is None:
+        return metric.name + FORECAST in metrics
+    return any(isinstance(window_of(text, _UTC).panes, Fixed) for text in forecast.windows)
 
 
 def _about_people(tile: Tile, analyses: Mapping[str, str]) -> Iterator[_Mistake]:

@@ -22,7 +22,7 @@ _LIMITS = frozenset({"warning", "critical"})
 TAKES: Mapping[str, frozenset[str]] = {
     "number": EVERY | _SERIES | _LIMITS | {"compare", "target", "key"},
     "sparkline": EVERY | _SERIES | _LIMITS | {"compare", "target", "key"},
-    "line": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
+    "line": EVERY | _SERIES | _LIMITS | {"target", "limit", "key", "forecast"},
     "bar": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
     "table": EVERY | _SERIES | _LIMITS | {"target", "limit", "key"},
     "top_k": EVERY | _SERIES | {"limit"},
@@ -88,6 +88,8 @@ class Tile(Table):
     """Ends of a gauge."""
     key: str | None = None
     """Which value of a quantile, such as `p99`."""
+    forecast: bool | None = None
+    """Whether a line goes on into what is forecast. Default: where its window is."""
     analysis: str | None = Field(None, min_length=1)
     """Name of the `[[retention]]`, `[[funnel]]` or `[[paths]]` that is shown."""
     model: str | None = Field(None, min_length=1)

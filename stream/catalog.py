@@ -22,6 +22,7 @@ from stream.boards import Board, Tile
 from stream.derived import DERIVED, SCALAR, derive
 from stream.durations import duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
+from stream.forecast import Forecast, check_forecasts, given_of, names_given
 from stream.measures.base import Takes
 from stream.measures.registry import make
 from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric
@@ -136,11 +137,13 @@ class Catalog(Table):
     """What somebody is to be told of."""
     webhook: list[Webhook] = Field([], max_length=100)
     """Who is told of alerts."""
+    forecast: list[Forecast] = Field([], max_length=200)
+    """Of which metrics it is said where they will be."""
 
     @property
     def given(self) -> list[GivenMetric]:
         """The metrics whose points its models give."""
-        return []
+        return given_of(self.forecast, self.metric)
 
     @property
     def every_metric(self) -> list[Metric]:
@@ -186,6 +189,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     metrics = {metric.name: metric for metric in catalog.every_metric}
     check_boards(raw, metrics, problems, names_of(catalog))
     check_rules(raw, metrics, problems)
+    check_forecasts(raw, {metric.name: metric for metric in catalog.metric}, problems)
     check_webhooks(raw, catalog.webhook, problems)
     if problems:
         raise CatalogError(source, problems)
@@ -292,6 +296,8 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
     # Without the others nothing can be said about metrics that are worked out of them.
     metrics = dict.fromkeys(_names_in(raw), None) | {metric.name: metric for metric in BUILTIN_METRICS}
     metrics |= {metric.name: metric for metric in sound.values() if metric.measure not in DERIVED}
+    check_forecasts(raw, metrics, problems)
+    metrics |= dict.fromkeys(names_given(raw))
     check_boards(raw, metrics, problems)
     check_rules(raw, metrics, problems)
     event = Event.model_validate({})
@@ -398,6 +404,7 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
         "metric": Metric,
         "anomaly": Rule,
         "webhook": Webhook,
+        "forecast": Forecast,
         "people": People,
         **ANALYSES,
     }

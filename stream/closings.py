@@ -1,24 +1,33 @@
-"""Which emissions of the merge close windows that a rule watches."""
+"""Which emissions close windows that somebody looks at: a rule, or a forecast."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from sinks.records import State
 from stream.batches import Closed, Emission
 from stream.clock import END_MS, NEVER_MS
-from stream.score import Watch
+
+
+class Grained(Protocol):
+    """What looks at windows."""
+
+    @property
+    def grain_ms(self) -> int:
+        """They end at multiples of it only."""
+        ...
 
 
 class Closings:
-    """Hands on what closed in cubes that are watched, once for each moment at which a window can end.
+    """Hands on what closed in cubes that somebody looks at, once for each moment at which a window can end.
 
     Emissions come ten times a second; whoever keeps state with a snapshot is to be woken only when there is news.
     """
 
-    def __init__(self, watches: Mapping[str, Sequence[Watch]]) -> None:
-        self._grains_ms = {cube: math.gcd(*(watch.grain_ms for watch in some)) for cube, some in watches.items()}
+    def __init__(self, looks: Mapping[str, Sequence[Grained]]) -> None:
+        self._grains_ms = {cube: math.gcd(*(one.grain_ms for one in some)) for cube, some in looks.items()}
         self._told_ms: dict[str, int] = {}
 
     def due(self, cube: str, watermark_ms: int) -> bool:

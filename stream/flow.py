@@ -27,25 +27,28 @@ from sinks.errors import SinkError
 from sinks.live import LiveSink
 from sinks.person_store import PersonStore
 from sinks.records import DeadLetter
+from sinks.score_records import ModelStatus
+from sinks.score_store import ScoreStore
 from stream.adapters import (
     AlertLogic,
     CallSink,
     EndingLogic,
     FromShard,
     MergeLogic,
-    ScoreLogic,
     ShardLogic,
+    WindowsLogic,
     decode_safely,
 )
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
-from stream.batches import Decoded, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
+from stream.batches import Decoded, Emission, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
 from stream.closings import Closings
 from stream.commands import Commands, Erasures
 from stream.continuity import GapError, OnGap
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
+from stream.forecasts import Forecasts, Foretold, Outlook, source_of
 from stream.merge import Merge
 from stream.meters import Meters
 from stream.people.journal import Files
@@ -54,6 +57,7 @@ from stream.reader import GATHER_MS, ClientFactory
 from stream.routing import worker_keys
 from stream.rules import Lifecycle
 from stream.score import Scorer, Watch
+from stream.score_writers import model_writer
 from stream.shard import Shard
 from stream.snapshots import StateError
 from stream.source import EndingSource, ValkeySource
@@ -96,9 +100,13 @@ class Parts:
     """Where durable points go, by name; empty is fine."""
     alert_sinks: AlertSinks
     watches: dict[str, list[Watch]]
-    """The rules, by the key of the cube that their metrics are in."""
+    """The rules, by the key of who says the points of their metrics."""
+    outlooks: dict[str, list[Outlook]]
+    """The forecasts, by the key of the cube that their metrics are in."""
     rules: dict[str, Lifecycle]
     platform: str
+    models: ScoreStore
+    """Where it is told how each model stands."""
     ending: Ending
     people: PersonStore
     """Where persons' own records go."""
@@ -183,13 +191,19 @@ def build(parts: Parts) -> Dataflow:
         return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock, meters=meters)
 
     def merge(snapshot: bytes | None) -> MergeLogic:
-        return MergeLogic(make_merge, snapshot, ending, clock, meters, parts.watches)
+        return MergeLogic(make_merge, snapshot, ending, clock, meters, {*parts.watches, *parts.outlooks})
 
     def make_scorer(cube: str) -> Scorer:
         return Scorer(cube, parts.watches.get(cube, ()))
 
-    def score(snapshot: bytes | None) -> ScoreLogic:
-        return ScoreLogic(make_scorer, snapshot, ending, meters)
+    def score(snapshot: bytes | None) -> WindowsLogic[ScoredBatch]:
+        return WindowsLogic("score", make_scorer, snapshot, ending, meters)
+
+    def make_forecasts(cube: str) -> Forecasts:
+        return Forecasts(parts.outlooks.get(cube, ()))
+
+    def forecast(snapshot: bytes | None) -> WindowsLogic[Foretold]:
+        return WindowsLogic("forecast", make_forecasts, snapshot, ending, meters)
 
     def make_alerts() -> Alerts:
         return Alerts(parts.rules, parts.watches, parts.platform)
@@ -204,7 +218,10 @@ def build(parts: Parts) -> Dataflow:
     parted = op.merge("parted", op.flat_map("split", decoded, split), op.flat_map("bury", said, bury))
     counted = op.stateful_batch("shard", parted, shard)
     merged = op.stateful_batch("merge", op.flat_map("by_cube", counted, _by_cube), merge)
-    points = op.map("points", merged, _alone)
+    learned = op.flat_map("learned", merged, Closings(parts.outlooks).of)
+    foretold = op.stateful_batch("forecast", learned, forecast)
+    emitted = op.merge("emitted", merged, op.map("forecasts", foretold, _emitted))
+    points = op.map("points", emitted, _alone)
 
     statuses = op.flat_map("status", decoded, Statuses().of)
     live = live_writer(parts.live, patience("live"), clock, meters)
@@ -220,13 +237,15 @@ def build(parts: Parts) -> Dataflow:
         keep = person_writer(parts.people, patience("people", parts.patience_s), parts.keep_events_ms, clock, meters)
         op.output("people", op.flat_map("lines", counted, _lines), CallSink(keep, ending))
 
-    closed = op.flat_map("closed", merged, Closings(parts.watches).of)
+    closed = op.flat_map("closed", emitted, Closings(parts.watches).of)
     scored = op.map("scored", op.stateful_batch("score", closed, score), _alone)
     orders_given = op.flat_map("commands", said, Commands().of)
     judged = op.merge(
         "judged", op.map("scores_alike", scored, _to_alerts), op.map("commands_alike", orders_given, _to_alerts)
     )
     outcomes = op.map("outcomes", op.stateful_batch("alerts", judged, alerts), _alone)
+    keep_models = model_writer(parts.models, patience("models", parts.patience_s))
+    op.output("models", op.flat_map("statuses", foretold, _statuses), CallSink(keep_models, ending))
     keep_scores = score_writer(parts.alert_sinks.store, patience("scores", parts.patience_s), meters)
     op.output("scores_kept", scored, CallSink(keep_scores, ending))
     lasting, passing = patience("alerts", parts.patience_s), patience("notifications")
@@ -302,6 +321,15 @@ def _too_late(item: tuple[str, FromShard]) -> list[DeadLetter]:
 def _lines(item: tuple[str, FromShard]) -> list[Lines | Forgotten]:
     value = item[1]
     return [value] if isinstance(value, Lines | Forgotten) else []
+
+
+def _emitted(item: tuple[str, Foretold]) -> tuple[str, Emission]:
+    cube, foretold = item
+    return source_of(cube), foretold.emission
+
+
+def _statuses(item: tuple[str, Foretold]) -> list[ModelStatus]:
+    return item[1].statuses
 
 
 def _alone(item: tuple[str, X]) -> X:

@@ -151,6 +151,10 @@ class GivenMetric(Metric):
     """Who gives it, as the rules that watch it are told."""
     values: tuple[str, ...] = ()
     """Names of the values of its points, the one that is shown first; none where each is one number."""
+    among: tuple[str, ...] = ()
+    """The metrics that its points are about, where those are of several and `of` is none."""
+    ahead: str | None = None
+    """The dimension that says how many windows before its own a point is known; None: it is known when that closes."""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -6,12 +6,17 @@ The same classes in the same order as `stream.flow`; only the wiring differs.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from sinks.records import DeadLetter, Point
+from sinks.score_records import ModelStatus
 from stream.batches import Emission, RawBatch, RollBack
+from stream.closings import Closings
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms
+from stream.forecasts import Forecasts, Outlook, source_of
 from stream.merge import Merge
 from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
@@ -35,7 +40,9 @@ class Pipeline:
         shards: int = 1,
         whole_input: bool = False,
         files: Files | None = None,
+        outlooks: Mapping[str, Sequence[Outlook]] = MappingProxyType({}),
     ) -> None:
+        """`outlooks`: what is to be forecast, by cube."""
         self._whole_input = whole_input
         self.fields_seen: set[str] = set()
         """Fields for which any event had a value."""
@@ -44,6 +51,10 @@ class Pipeline:
         self._files = MemoryFiles() if files is None else files
         self._shards = [Shard(plan, number, self._files) for number in range(shards)]
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
+        self._closings = Closings(outlooks)
+        self._forecasts = {cube: Forecasts(some) for cube, some in outlooks.items()}
+        self.models: dict[str, ModelStatus] = {}
+        """How each of its models stands, by name."""
 
     @property
     def duplicates(self) -> int:
@@ -64,7 +75,9 @@ class Pipeline:
     def snapshot(self) -> tuple[Files, list[bytes], dict[str, bytes]]:
         """What another goes on from, of the same catalog and as many shards."""
         shards = [shard.to_bytes() for shard in self._shards]
-        return self._files, shards, {key: merge.to_bytes() for key, merge in self._merges.items()}
+        merges = {key: merge.to_bytes() for key, merge in self._merges.items()}
+        forecasts = {source_of(cube): one.to_bytes() for cube, one in self._forecasts.items()}
+        return self._files, shards, merges | forecasts
 
     def restore(self, snapshot: tuple[Files, list[bytes], dict[str, bytes]]) -> None:
         """Go on from a snapshot of any catalog. It has to be made with the files of that."""
@@ -74,6 +87,9 @@ class Pipeline:
         for key, merge in self._merges.items():
             if key in merges:
                 merge.restore(merges[key])
+        for cube, forecasts in self._forecasts.items():
+            if source_of(cube) in merges:
+                forecasts.restore(merges[source_of(cube)])
 
     def tick(self, now_ms: int) -> Emission:
         """Points that changed since the last tick."""
@@ -93,9 +109,16 @@ class Pipeline:
         live: list[Point] = []
         durable: list[Point] = []
         rolled_back: list[RollBack] = []
-        for merge in self._merges.values():
+        for key, merge in self._merges.items():
             emission = merge.emit(now_ms)
-            live.extend(emission.live)
-            durable.extend(emission.durable)
-            rolled_back.extend(emission.rolled_back)
+            for one in (emission, *self._foretold(key, emission)):
+                live.extend(one.live)
+                durable.extend(one.durable)
+                rolled_back.extend(one.rolled_back)
         return Emission(live, durable, rolled_back=tuple(rolled_back))
+
+    def _foretold(self, cube: str, emission: Emission) -> Iterator[Emission]:
+        for _, closed in self._closings.of((cube, emission)):
+            foretold = self._forecasts[cube].take(closed.points, closed.watermark_ms)
+            self.models |= {status.name: status for status in foretold.statuses}
+            yield foretold.emission

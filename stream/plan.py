@@ -31,8 +31,6 @@ from stream.windows import Calendar, Panes, Window, window_of
 _ORDERED = frozenset({"first", "last"})
 EVENTS, REJECTS = (metric.name for metric in BUILTIN_METRICS)
 """Names of the built-in metrics: events that were counted, and those that were refused, by reason."""
-BUILTIN: Mapping[str, tuple[str, ...]] = {metric.name: tuple(metric.by) for metric in BUILTIN_METRICS}
-"""Their dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +213,16 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         if builtin
         else None,
     )
+
+
+def planned(plan: Plan, name: str) -> tuple[CubePlan, str]:
+    """The cube of a metric, and what changes when it means something else."""
+    for cube in plan.all_cubes:
+        fingerprints = {metric.name: metric.fingerprint for metric in cube.metrics}
+        fingerprints |= {derived.name: derived.fingerprint for derived in cube.derived}
+        if name in fingerprints:
+            return cube, fingerprints[name]
+    raise KeyError(name)
 
 
 @dataclass(slots=True)

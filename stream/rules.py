@@ -14,6 +14,7 @@ from models.registry import DETECTORS, detector_class, make_detector
 from sinks.alert_records import Severity, stable_id
 from sinks.records import Dimensions
 from stream.boards import Finite, Title
+from stream.choice import Mistake, mistakes_of_choice, unknown_dimensions
 from stream.durations import SECOND_MS, duration_ms
 from stream.problems import Problem, key_of, tables_of
 from stream.tables import Duration, FieldName, MetricName, Table, each_once
@@ -235,11 +236,6 @@ def identity(rule: Rule, metric: str) -> str:
     return stable_id(metric, rule.window, rule.key, rule.detector, sorted(rule.detector_options.items()))
 
 
-def matches(wanted: Mapping[str, str], dimensions: Dimensions) -> bool:
-    """Whether a series has all of these dimensions."""
-    return wanted.items() <= dict(dimensions).items()
-
-
 def check_rules(raw: Mapping[str, Any], metrics: Mapping[str, Metric | None], problems: list[Problem]) -> None:
     """Add what is wrong with the rules of a catalog, as TOML has them, beyond what each says of itself.
 
@@ -280,29 +276,11 @@ def _circle(rule: str, muted: Mapping[str, Sequence[str]]) -> list[str]:
     return []
 
 
-def _mistakes(rule: Rule, metrics: Mapping[str, Metric | None]) -> Iterator[tuple[str, str, str]]:
-    if rule.metric not in metrics:
-        near = difflib.get_close_matches(rule.metric, metrics, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        yield "metric", f"one of {', '.join(metrics)}", f"{rule.metric!r}{hint}"
-        return
-    metric = metrics[rule.metric]
-    if metric is None:
-        return
-    windows = [window for window in metric.windows if window != "total"]
-    if rule.window not in windows:
-        yield "window", f"one of {', '.join(windows)}, which {metric.name} has", repr(rule.window)
-    if metric.measure == "top_k":
-        yield "metric", "a metric of numbers", f"{metric.name!r}, a top_k"
-    if metric.keys and (rule.key is None or metric.key_of(rule.key) is None):
-        yield "key", f"which of {', '.join(metric.keys)}, which {metric.name} has", repr(rule.key)
-    if not metric.keys and rule.key is not None:
-        yield "key", f"none, as {metric.name} has one value: it is a {metric.measure}", repr(rule.key)
-    for key, names in (("dimensions", list(rule.dimensions)), ("group_by", rule.group_by)):
-        for name in names:
-            if name not in metric.by:
-                expected = f"some of {', '.join(metric.by)}" if metric.by else f"none, as {metric.name} has no `by`"
-                yield key, expected, repr(name)
+def _mistakes(rule: Rule, metrics: Mapping[str, Metric | None]) -> Iterator[Mistake]:
+    yield from mistakes_of_choice(rule.metric, rule.window, rule.key, rule.dimensions, metrics)
+    metric = metrics.get(rule.metric)
+    if metric is not None:
+        yield from unknown_dimensions("group_by", rule.group_by, metric)
 
 
 def _option(name: str, value: Any) -> tuple[str, Any]:

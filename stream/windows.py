@@ -186,6 +186,36 @@ class Window:
     about_ms: int = 0
     """Its width, of months about."""
 
+    @property
+    def grain_ms(self) -> int:
+        """Such windows end at multiples of it only."""
+        return self.panes.grain_ms or DAY_MS
+
+    def next_ms(self, start_ms: int) -> int:
+        """Start of the window after the one that starts then."""
+        return self.on_ms(start_ms, 1)
+
+    def end_ms(self, start_ms: int) -> int:
+        """End of the window that starts then."""
+        return self.on_ms(start_ms, self.span)
+
+    def on_ms(self, start_ms: int, panes: int) -> int:
+        """Start of the pane so many after the one that starts then."""
+        if isinstance(self.panes, Fixed):
+            return start_ms + panes * self.panes.width_ms
+        start_s = np.array([start_ms // SECOND_MS])
+        for _ in range(panes):
+            start_s = self.panes.next_s(start_s)
+        return int(start_s[0]) * SECOND_MS
+
+    def before_ms(self, start_ms: int, panes: int) -> int:
+        """Start of the pane so many before the one that starts then."""
+        if isinstance(self.panes, Fixed):
+            return start_ms - panes * self.panes.width_ms
+        for _ in range(panes):
+            start_ms = int(self.panes.start_s(np.array([start_ms - 1]))[0]) * SECOND_MS
+        return start_ms
+
 
 def window_of(text: str, zone: ZoneInfo) -> Window:
     """A window as the catalog writes it.

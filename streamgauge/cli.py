@@ -241,6 +241,8 @@ def check(
         for rule in loaded.anomaly:
             limits = ", ".join(f"{severity} {limit}" for severity, limit in rule.severity.items()) or "its own limits"
             typer.echo(f"  rule {rule.called}: {rule.detector} on {rule.metric}@{rule.window}, {limits}")
+        for one in loaded.forecast:
+            typer.echo(f"  forecast {one.called}: {', '.join(str(ahead) for ahead in one.ahead)} windows ahead")
         for board in loaded.board:
             typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
         for webhook in loaded.webhook:

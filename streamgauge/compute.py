@@ -14,6 +14,7 @@ from sinks.records import DeadLetter, Point
 from stream.batches import RawBatch
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
+from stream.forecasts import outlooks
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
@@ -34,8 +35,9 @@ def compute(
     """
     # Nobody asks for the record of a person here, and it would be as long as the file.
     people = catalog.people.model_copy(update={"timeline": None})
-    plan = compile_plan(catalog.model_copy(update={"people": people}), builtin=False)
-    pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True)
+    catalog = catalog.model_copy(update={"people": people})
+    plan = compile_plan(catalog, builtin=False)
+    pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True, outlooks=outlooks(catalog, plan))
     refused: list[DeadLetter] = []
     with progress_bar(quiet) as bar:
         for batch in _batches(paths, plan.streams[0], bar.advance):

@@ -24,6 +24,7 @@ from sinks.live import LiveSink
 from sinks.outbox import Outbox
 from sinks.person_store import PersonStore
 from sinks.pruned import PrunedStore
+from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.alert_writers import AlertSinks
 from stream.bounds import notes
@@ -33,6 +34,7 @@ from stream.durations import MINUTE_MS, duration_ms
 from stream.ending import Ending
 from stream.enrich import Pseudonyms
 from stream.flow import ClusterError, Member, Parts, execute, make_recovery
+from stream.forecasts import outlooks
 from stream.people.journal import Directory
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
@@ -121,6 +123,7 @@ class Run:
                 database.close()
             parts.alert_sinks.store.close()
             parts.people.close()
+            parts.models.close()
         return 0
 
     def _parts(self, facts: Facts, member: Member) -> Parts:
@@ -151,6 +154,7 @@ class Run:
             plan=plan,
             alert_sinks=AlertSinks(AlertStore(settings.store_url(self.state)), outbox, live, influx),
             watches=watched,
+            outlooks=outlooks(self.catalog, plan),
             rules=lifecycles(watched, self.catalog),
             platform=self.catalog.platform.name,
             pseudonyms=Pseudonyms(person_key(settings, self.state)),
@@ -160,6 +164,7 @@ class Run:
             databases=databases,
             ending=self.ending,
             people=PersonStore(settings.store_url(self.state)),
+            models=ScoreStore(settings.store_url(self.state)),
             files=Directory(self.state / "people"),
             keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,

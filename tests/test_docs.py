@@ -25,6 +25,7 @@ from sinks.records import Reason, Shape
 from stream.boards import TAKES, Board, Tile
 from stream.catalog import Catalog, Event, Platform, parse
 from stream.derived import DERIVED
+from stream.forecast import Forecast
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
 from stream.metrics import Metric
@@ -70,7 +71,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = _text("docs/catalog.md")
-    for table in (Platform, Event, Metric, Board, Tile, Rule, Webhook):
+    for table in (Platform, Event, Metric, Board, Tile, Rule, Webhook, Forecast):
         for key in table.model_fields:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:
@@ -81,6 +82,34 @@ def test_every_key_of_the_catalog_is_documented() -> None:
         assert f"\n| `{kind}` | " in text, kind
     for reason in _REFUSED_TODAY:
         assert f"`{reason}`" in text, reason
+
+
+def test_every_key_of_a_forecast_and_every_metric_it_gives_is_documented() -> None:
+    text = _text("docs/forecast.md")
+    for key, field in Forecast.model_fields.items():
+        [row] = re.findall(rf"^\| (?:`metric`, )?`{key}`.* \| .* \|$|^\| `{key}`, `window` \|.*$", text, re.MULTILINE)
+        if field.default is not None and not isinstance(field.default, dict) and not field.is_required():
+            assert re.search(rf"\| [`\[]*{re.escape(str(field.default).strip('[]'))}", row), row
+    declared = parse("""
+[[metric]]
+name = "x"
+measure = "count"
+[[forecast]]
+metric = "x"
+window = "1m"
+""")
+    for metric in declared.given:
+        shown = re.sub("^x_", "<metric>_", metric.name)
+        dimensions = [f"`{name}`" for name in metric.by]
+        [row] = re.findall(rf"^\| `{shown}` \| .*$", text, re.MULTILINE)
+        assert all(name in row for name in (*dimensions, *(f"`{value}`" for value in metric.values))), row
+
+
+def test_the_catalogs_of_forecasts_are_valid() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", _text("docs/forecast.md"), re.DOTALL)
+    assert len(blocks) > 3
+    for block in blocks:
+        parse(block)
 
 
 # Every kind of facts and every metric that there can be is there with one of these.
@@ -131,7 +160,7 @@ def test_the_catalogs_of_the_documents_are_valid() -> None:
             session = "session.end" in block and "sessions" not in tables
             needed += '[sessions]\nby = ["device"]\n' if session else ""
             needed += "" if tables.keys() & {"metric", *ANALYSES} else '[[metric]]\nname = "n"\nmeasure = "count"\n'
-            if not tables.keys() & {"board", "anomaly"}:
+            if not tables.keys() & {"board", "anomaly", "forecast"}:
                 parse(needed + block)
                 made += 1
     assert made > 15

@@ -185,7 +185,7 @@ class Watched:
         self._scorers = {cube: Scorer(cube, watched) for cube, watched in by_cube.items()}
         self._alerts = Alerts(self.rules, by_cube, catalog.platform.name)
         self.watches = [watch for watched in by_cube.values() for watch in watched]
-        self._widths_ms = {watch.window.name: watch.window.about_ms for watch in self.watches}
+        self._widths_ms = {watch.path.window.name: watch.path.window.about_ms for watch in self.watches}
         self.series: dict[str, set[Dimensions]] = {name: set() for name in self.rules}
         """Those that each rule has watched."""
 

@@ -42,7 +42,8 @@ _SAYS = {
     "number": "[data-testid=value]",
     "sparkline": "[data-testid=value]",
     "gauge": "[data-testid=value]",
-    "line": "[data-testid=legend-row]",
+    # One line by itself has no legend.
+    "line": "[data-testid=legend-row], [data-testid=plot]",
     "bar": "[data-testid=bar]",
     "top_k": "[data-testid=bar]",
     "table": "[data-testid=row]",

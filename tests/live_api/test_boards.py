@@ -55,7 +55,7 @@ OPS = '[[board]]\nname = "ops"\n'
 NUMBER = {"window": "1d", "fine": "1m", "compare": "yesterday", "width": 3, "height": 2, "limit": 10, "dimensions": {}}
 EVERY_KEY = {
     *("id", "type", "title", "unit", "metric", "window", "fine", "dimensions", "width", "height", "compare", "target"),
-    *("warning", "critical", "limit", "min", "max", "key", "analysis", "period"),
+    *("warning", "critical", "limit", "min", "max", "key", "analysis", "period", "forecast"),
 }
 
 
@@ -133,6 +133,7 @@ def test_a_tile_has_every_key_and_every_default() -> None:
         "key": None,
         "analysis": None,
         "period": None,
+        "forecast": None,
     }
 
 
@@ -285,6 +286,55 @@ def test_the_topics_of_a_board() -> None:
         "alerts",
         "system",
     )
+
+
+FORECASTS = """
+[[forecast]]
+metric = "orders"
+window = "1m"
+
+[[forecast]]
+metric = "rating"
+window = "1h"
+
+[[forecast]]
+metric = "latency"
+window = "1m"
+key = "p50"
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("tile", "fine", "forecast"),
+    [
+        ('metric = "orders"', "1m", "orders_forecast"),
+        ('metric = "orders"\nforecast = false', "1m", None),
+        ('metric = "orders"\nwindow = "1h"\nforecast = true', "1m", "orders_forecast"),
+        # A forecast of longer windows than those that are drawn is so when it is asked for.
+        ('metric = "rating"', "1m", None),
+        ('metric = "rating"\nforecast = true', "1h", "rating_forecast"),
+        # Another number than the one that is drawn.
+        ('metric = "latency"', "1m", None),
+        ('metric = "latency"\nkey = "p50"', "1m", "latency_forecast"),
+        ('metric = "sales"', "1m", None),
+    ],
+)
+def test_lines_go_on_into_what_is_forecast(tile: str, fine: str, forecast: str | None) -> None:
+    board = boards(f'type = "line"\n{tile}', metrics=METRICS + FORECASTS)["ops"]
+    assert (board.tiles[0].fine, board.tiles[0].forecast) == (fine, forecast)
+    assert (f"metric:{forecast}@{fine}" in topics(board)) is (forecast is not None)
+
+
+def test_only_lines_have_a_forecast() -> None:
+    board = boards('type = "sparkline"\nmetric = "orders"', metrics=METRICS + FORECASTS)["ops"]
+    assert board.tiles[0].forecast is None
+
+
+def test_a_forecast_is_on_the_topic_of_the_same_series() -> None:
+    text = '[[forecast]]\nmetric = "sales"\nwindow = "1m"\n'
+    tile = 'type = "line"\nmetric = "sales"\ndimensions = { kind = "a" }'
+    assert "metric:sales_forecast@1m{kind=a}" in topics(boards(tile, metrics=METRICS + text)["ops"])
 
 
 @pytest.mark.parametrize("path", CATALOGS, ids=lambda path: path.name)

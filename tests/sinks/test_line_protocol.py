@@ -55,6 +55,7 @@ def test_a_number_is_written_as_a_float(value: Value, field: str) -> None:
 def test_a_mapping_has_a_field_for_each_key_that_clashes_with_none_of_ours() -> None:
     text = line(value={"p50": 1.0, "p99": math.inf, "count": 2, "count_": 3, "counts": 4})
     assert " p50=1.0,count_=2,count__=3,counts=4,count=3i," in text
+    assert " value=1.0,lower=0.5,upper=2.0,count=3i," in line(value={"value": 1.0, "lower": 0.5, "upper": 2.0})
 
 
 def test_a_dimension_that_clashes_gets_an_underscore() -> None:
@@ -150,7 +151,7 @@ def unclashed(name: str) -> str:
 
 def expected_fields(of: Point) -> dict[str, float]:
     numbers = of.value if isinstance(of.value, dict) else {"value": of.value}
-    renamed = {unclashed(key) if isinstance(of.value, dict) else key: number for key, number in numbers.items()}
+    renamed = {key if key == "value" else unclashed(key): number for key, number in numbers.items()}
     return {key: number for key, number in renamed.items() if number is not None and math.isfinite(number)}
 
 

@@ -288,6 +288,10 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         'type = "status"\nwarning = 3\nwindow = "1m"',
         [("warning", "without a metric", "3.0"), ("window", "without a metric", "'1m'")],
     ),
+    "forecast of what has none": (
+        'type = "line"\nmetric = "visits"\nforecast = true',
+        [("forecast", "[[forecast]] of visits in a window of a fixed width", "none")],
+    ),
     "several at once": (
         'type = "gauge"\nmetric = "latency"\nwindow = "5m"\nkey = "p1"\nlimit = 2',
         [("limit", "none", "2"), ("window", "one of", "'5m'"), ("key", "p50", "'p1'"), ("max", "", "neither")],

@@ -103,6 +103,9 @@ function questionsOf(tiles: readonly Tile[]): Question[] {
     const fineMs = windowMs(fine);
     const mainMs = windowMs(tile.window);
     if (fineMs !== null) ask({ metric, window: fine, width: fineMs, count: historyLength(fineMs) });
+    if (fineMs !== null && tile.forecast !== null) {
+      ask({ metric: tile.forecast, window: fine, width: fineMs, count: historyLength(fineMs) });
+    }
     if (mainMs !== null) ask({ metric, window: tile.window, width: mainMs, count: 2 });
   }
   return [...questions.values()];

@@ -63,6 +63,8 @@ export interface Tile {
   /** What is asked for instead of a metric, and with which period. */
   analysis: string | null;
   period: string | null;
+  /** The metric that says where the lines go on, in the window that they are drawn from. */
+  forecast: string | null;
 }
 
 export interface Board {
@@ -149,6 +151,7 @@ function parseTile(sent: unknown, index: number): Tile | null {
     key: string(sent.key),
     analysis: string(sent.analysis),
     period: string(sent.period),
+    forecast: string(sent.forecast),
   };
 }
 

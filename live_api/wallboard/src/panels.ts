@@ -70,7 +70,10 @@ export function capacitiesOf(tiles: Iterable<Tile>): (metric: string, window: st
     need(metric.name, window, MAIN_WINDOWS);
     // Windows of the calendar and those that slide have a value now, but no width to lay out a history with.
     const fineMs = windowMs(fine ?? window);
-    if (fineMs !== null) need(metric.name, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
+    if (fineMs === null) continue;
+    need(metric.name, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
+    // Of the nearest horizon all of the past, of the others what is to come.
+    if (tile.forecast !== null) need(tile.forecast, fine ?? window, historyLength(fineMs) + MAIN_WINDOWS);
   }
   return (metric, window) => needed.get(JSON.stringify([metric, window])) ?? SPARE_WINDOWS;
 }

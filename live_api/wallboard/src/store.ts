@@ -108,11 +108,13 @@ export class SeriesStore {
     return this.#groups.get(groupKey(metric, window));
   }
 
-  /** Start of the latest window with a number, of whatever metric. */
-  latestStart(): number | null {
+  /** Start of the latest window with a number that has begun by then, of whatever metric. */
+  latestStart(now: number): number | null {
     let latest = -Infinity;
     for (const group of this.#groups.values()) {
-      for (const series of group.series.values()) latest = Math.max(latest, series.latest?.start ?? -Infinity);
+      for (const { points } of group.series.values()) {
+        latest = Math.max(latest, points.findLast(({ start }) => start <= now)?.start ?? -Infinity);
+      }
     }
     return latest === -Infinity ? null : latest;
   }

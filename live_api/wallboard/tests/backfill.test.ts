@@ -52,6 +52,14 @@ describe("history", () => {
     ]);
   });
 
+  it("is asked for of what is forecast too", async () => {
+    tiles.push(tile({ id: "t2", type: "line", forecast: "edits_forecast" }));
+    backfill.ask();
+    await vi.advanceTimersByTimeAsync(200);
+    expect(asked.map(([metric, window]) => [metric, window])).toContainEqual(["edits_forecast", "10s"]);
+    tiles.pop();
+  });
+
   it("meets what came live without a seam: each window once, and the newer revision of it", async () => {
     answer = async (window) => (window === "10s" ? points([NOON - 2 * S, 1], [NOON - S, 2], [NOON, 3, 2, "open"]) : points());
     store.snapshot(new Map([sent("10s", [[NOON - S, 20, "final"], [NOON, 30, "open"]])]), NOON);

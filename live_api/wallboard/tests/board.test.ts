@@ -23,6 +23,7 @@ const TILE = {
   key: null,
   analysis: null,
   period: null,
+  forecast: null,
 };
 
 describe("a board", () => {

@@ -39,6 +39,11 @@ describe("memory", () => {
     expect([capacity("edits", "1d"), capacity("other", "1m")]).toEqual([4, 4]);
   });
 
+  it("is also for what is forecast of a line", () => {
+    const capacity = capacitiesOf([tile({ type: "line", fine: "1m", forecast: "edits_forecast" })]);
+    expect([capacity("edits_forecast", "1m"), capacity("edits_forecast", "10s")]).toEqual([64, 4]);
+  });
+
   it("is also for windows that have no width", () => {
     const capacity = capacitiesOf([tile({ window: "day", fine: "1m" }), tile({ window: "5m/10s", fine: null })]);
     expect([capacity("edits", "day"), capacity("edits", "1m"), capacity("edits", "5m/10s")]).toEqual([4, 64, 4]);

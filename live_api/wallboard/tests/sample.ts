@@ -46,6 +46,7 @@ export function tile(over: Partial<Tile> = {}, ofMetric: Partial<MetricInfo> = {
     key: null,
     analysis: null,
     period: null,
+    forecast: null,
     ...over,
   };
 }

@@ -37,6 +37,12 @@ describe("points", () => {
     ]);
   });
 
+  it("of windows that are yet to come do not tell how far things have come", () => {
+    const store = new SeriesStore();
+    store.update(sent([point(S, 5), point(2 * S, 5), point(9 * S, 5)]), 2 * S);
+    expect([store.latestStart(3 * S), store.latestStart(9 * S), store.latestStart(0)]).toEqual([2 * S, 9 * S, null]);
+  });
+
   it("go when the server says that the window has no value", () => {
     const store = new SeriesStore();
     store.snapshot(sent([point(0, 5), point(S, 2)]), 2 * S);

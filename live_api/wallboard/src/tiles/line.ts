@@ -1,5 +1,6 @@
 /** What a chart of many series shows: the few with the largest recent values, on one row of windows. */
 
+import { aheadOf, foreseen, forecastsOf, reachOf, type Ahead, type Forecast } from "../ahead";
 import type { Band } from "../bands";
 import type { Tile } from "../board";
 import { shortNumber } from "../format";
@@ -19,7 +20,7 @@ const RECENT_WINDOWS = 30;
 const LEAST_WINDOWS = 24;
 /** Lines change places at most this often: a legend that shuffles cannot be read. */
 const RANK_EVERY_MS = 3_000;
-/** Bands lie over one another: of more lines than this none is shown. */
+/** Bands lie over one another: of more lines than this none is shown, and ways ahead have no ends. */
 const MOST_BANDS = 2;
 const OTHER = "__other__";
 const NONE = "__none__";
@@ -40,6 +41,8 @@ export interface ChartLine {
   band: { lower: (number | null)[]; upper: (number | null)[] } | null;
   /** Which of its closed windows were out of the ordinary. */
   marks: number[];
+  /** Where it goes on, from its last closed window; null where nothing is forecast of it. */
+  ahead: Ahead | null;
 }
 
 export interface Chart {
@@ -48,6 +51,8 @@ export interface Chart {
   ageMs: number | null;
   /** Starts of the windows, epoch seconds, for uPlot. */
   times: number[];
+  /** How many of those windows are yet to come. */
+  coming: number;
   lines: ChartLine[];
   /** Series that are not on the chart. */
   hidden: number;
@@ -128,6 +133,7 @@ export function chartOf(
     level: "none",
     ageMs: null,
     times: [],
+    coming: 0,
     lines: [],
     hidden: 0,
     totalLabel: "",
@@ -172,6 +178,7 @@ export function chartOf(
       level: "none",
       band: null,
       marks: [],
+      ahead: null,
     };
   });
   const startAt = (index: number): number => first + index * fineMs;
@@ -189,11 +196,16 @@ export function chartOf(
     slots.closed.splice(0, shown);
     slots.open.splice(0, shown);
   }
-  judge(lines, bands, first + shown * fineMs, fineMs);
+  const begin = first + shown * fineMs;
+  judge(lines, bands, begin, fineMs);
+  const forecasts = forecastsOf(tile, store, panel.fine, fineMs);
+  const coming = reachOf(lines.flatMap(({ id }) => forecasts.get(id) ?? []), last, fineMs);
+  lookAhead(lines, forecasts, { begin, last, coming, fineMs });
   return {
     ...chart,
     level: worst(lines.map(({ level }) => level)),
-    times: Array.from({ length: windows - shown }, (_, index) => (first + (shown + index) * fineMs) / 1000),
+    times: Array.from({ length: windows - shown + coming }, (_, index) => (begin + index * fineMs) / 1000),
+    coming,
     lines,
     hidden: candidates.length - chosen.length,
     totalLabel:
@@ -214,6 +226,39 @@ function judge(lines: readonly ChartLine[], bands: ReadonlyMap<string, Band>, fi
     if (lower.some((value, index) => value !== null && upper[index] !== null)) line.band = { lower, upper };
   }
   if (lines.filter(({ band }) => band !== null).length > MOST_BANDS) for (const line of lines) line.band = null;
+}
+
+interface Span {
+  /** Starts of the first window of the chart, and of the last that is not yet to come. */
+  begin: number;
+  last: number;
+  coming: number;
+  fineMs: number;
+}
+
+/** Says of lines where they go on, and makes room for that. What was forecast is the band of a line without a rule. */
+function lookAhead(lines: readonly ChartLine[], forecasts: ReadonlyMap<string, Forecast>, span: Span): void {
+  const { begin, last, coming, fineMs } = span;
+  for (const line of lines) {
+    const { closed, open } = line.slots;
+    const forecast = forecasts.get(line.id);
+    if (forecast !== undefined && line.band === null) {
+      const band = foreseen(forecast, closed, begin, fineMs);
+      if (band.lower.some((lower) => lower !== null)) line.band = band;
+    }
+    const known = forecast === undefined ? null : (closed[Math.round((forecast.origin - begin) / fineMs)] ?? null);
+    for (let added = 0; added < coming; added += 1) {
+      closed.push(null);
+      open.push(null);
+    }
+    if (forecast !== undefined) line.ahead = aheadOf(forecast, known, begin, closed.length, fineMs, last);
+    for (const edge of line.band === null ? [] : [line.band.lower, line.band.upper]) {
+      edge.push(...new Array<null>(closed.length - edge.length).fill(null));
+    }
+  }
+  if (lines.filter(({ band }) => band !== null).length > MOST_BANDS) for (const line of lines) line.band = null;
+  const ways = lines.flatMap(({ ahead }) => ahead ?? []);
+  if (ways.length > MOST_BANDS) for (const way of ways) way.lower = way.upper = way.value.map(() => null);
 }
 
 /** One window for the whole column: the latest that all lines know closed, or if there is none, the latest that any does. */
