@@ -19,6 +19,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from sinks.alert_records import Command
 from sinks.errors import SinkError
 from sinks.records import DeadLetter, Point, Reason
+from sinks.score_records import ModelStatus
 from stream.alerts import Alerts, Outcome, ScoredBatch
 from stream.batches import (
     Closed,
@@ -29,9 +30,11 @@ from stream.batches import (
     Partials,
     PersonDays,
     RawBatch,
+    Scores,
     ShardBatch,
     Tombstone,
 )
+from stream.churn import ChurnStage
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
@@ -49,6 +52,7 @@ X_co = TypeVar("X_co", covariant=True)
 P = ParamSpec("P")
 Clock = Callable[[], int]
 FromShard = Partials | DeadLetter | Lines | PersonDays | Forgotten
+FromChurn = Emission | Scores | ModelStatus | Forgotten
 
 
 def _said(method: Callable[P, X]) -> Callable[P, X]:
@@ -253,7 +257,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
 
 
 class _OfWindows(Protocol[X_co]):
-    def take(self, points: Iterable[Point], watermark_ms: int) -> X_co: ...
+    def take(self, points: Iterable[Point], watermark_ms: int, until_ms: int | None) -> X_co: ...
 
     def to_bytes(self) -> bytes: ...
 
@@ -283,7 +287,9 @@ class WindowsLogic(StatefulBatchLogic[Closed, X, bytes]):
             self._stage = self._make(self._cube)
             if self._snapshot:
                 _restore(self._ending, self._stage.restore, self._snapshot)
-        return [self._stage.take(value.points, value.watermark_ms) for value in values], StatefulBatchLogic.RETAIN
+        return [
+            self._stage.take(value.points, value.watermark_ms, value.until_ms) for value in values
+        ], StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[Iterable[X], bool]:
         return (), StatefulBatchLogic.RETAIN
@@ -293,6 +299,53 @@ class WindowsLogic(StatefulBatchLogic[Closed, X, bytes]):
         if self._stage is None:
             return self._snapshot or b""
         return self._meters.snapshot(self._name, self._cube, self._stage.to_bytes)
+
+
+class ChurnLogic(StatefulBatchLogic["PersonDays | Forgotten", "FromChurn", bytes]):
+    """A ChurnStage on the engine: one for all of it."""
+
+    def __init__(
+        self,
+        make: Callable[[], ChurnStage],
+        snapshot: bytes | None,
+        ending: Ending,
+        clock: Clock,
+        meters: Meters,
+    ) -> None:
+        self._meters = meters
+        self._clock = clock
+        self._stage = make()
+        if snapshot:
+            _restore(ending, self._stage.restore, snapshot)
+
+    @_said
+    def on_batch(self, values: list[PersonDays | Forgotten]) -> tuple[Iterable[FromChurn], bool]:
+        out: list[FromChurn] = []
+        for value in values:
+            if isinstance(value, Forgotten):
+                self._stage.forget(value.person)
+                # Behind all that was said of them, so that none of it is written after they are forgotten.
+                out.append(value)
+            else:
+                self._stage.add(value)
+                for day in self._stage.advance():
+                    out.extend((day.emission, *day.scores, day.status))
+        out.append(self._stage.progress())
+        return out, StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[Iterable[FromChurn], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[FromChurn], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        # Days are long: files that are needed no more would wait for them, with people who are forgotten.
+        return datetime.fromtimestamp(self._clock() / 1_000 + 1, UTC) if self._stage.has_old_files else None
+
+    @_said
+    def snapshot(self) -> bytes:
+        return self._meters.snapshot("churn", "0", self._stage.to_bytes)
 
 
 class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, bytes]):

@@ -56,8 +56,10 @@ class ScoredBatch:
     source: str
     watermark_ms: int
     """No more comes of windows that ended before."""
-    rows: list[tuple[int, Scored]]
-    """Each with the end of its window."""
+    until_ms: int
+    """No other window ends up to then either, so nothing has to wait for one."""
+    rows: list[tuple[int, Scored]] = field(default_factory=list)
+    """Each with the end of its window, or when that was known."""
     gone: list[tuple[int, str, Dimensions]] = field(default_factory=list)
     """Series that have been without events for so long that they are watched no more: when, rule, dimensions."""
 
@@ -94,6 +96,8 @@ class Alerts:
         self._order = {name: place for place, name in enumerate(rules)}
         self._platform = platform
         self._watermarks = dict.fromkeys(sources, NEVER_MS)
+        self._untils = dict(self._watermarks)
+        """Up to when no other window of each source ends: hours and days may go by from one to the next."""
         self._frontier_ms = NEVER_MS
         """All windows that ended by then have been judged."""
         self._series: dict[_Key, Episodes] = {}
@@ -118,6 +122,7 @@ class Alerts:
     def add(self, batch: ScoredBatch) -> None:
         if batch.source in self._watermarks:
             self._watermarks[batch.source] = max(self._watermarks[batch.source], batch.watermark_ms)
+            self._untils[batch.source] = max(self._untils[batch.source], batch.until_ms)
             self._held.extend(batch.rows)
             self._gone.extend(batch.gone)
 
@@ -133,7 +138,7 @@ class Alerts:
         if self._obey(outcome, now_ms):
             # An episode that somebody has ended is told before the next window can open another.
             self._tell_now(now_ms, before, outcome)
-        frontier_ms = min(self._watermarks.values(), default=NEVER_MS)
+        frontier_ms = min([*self._untils.values(), max(self._watermarks.values(), default=NEVER_MS)])
         ready = sorted((it for it in self._held if it[0] <= frontier_ms), key=self._in_order)
         self._held = [it for it in self._held if it[0] > frontier_ms]
         gone = sorted(it for it in self._gone if it[0] <= frontier_ms)
@@ -311,6 +316,7 @@ class Alerts:
     def to_bytes(self) -> bytes:
         state = {
             "watermarks": self._watermarks,
+            "untils": self._untils,
             "frontier_ms": self._frontier_ms,
             "held": [(end_ms, asdict(row)) for end_ms, row in self._held],
             "gone": self._gone,
@@ -327,6 +333,9 @@ class Alerts:
         """Take over a snapshot. Alerts of rules that are no more, or are about something else now, will be resolved."""
         state = unpack_state(snapshot, STATE_VERSION)
         self._watermarks.update({name: at for name, at in state["watermarks"].items() if name in self._watermarks})
+        # Of earlier versions: windows of others waited then.
+        untils = state["untils"] if "untils" in state else state["watermarks"]
+        self._untils.update({name: at for name, at in untils.items() if name in self._untils})
         self._frontier_ms = state["frontier_ms"]
         self._held = [(end_ms, _scored(row)) for end_ms, row in state["held"]]
         self._gone = [(at_ms, rule, _pairs(dimensions)) for at_ms, rule, dimensions in state["gone"]]

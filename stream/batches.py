@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ class Scores:
     """What the model of churn says of people at the end of a day."""
 
     as_of_ms: int
-    scores: list[PersonScore]
+    scores: Sequence[PersonScore]
     left: list[str] = field(default_factory=list)
     """Persons who had a score at the end of the day before, and have none now: nothing of theirs counts any more."""
 
@@ -205,6 +206,8 @@ class Emission:
     """The merged watermark; every window of the cube that ended before is closed."""
     rolled_back: tuple[RollBack, ...] = ()
     """Comes before the points; only of what may be taken back, as all else is said again by itself."""
+    until_ms: int | None = None
+    """No other window ends up to then; None: whoever wants to know looks at the windows there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,8 @@ class Closed:
     cube: str
     points: list[Point]
     watermark_ms: int
+    until_ms: int | None = None
+    """No other window ends up to then, where that is known."""
 
 
 State = dict[str, Any]

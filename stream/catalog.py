@@ -23,6 +23,7 @@ from stream.derived import DERIVED, SCALAR, derive
 from stream.durations import duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.forecast import Forecast, check_forecasts, given_of, names_given
+from stream.given import churn_metrics
 from stream.measures.base import Takes
 from stream.measures.registry import make
 from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric
@@ -143,7 +144,14 @@ class Catalog(Table):
     @property
     def given(self) -> list[GivenMetric]:
         """The metrics whose points its models give."""
-        return given_of(self.forecast, self.metric)
+        return [*self._churn_metrics, *given_of(self.forecast, self.metric)]
+
+    @property
+    def _churn_metrics(self) -> list[GivenMetric]:
+        if self.churn is None:
+            return []
+        settle_ms = self.churn.settle_ms(duration_ms(self.event.allowed_lateness))
+        return churn_metrics(settle_ms, segments=self.churn.segments > 0)
 
     @property
     def every_metric(self) -> list[Metric]:

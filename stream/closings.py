@@ -23,7 +23,8 @@ class Grained(Protocol):
 class Closings:
     """Hands on what closed in cubes that somebody looks at, once for each moment at which a window can end.
 
-    Emissions come ten times a second; whoever keeps state with a snapshot is to be woken only when there is news.
+    Emissions come ten times a second; whoever keeps state with a snapshot is to be woken only when there is news. What
+    a model gives is handed on as it comes.
     """
 
     def __init__(self, looks: Mapping[str, Sequence[Grained]]) -> None:
@@ -45,4 +46,4 @@ class Closings:
             return []
         self._told_ms[cube] = emission.watermark_ms
         final = [point for point in emission.durable if point.state is State.FINAL]
-        return [(cube, Closed(cube, final, emission.watermark_ms))]
+        return [(cube, Closed(cube, final, emission.watermark_ms, emission.until_ms))]

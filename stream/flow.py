@@ -28,11 +28,12 @@ from sinks.live import LiveSink
 from sinks.person_store import PersonStore
 from sinks.records import DeadLetter
 from sinks.score_records import ModelStatus
-from sinks.score_store import ScoreStore
 from stream.adapters import (
     AlertLogic,
     CallSink,
+    ChurnLogic,
     EndingLogic,
+    FromChurn,
     FromShard,
     MergeLogic,
     ShardLogic,
@@ -41,7 +42,19 @@ from stream.adapters import (
 )
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
-from stream.batches import Decoded, Emission, Forgotten, Lines, Partials, RawBatch, ShardBatch, Tombstone
+from stream.batches import (
+    Decoded,
+    Emission,
+    Forgotten,
+    Lines,
+    Partials,
+    PersonDays,
+    RawBatch,
+    Scores,
+    ShardBatch,
+    Tombstone,
+)
+from stream.churn import ChurnStage
 from stream.closings import Closings
 from stream.commands import Commands, Erasures
 from stream.continuity import GapError, OnGap
@@ -49,6 +62,7 @@ from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
 from stream.forecasts import Forecasts, Foretold, Outlook, source_of
+from stream.given import CHURN
 from stream.merge import Merge
 from stream.meters import Meters
 from stream.people.journal import Files
@@ -57,7 +71,7 @@ from stream.reader import GATHER_MS, ClientFactory
 from stream.routing import worker_keys
 from stream.rules import Lifecycle
 from stream.score import Scorer, Watch
-from stream.score_writers import model_writer
+from stream.score_writers import ScoreSinks, model_writer, person_score_writer
 from stream.shard import Shard
 from stream.snapshots import StateError
 from stream.source import EndingSource, ValkeySource
@@ -105,13 +119,13 @@ class Parts:
     """The forecasts, by the key of the cube that their metrics are in."""
     rules: dict[str, Lifecycle]
     platform: str
-    models: ScoreStore
-    """Where it is told how each model stands."""
     ending: Ending
     people: PersonStore
     """Where persons' own records go."""
     files: Files
     """Where what is known of people is written down with each snapshot."""
+    scores: ScoreSinks
+    """Where what models say of people goes, and how they stand."""
     keep_events_ms: int | None = None
     """For how long persons' single events stay in their records; None: for good."""
     shard_keys: tuple[str, ...] = ("0",)
@@ -193,6 +207,13 @@ def build(parts: Parts) -> Dataflow:
     def merge(snapshot: bytes | None) -> MergeLogic:
         return MergeLogic(make_merge, snapshot, ending, clock, meters, {*parts.watches, *parts.outlooks})
 
+    def make_churn() -> ChurnStage:
+        assert plan.churn is not None
+        return ChurnStage(plan.churn, len(parts.shard_keys), parts.files)
+
+    def churn(snapshot: bytes | None) -> ChurnLogic:
+        return ChurnLogic(make_churn, snapshot, ending, clock, meters)
+
     def make_scorer(cube: str) -> Scorer:
         return Scorer(cube, parts.watches.get(cube, ()))
 
@@ -221,6 +242,14 @@ def build(parts: Parts) -> Dataflow:
     learned = op.flat_map("learned", merged, Closings(parts.outlooks).of)
     foretold = op.stateful_batch("forecast", learned, forecast)
     emitted = op.merge("emitted", merged, op.map("forecasts", foretold, _emitted))
+    models = op.flat_map("forecast_models", foretold, _statuses)
+    if plan.churn is not None:
+        looked_at = op.map("looked_at", op.stateful_batch("churn", op.flat_map("days", counted, _days), churn), _alone)
+        emitted = op.merge("emitted_too", emitted, op.flat_map("of_churn", looked_at, _emissions))
+        models = op.merge("models_too", models, op.flat_map("of_models", looked_at, _models))
+        lasting, passing = patience("person_scores", parts.patience_s), patience("live_scores")
+        keep_persons = person_score_writer(parts.scores, lasting, passing, meters)
+        op.output("person_scores", op.flat_map("of_persons", looked_at, _scores), CallSink(keep_persons, ending))
     points = op.map("points", emitted, _alone)
 
     statuses = op.flat_map("status", decoded, Statuses().of)
@@ -244,8 +273,8 @@ def build(parts: Parts) -> Dataflow:
         "judged", op.map("scores_alike", scored, _to_alerts), op.map("commands_alike", orders_given, _to_alerts)
     )
     outcomes = op.map("outcomes", op.stateful_batch("alerts", judged, alerts), _alone)
-    keep_models = model_writer(parts.models, patience("models", parts.patience_s))
-    op.output("models", op.flat_map("statuses", foretold, _statuses), CallSink(keep_models, ending))
+    keep_models = model_writer(parts.scores.store, patience("models", parts.patience_s))
+    op.output("models", models, CallSink(keep_models, ending))
     keep_scores = score_writer(parts.alert_sinks.store, patience("scores", parts.patience_s), meters)
     op.output("scores_kept", scored, CallSink(keep_scores, ending))
     lasting, passing = patience("alerts", parts.patience_s), patience("notifications")
@@ -330,6 +359,24 @@ def _emitted(item: tuple[str, Foretold]) -> tuple[str, Emission]:
 
 def _statuses(item: tuple[str, Foretold]) -> list[ModelStatus]:
     return item[1].statuses
+
+
+def _days(item: tuple[str, FromShard]) -> list[tuple[str, PersonDays | Forgotten]]:
+    """All people meet in one model."""
+    value = item[1]
+    return [(CHURN, value)] if isinstance(value, PersonDays | Forgotten) else []
+
+
+def _emissions(value: FromChurn) -> list[tuple[str, Emission]]:
+    return [(CHURN, value)] if isinstance(value, Emission) else []
+
+
+def _scores(value: FromChurn) -> list[Scores | Forgotten]:
+    return [value] if isinstance(value, Scores | Forgotten) else []
+
+
+def _models(value: FromChurn) -> list[ModelStatus]:
+    return [value] if isinstance(value, ModelStatus) else []
 
 
 def _alone(item: tuple[str, X]) -> X:

@@ -17,8 +17,9 @@ from sinks.records import Dimensions, Point, State
 from sinks.score_records import ModelStatus
 from stream.batches import Emission
 from stream.catalog import Catalog
+from stream.clock import END_MS, NEVER_MS
 from stream.derived import ZERO_WITHOUT_EVENTS
-from stream.durations import MINUTE_MS, SECOND_MS
+from stream.durations import DAY_MS, MINUTE_MS, SECOND_MS
 from stream.forecast import (
     COVERAGE,
     FORECAST,
@@ -184,9 +185,11 @@ class Forecasts:
 
     def __init__(self, outlooks: Sequence[Outlook]) -> None:
         self._running = [_Running(outlook) for outlook in outlooks]
+        self._grain_ms = math.gcd(*(outlook.grain_ms for outlook in outlooks)) or DAY_MS
 
-    def take(self, points: Iterable[Point], watermark_ms: int) -> Foretold:
-        """Learn the windows that closed: those of `points`, and those that passed without events."""
+    def take(self, points: Iterable[Point], watermark_ms: int, until_ms: int | None = None) -> Foretold:
+        """Learn the windows that closed: those of `points`, and those that passed without events. No other window
+        ends up to `until_ms`, where that is known."""
         points = list(points)
         said: list[Point] = []
         statuses: list[ModelStatus] = []
@@ -202,7 +205,10 @@ class Forecasts:
             if end_ms // _STATUS_EVERY_MS > running.told_ms // _STATUS_EVERY_MS:
                 running.told_ms = end_ms
                 statuses.append(_status(running, quality[max(quality)], end_ms))
-        return Foretold(Emission(said, said, watermark_ms=watermark_ms), statuses)
+        if until_ms is None and NEVER_MS < watermark_ms < END_MS:
+            # Rules over other metrics are not to wait for a window that ends in an hour, or a day.
+            until_ms = (watermark_ms // self._grain_ms + 1) * self._grain_ms - 1
+        return Foretold(Emission(said, said, watermark_ms=watermark_ms, until_ms=until_ms), statuses)
 
     def to_bytes(self) -> bytes:
         state = {

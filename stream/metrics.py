@@ -155,6 +155,8 @@ class GivenMetric(Metric):
     """The metrics that its points are about, where those are of several and `of` is none."""
     ahead: str | None = None
     """The dimension that says how many windows before its own a point is known; None: it is known when that closes."""
+    settles_ms: int = 0
+    """How long after their end its windows are known."""
 
     @property
     def keys(self) -> tuple[str, ...]:

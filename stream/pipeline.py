@@ -6,23 +6,38 @@ The same classes in the same order as `stream.flow`; only the wiring differs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from sinks.records import DeadLetter, Point
 from sinks.score_records import ModelStatus
-from stream.batches import Emission, RawBatch, RollBack
+from stream.batches import Emission, Partials, PersonDays, RawBatch, RollBack, Tombstone
+from stream.churn import ChurnDay, ChurnStage
 from stream.closings import Closings
 from stream.decode import Decoder
-from stream.enrich import Enricher, Pseudonyms
-from stream.forecasts import Forecasts, Outlook, source_of
+from stream.enrich import Enricher, Pseudonyms, shard_of
+from stream.forecasts import Forecasts, Outlook
 from stream.merge import Merge
 from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
-from stream.shard import Shard
+from stream.shard import Shard, through_days
 
 logger = logging.getLogger(__name__)
+
+
+class Snapshot(NamedTuple):
+    """All that a pipeline knows."""
+
+    files: Files
+    shards: list[bytes]
+    merges: dict[str, bytes]
+    """By the key of the cube."""
+    forecasts: dict[str, bytes]
+    """By the key of the cube that they are of."""
+    churn: bytes | None
+    """None for catalogs without `[churn]`."""
 
 
 class Pipeline:
@@ -41,8 +56,11 @@ class Pipeline:
         whole_input: bool = False,
         files: Files | None = None,
         outlooks: Mapping[str, Sequence[Outlook]] = MappingProxyType({}),
+        on_churn: Callable[[ChurnDay], None] | None = None,
     ) -> None:
-        """`outlooks`: what is to be forecast, by cube."""
+        """`outlooks`: what is to be forecast, by cube. `on_churn` is told of each day that the stage of churn
+        finishes."""
+        self._plan = plan
         self._whole_input = whole_input
         self.fields_seen: set[str] = set()
         """Fields for which any event had a value."""
@@ -53,6 +71,8 @@ class Pipeline:
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
         self._closings = Closings(outlooks)
         self._forecasts = {cube: Forecasts(some) for cube, some in outlooks.items()}
+        self._churn = None if plan.churn is None else ChurnStage(plan.churn, shards, self._files)
+        self._on_churn = on_churn
         self.models: dict[str, ModelStatus] = {}
         """How each of its models stands, by name."""
 
@@ -72,42 +92,75 @@ class Pipeline:
             refused.extend(shard.add(replace(part, max_event_ms=None) if self._whole_input else part))
         return refused
 
-    def snapshot(self) -> tuple[Files, list[bytes], dict[str, bytes]]:
+    def forget(self, person: str) -> None:
+        """Let go of all that is known of a person, by pseudonym, and take nothing of theirs from now on."""
+        number = shard_of(person, len(self._shards))
+        self._shards[number].forget(Tombstone(number, person, ""))
+        if self._churn is not None:
+            self._churn.forget(person)
+
+    def snapshot(self) -> Snapshot:
         """What another goes on from, of the same catalog and as many shards."""
         shards = [shard.to_bytes() for shard in self._shards]
         merges = {key: merge.to_bytes() for key, merge in self._merges.items()}
-        forecasts = {source_of(cube): one.to_bytes() for cube, one in self._forecasts.items()}
-        return self._files, shards, merges | forecasts
+        forecasts = {cube: one.to_bytes() for cube, one in self._forecasts.items()}
+        churn = None if self._churn is None else self._churn.to_bytes()
+        return Snapshot(self._files, shards, merges, forecasts, churn)
 
-    def restore(self, snapshot: tuple[Files, list[bytes], dict[str, bytes]]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of any catalog. It has to be made with the files of that."""
-        _, shards, merges = snapshot
-        for shard, saved in zip(self._shards, shards, strict=True):
+        for shard, saved in zip(self._shards, snapshot.shards, strict=True):
             shard.restore(saved, logger.warning)
         for key, merge in self._merges.items():
-            if key in merges:
-                merge.restore(merges[key])
+            if key in snapshot.merges:
+                merge.restore(snapshot.merges[key])
         for cube, forecasts in self._forecasts.items():
-            if source_of(cube) in merges:
-                forecasts.restore(merges[source_of(cube)])
+            if cube in snapshot.forecasts:
+                forecasts.restore(snapshot.forecasts[cube])
+        if self._churn is not None and snapshot.churn is not None:
+            self._churn.restore(snapshot.churn)
 
     def tick(self, now_ms: int) -> Emission:
         """Points that changed since the last tick."""
         for shard in self._shards:
-            for partials in shard.tick():
-                self._merges[partials.cube].add(partials)
+            self._merge(shard.tick())
+            self._hear(shard.days())
         return self._emit(now_ms)
 
     def finish(self, now_ms: int) -> Emission:
         """All input has been read: close every window."""
+        finished: list[Point] = []
+        # A day at a time, so that nobody has to hold the rows of all days at once.
+        for told in through_days(self._shards, self._plan):
+            self._hear(told)
+            finished.extend(self._finished_days())
         for shard in self._shards:
-            for partials in shard.finish():
-                self._merges[partials.cube].add(partials)
-        return self._emit(now_ms)
+            self._merge(shard.finish())
+            self._hear(shard.days())
+        emission = self._emit(now_ms)
+        return replace(emission, live=[*finished, *emission.live], durable=[*finished, *emission.durable])
+
+    def _merge(self, said: Iterable[Partials]) -> None:
+        for partials in said:
+            self._merges[partials.cube].add(partials)
+
+    def _hear(self, told: PersonDays | None) -> None:
+        if told is not None and self._churn is not None:
+            self._churn.add(told)
+
+    def _finished_days(self) -> list[Point]:
+        """Points of the days that the stage of churn can finish."""
+        points: list[Point] = []
+        for day in () if self._churn is None else self._churn.advance():
+            points.extend(day.emission.live)
+            self.models[day.status.name] = day.status
+            if self._on_churn is not None:
+                self._on_churn(day)
+        return points
 
     def _emit(self, now_ms: int) -> Emission:
-        live: list[Point] = []
-        durable: list[Point] = []
+        live = self._finished_days()
+        durable = list(live)
         rolled_back: list[RollBack] = []
         for key, merge in self._merges.items():
             emission = merge.emit(now_ms)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from stream.catalog import Catalog
+from stream.churn_plan import ChurnPlan, churn_plan
 from stream.derived import DERIVED, Derived, derive
 from stream.durations import duration_ms
 from stream.expressions import FieldType, compile_expression, fields_of
@@ -142,6 +143,8 @@ class Plan:
     """Whether anything asks for the order of events of the same time."""
     people: PeoplePlan | None
     """What is to be known of people; None for catalogs that ask nothing of the kind."""
+    churn: ChurnPlan | None
+    """Who is likely to leave; None for catalogs that do not ask."""
     cubes: tuple[CubePlan, ...]
     rejects: CubePlan | None
     """Counts refused events; None where the caller reports them itself."""
@@ -195,6 +198,7 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         expressions={kind: one.compiled() for kind, one in asked.items()},
         ordered=bool(kinds) or any(metric.measure in _ORDERED for metric in metrics),
         people=people,
+        churn=churn_plan(catalog),
         cubes=tuple(
             CubePlan(
                 key,

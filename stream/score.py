@@ -15,7 +15,9 @@ from sinks.alert_records import Scored
 from sinks.records import Point
 from stream.alerts import ScoredBatch
 from stream.catalog import Catalog
+from stream.clock import END_MS, NEVER_MS
 from stream.derived import ZERO_WITHOUT_EVENTS
+from stream.durations import DAY_MS
 from stream.metrics import GivenMetric, Metric
 from stream.plan import Plan, planned
 from stream.rules import Lifecycle, Rule, identity, lifecycle
@@ -35,11 +37,15 @@ class Watch:
     rule: Rule
     life: Lifecycle
     path: Path
+    given: bool = False
+    """Whether a model gives its points: they come when they are known, not with the moments at which windows end."""
+    settles_ms: int = 0
+    """How long after its end a window is known, and judged."""
 
     @property
     def grain_ms(self) -> int:
-        """Windows end at multiples of it only."""
-        return self.path.window.grain_ms
+        """Windows end, or what is given of them comes, at multiples of it only."""
+        return 1 if self.given else self.path.window.grain_ms
 
 
 def watches(catalog: Catalog, plan: Plan) -> dict[str, list[Watch]]:
@@ -89,7 +95,9 @@ def _watch(rule: Rule, metric: Metric, window: Window, meaning: str, platform: s
         key=None if rule.key is None else metric.key_of(rule.key),
         ahead=metric.ahead if isinstance(metric, GivenMetric) else None,
     )
-    return Watch(rule, life, path)
+    if not isinstance(metric, GivenMetric):
+        return Watch(rule, life, path)
+    return Watch(rule, life, path, given=True, settles_ms=metric.settles_ms)
 
 
 class Scorer:
@@ -105,18 +113,30 @@ class Scorer:
     def __init__(self, source: str, watched: Sequence[Watch]) -> None:
         self._source = source
         self._walks = [(watch, Walk(watch.path, watch.rule.make)) for watch in watched]
+        self._grain_ms = math.gcd(*(watch.grain_ms for watch in watched)) or DAY_MS
+        self._settles_ms = max((watch.settles_ms for watch in watched), default=0)
 
-    def take(self, points: Iterable[Point], watermark_ms: int) -> ScoredBatch:
-        """Judge the windows that closed: those of `points`, and those that passed without events."""
-        batch = ScoredBatch(self._source, watermark_ms, [])
+    def take(self, points: Iterable[Point], watermark_ms: int, until_ms: int | None = None) -> ScoredBatch:
+        """Judge the windows that closed: those of `points`, and those that passed without events. No other window ends
+        up to `until_ms`, where that is known."""
+        batch = ScoredBatch(self._source, *self._come(watermark_ms, until_ms))
         points = list(points)
         for watch, walk in self._walks:
             for visit in walk.over(points, watermark_ms):
+                known_ms = visit.end_ms + watch.settles_ms
                 if visit.falls_silent:
-                    batch.gone.append((visit.end_ms, watch.life.rule, visit.dimensions))
+                    batch.gone.append((known_ms, watch.life.rule, visit.dimensions))
                 else:
-                    batch.rows.append((visit.end_ms, self._judge(watch, walk, visit)))
+                    batch.rows.append((known_ms, self._judge(watch, walk, visit)))
         return batch
+
+    def _come(self, watermark_ms: int, until_ms: int | None) -> tuple[int, int]:
+        """How far it has come, and up to when nothing has to wait for it, as others are to see it."""
+        if not NEVER_MS < watermark_ms < END_MS:
+            return watermark_ms, watermark_ms
+        if until_ms is None:
+            until_ms = (watermark_ms // self._grain_ms + 1) * self._grain_ms - 1
+        return watermark_ms + self._settles_ms, until_ms + self._settles_ms
 
     def _judge(self, watch: Watch, walk: Walk[Detector], visit: Visit[Detector]) -> Scored:
         point, detector = visit.point, visit.series.learned

@@ -6,12 +6,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from streamgauge.preconditions import fail, load_catalog
+from streamgauge.preconditions import fail, load_catalog, load_settings
 
 _EXIT_USAGE = 2
 
@@ -201,6 +203,75 @@ def forecast(
             typer.echo(line)
     except BrokenPipeError:
         sys.stdout = None
+
+
+@app.command("churn")
+def churn(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Event files: .ndjson, .json (one event a line), .csv, each also as .gz"),
+    ],
+    catalog: Annotated[
+        str, typer.Option("--catalog", "-c", metavar="FILE", help="A catalog with [churn], or a ready one.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write person,as_of,probability,label here.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", help="Count from this day on how good it was: 2026-03-01. Default: all."),
+    ] = None,
+    raw_ids: Annotated[
+        bool,
+        typer.Option("--raw-ids", help="Write ids as the events have them, to join the file with others by them."),
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Whose key makes the pseudonyms. Default: STREAMGAUGE_STATE."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no report of refused events.")] = False,
+) -> None:
+    """Say of past events, day by day, who was likely to leave, and how good that was once it was known.
+
+    The processor's own code learns and scores each day with what was known by then. The label is 1 for who left, 0 for
+    who came back, and empty where the files end before it is known. Persons are pseudonyms unless `--raw-ids`.
+    """
+    from streamgauge.backtest_churn import ChurnBacktest, report
+    from streamgauge.backtest_churn import backtest as run
+    from streamgauge.compute import report_refused
+    from streamgauge.files import FileError
+    from streamgauge.places import state_of
+    from streamgauge.settings import SettingsError, person_key
+
+    path, loaded = load_catalog(catalog)
+    if loaded.churn is None:
+        fail(f"--catalog: expected a catalog with [churn], found none in {path}", _EXIT_USAGE)
+    from_ms = 0 if since is None else _day(since)
+    if out is not None and out.exists() and any(file.exists() and out.samefile(file) for file in files):
+        fail(f"--out: expected another file than those that are read, found {out}", _EXIT_USAGE)
+    settings = load_settings(state=state)
+    told = ChurnBacktest(None, from_ms)
+    try:
+        key = person_key(settings, state_of(settings.state, loaded), make=False)
+        with nullcontext(None) if out is None else out.open("w", newline="") as told.out:
+            refused = run(loaded, files, key, told, raw_ids=raw_ids, quiet=quiet)
+    except (FileError, SettingsError, OSError) as error:
+        fail(str(error))
+    if not quiet:
+        report_refused(refused, sys.stderr)
+    try:
+        for line in report(told, loaded):
+            typer.echo(line)
+    except BrokenPipeError:
+        sys.stdout = None
+
+
+def _day(text: str) -> int:
+    """The beginning of a day, epoch ms."""
+    try:
+        return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000)
+    except ValueError:
+        fail(f"--from: expected a day such as 2026-03-01, found {text!r}", _EXIT_USAGE)
 
 
 def _rule_of(catalog: str | None, name: str | None) -> Any:

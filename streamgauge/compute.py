@@ -40,7 +40,7 @@ def compute(
     pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True, outlooks=outlooks(catalog, plan))
     refused: list[DeadLetter] = []
     with progress_bar(quiet) as bar:
-        for batch in _batches(paths, plan.streams[0], bar.advance):
+        for batch in batches(paths, plan.streams[0], bar.advance):
             refused.extend(pipeline.add(batch, clock_ms()))
         points = pipeline.finish(clock_ms()).live
     points.sort(key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions))
@@ -109,7 +109,8 @@ def report_silence(points: list[Point], unseen: set[str], out: IO[str]) -> None:
         out.write("no points: no event counted for any metric\n")
 
 
-def _batches(paths: list[Path], stream: str, advance: Callable[[int, int, int], None]) -> Iterator[RawBatch]:
+def batches(paths: list[Path], stream: str, advance: Callable[[int, int, int], None]) -> Iterator[RawBatch]:
+    """What is in the files, as it would come from one stream. Raises FileError."""
     now_ms = clock_ms()
     number = 0
     for path in paths:

@@ -24,6 +24,7 @@ from sinks.alert_records import COMMANDS_STREAM
 from sinks.database import transaction
 from sinks.deadletter import DEADLETTER_STREAM, DeadLetters
 from sinks.erasure import ERASURE_FIELD
+from stream.churn_files import knows
 from streamgauge.forgetting import Marks, Theirs, Whose, pages
 from streamgauge.resend import fields_of
 
@@ -145,8 +146,9 @@ def scan_store_files(url: str, marks: Marks) -> Iterator[Scan]:
 
 
 def scan_people(directory: Path, marks: Marks, snapshot_s: float) -> Scan:
-    """The files in which the processor writes down what is known of people, once in `snapshot_s`. Events that wait and
-    those that may still be changed are of units, so who has no unit there has none of these."""
+    """The files in which the processor writes down what is known of people, once in `snapshot_s`: units, and rows that
+    wait for what becomes of them. Events that wait and those that may still be changed are of units, so who has no unit
+    there has none of these."""
     read = found = 0
     for path in sorted(directory.glob("*")):
         try:
@@ -175,7 +177,7 @@ def _is_in_file(content: bytes, marks: Marks) -> bool:
         highs, lows = (np.frombuffer(one[name], dtype=np.uint64) for name in ("high", "low"))
         if ((highs == high) & (lows == low)).any():
             return True
-    return False
+    return knows(state, high, low)
 
 
 def scan_recovery(directory: Path, marks: Marks) -> Scan:

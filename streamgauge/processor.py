@@ -21,6 +21,7 @@ from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
 from sinks.errors import Misconfigured, SinkError
 from sinks.live import LiveSink
+from sinks.live_scores import LiveScores
 from sinks.outbox import Outbox
 from sinks.person_store import PersonStore
 from sinks.pruned import PrunedStore
@@ -39,10 +40,11 @@ from stream.people.journal import Directory
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.score import lifecycles, watches
+from stream.score_writers import ScoreSinks
 from stream.snapshots import StateError
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
-from streamgauge.places import group_of, outbox_of
+from streamgauge.places import group_of, outbox_of, scores_of
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
@@ -123,7 +125,7 @@ class Run:
                 database.close()
             parts.alert_sinks.store.close()
             parts.people.close()
-            parts.models.close()
+            parts.scores.store.close()
         return 0
 
     def _parts(self, facts: Facts, member: Member) -> Parts:
@@ -164,8 +166,8 @@ class Run:
             databases=databases,
             ending=self.ending,
             people=PersonStore(settings.store_url(self.state)),
-            models=ScoreStore(settings.store_url(self.state)),
             files=Directory(self.state / "people"),
+            scores=ScoreSinks(ScoreStore(settings.store_url(self.state)), LiveScores(client, scores_of(self.catalog))),
             keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,
             member=member,

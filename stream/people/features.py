@@ -115,7 +115,7 @@ class Churn(Table):
     """From this probability on the level is high,"""
     medium: float = Field(0.5, gt=0, lt=1)
     """and from this one on medium."""
-    segments: int = Field(4, ge=0, le=12)
+    segments: int = Field(4, ge=0, le=8)
     """How many groups of people are told apart; 0: none."""
     feature: list[Feature] = Field([], max_length=40)
     actions: Actions = Field(default_factory=lambda: Actions.model_validate({}))

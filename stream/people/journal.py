@@ -26,7 +26,7 @@ from stream.snapshots import StateError
 VERSION = 1
 TURNS = 64
 """After so many snapshots every unit has been written down once more."""
-_KEPT = 8
+KEPT = 8
 """So many snapshots can still be gone back to."""
 _MOST_WORDS = 200
 """Files of the vocabulary, at the most, before it is written down anew as one."""
@@ -113,7 +113,7 @@ class Journal:
         """Files of units, oldest first, each with the beginnings of the generations that are in it."""
         self._words: list[str] = []
         self._words_written = 0
-        self._former: deque[frozenset[str]] = deque(maxlen=_KEPT)
+        self._former: deque[frozenset[str]] = deque(maxlen=KEPT)
         self._whole = True
         """Whether the next file has to have everything."""
 
@@ -158,7 +158,7 @@ class Journal:
     def let_go(self) -> None:
         """Nothing is known of people any more: delete all files once no snapshot that can be gone back to has them."""
         self._number += 1
-        if self._number == _KEPT:
+        if self._number == KEPT:
             self._files.keep(self._prefix, ())
 
     def restore(self, plan: PeoplePlan, saved: Mapping[str, Any]) -> People:

@@ -69,7 +69,7 @@ class World:
         """Show windows, and that no more comes of those that ended by the latest, or by that of minute `to`."""
         ends = [(one.start_ms + MINUTE, one) for one in rows]
         watermark_ms = end(to) if to is not None else max(at for at, _ in ends)
-        self.alerts.add(ScoredBatch(source, watermark_ms, ends))
+        self.alerts.add(ScoredBatch(source, watermark_ms, watermark_ms, ends))
         return self.advance(watermark_ms)
 
     def scores(self, scores: Iterable[float | None], first: int = 0, dimensions: Dimensions = ()) -> None:

@@ -238,7 +238,7 @@ def test_limits_may_change_while_it_fires() -> None:
 def test_a_series_that_is_watched_no_more() -> None:
     it = World()
     it.scores([4], dimensions=HARBOUR)
-    it.alerts.add(ScoredBatch("cube", end(5), [], [(end(4), "slow", HARBOUR)]))
+    it.alerts.add(ScoredBatch("cube", end(5), end(5), [], [(end(4), "slow", HARBOUR)]))
     it.advance(end(5))
     assert it.one.resolution is Resolution.STALE
 
@@ -247,7 +247,7 @@ def test_a_series_that_is_back_in_the_batch_that_says_it_was_gone() -> None:
     it = World()
     it.show(row(4.0, 0))
     gone = [(end(5), "slow", ())]
-    it.alerts.add(ScoredBatch("cube", end(9), [(end(8), row(4.0, 8)), (end(9), row(4.0, 9))], gone))
+    it.alerts.add(ScoredBatch("cube", end(9), end(9), [(end(8), row(4.0, 8)), (end(9), row(4.0, 9))], gone))
     it.advance(end(9))
     assert it.changes == [OPENED, RESOLVED, OPENED]
     first, second = it.seen.values()
@@ -419,7 +419,7 @@ def test_whatever_happens_there_is_one_alert_at_a_time_and_each_is_told_of_once(
         elif step == "restart":
             it.restarted()
         elif step == "gone":
-            it.alerts.add(ScoredBatch("cube", end(minute), [], [(end(minute), "slow", ())]))
+            it.alerts.add(ScoredBatch("cube", end(minute), end(minute), [], [(end(minute), "slow", ())]))
         elif isinstance(step, tuple):
             minute += 1
             score, some, warm = step
@@ -442,3 +442,21 @@ def test_whatever_happens_there_is_one_alert_at_a_time_and_each_is_told_of_once(
     still = [alert for alert in it.seen.values() if alert.status is not AlertStatus.RESOLVED]
     assert len(still) <= 1
     assert [alert.id for alert in opens] == [alert.id for alert in still]
+
+
+def test_a_source_whose_windows_end_seldom_holds_up_no_other() -> None:
+    it = World(rules={"slow": LIFE, "daily": replace(LIFE, rule="daily")}, sources=("cube", "days"))
+    day = 24 * 60
+    # Nothing ends there before a day is over, so a minute is judged at once.
+    it.alerts.add(ScoredBatch("days", end(0), end(day) - 1))
+    it.show(row(4.0, 1))
+    assert it.one.rule == "slow"
+    # When it is over, everything waits for what that window was.
+    it.show(row(0.0, day))
+    before = len(it.seen)
+    it.show(row(4.0, day + 1, rule="slow", dimensions=HARBOUR))
+    assert len(it.seen) == before
+    it.restarted()
+    it.alerts.add(ScoredBatch("days", end(day), end(2 * day) - 1))
+    it.advance(end(day + 2))
+    assert len(it.seen) == before + 1

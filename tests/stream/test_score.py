@@ -254,3 +254,40 @@ def test_rules_keep_the_order_of_the_catalog() -> None:
     assert list(lives) == ["orders_1m_above", "price_1m_above", "orders_1m_gaussian"]
     assert lives["orders_1m_above"].opens == 10
     assert replace(lives["orders_1m_above"], rule="x").opens == 10
+
+
+def test_it_says_up_to_when_nothing_has_to_wait_for_it() -> None:
+    it = scorer(ABOVE)
+    batch = it.take([], START + MINUTE)
+    assert (batch.watermark_ms, batch.until_ms) == (START + MINUTE, START + 2 * MINUTE - 1)
+    assert it.take([], END_MS).until_ms == END_MS
+
+
+def test_what_a_model_gives_is_judged_when_it_is_known() -> None:
+    churn = """
+[event]
+person = "who"
+allowed_lateness = "2h"
+[churn]
+settle = "1h"
+segments = 0
+[[anomaly]]
+metric = "churn_people"
+window = "1d"
+detector = "above"
+severity = { warning = 10 }
+"""
+    (watch,) = watched(churn)
+    assert (watch.given, watch.settles_ms) == (True, HOUR)
+    it = Scorer("churn", [watch])
+    # Days of people end at midnight of their zone.
+    start_ms = START // DAY * DAY - HOUR
+    level = (("level", "high"),)
+    batch = it.take(
+        [Point("churn_people", "1d", start_ms, level, 12, 12, State.FINAL, 1, 0)],
+        start_ms + DAY,
+        start_ms + 2 * DAY - 1,
+    )
+    ((at_ms, scored),) = batch.rows
+    assert (at_ms, scored.anomalous) == (start_ms + DAY + HOUR, True)
+    assert (batch.watermark_ms, batch.until_ms) == (start_ms + DAY + HOUR, start_ms + 2 * DAY + HOUR - 1)

@@ -138,7 +138,7 @@ def test_the_record_of_a_person_is_whole_after_a_restart() -> None:
     pipeline = Pipeline(plan, PSEUDONYMS)
     pipeline.add(RawBatch("events:{0}", entries(did(T0, T0 + MINUTE)), False, 1), 1 << 50)
     snapshot = pipeline.snapshot()
-    again = Pipeline(plan, PSEUDONYMS, files=snapshot[0])
+    again = Pipeline(plan, PSEUDONYMS, files=snapshot.files)
     again.restore(snapshot)
     again.finish(1)
     kinds = Counter(line.kind for line in told_by(again))

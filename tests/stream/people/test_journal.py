@@ -54,9 +54,9 @@ def test_everybody_is_who_they_were_after_many_snapshots(restarts: set[int]) -> 
         add(pipeline, [other], 100 + number)
         snapshot = pipeline.snapshot()
         if number in restarts:
-            pipeline = made(SESSIONS, snapshot[0])
+            pipeline = made(SESSIONS, snapshot.files)
             pipeline.restore(snapshot)
-    pipeline = made(SESSIONS, snapshot[0])
+    pipeline = made(SESSIONS, snapshot.files)
     pipeline.restore(snapshot)
     add(pipeline, second, 1_000)
     found = said(values_of(pipeline.finish(1).live))
@@ -79,7 +79,7 @@ def test_an_analysis_that_means_something_else_now_starts_anew(before: str, afte
     nobody = {"id": "n", "user": None, "time": T0 + 5 * MINUTE, "page": "x", "device": "x"}
     add(pipeline, [nobody], 50)
     snapshot = pipeline.snapshot()
-    again = made(after, snapshot[0])
+    again = made(after, snapshot.files)
     again.restore(snapshot)
     second = visits(3, 10, "second")
     add(again, second, 100)
@@ -94,11 +94,11 @@ def test_units_that_were_gone_for_a_while_do_not_come_back() -> None:
     add(pipeline, visits(10, 0, "first"))
     for text in (SESSIONS, both, both):
         snapshot = pipeline.snapshot()
-        pipeline = made(text, snapshot[0])
+        pipeline = made(text, snapshot.files)
         pipeline.restore(snapshot)
     add(pipeline, visits(1, 10, "second"), 100)
     snapshot = pipeline.snapshot()
-    again = made(both, snapshot[0])
+    again = made(both, snapshot.files)
     again.restore(snapshot)
     people = again._shards[0]._people
     assert people is not None
@@ -109,13 +109,13 @@ def test_files_go_when_no_analysis_is_left() -> None:
     pipeline = made(SESSIONS)
     add(pipeline, visits(3, 0, "first"))
     snapshot = pipeline.snapshot()
-    assert isinstance(snapshot[0], MemoryFiles)
-    assert snapshot[0].content
-    again = made('[[metric]]\nname = "n"\nmeasure = "count"\n', snapshot[0])
+    assert isinstance(snapshot.files, MemoryFiles)
+    assert snapshot.files.content
+    again = made('[[metric]]\nname = "n"\nmeasure = "count"\n', snapshot.files)
     again.restore(snapshot)
     for _ in range(8):
         again.snapshot()
-    assert not snapshot[0].content
+    assert not snapshot.files.content
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage"])
@@ -123,7 +123,7 @@ def test_a_file_that_is_missing_or_broken_is_named(content: bytes | None) -> Non
     pipeline = made(SESSIONS)
     add(pipeline, visits(3, 0, "first"))
     snapshot = pipeline.snapshot()
-    files = snapshot[0]
+    files = snapshot.files
     assert isinstance(files, MemoryFiles)
     name = next(name for name in files.content if not name.endswith(".words"))
     if content is None:
