@@ -166,6 +166,11 @@ def test_tiles_of_models_say_what_they_know_and_are_read_from_afar(
     for tile in tiles.values():
         expect(tile).to_have_attribute("data-state", "live", timeout=10_000)
 
+    figures = tiles["model"].locator("table.figures").bounding_box()
+    curve = tiles["model"].get_by_test_id("curve").bounding_box()
+    assert figures is not None
+    assert curve is not None
+    assert figures["x"] + figures["width"] <= curve["x"] or figures["y"] + figures["height"] <= curve["y"]
     until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
     page.screenshot(path=artifacts / f"wall-models-{theme}-{'proven' if proven else 'unproven'}.png")
     assert [str(one) for one in texts_of(page) if one.ratio < one.least] == []
