@@ -187,9 +187,11 @@ def backtest(
 
     Raises FileError for a file that cannot be read.
     """
-    # Nothing else that it asks changes what is said of who leaves.
-    left_out: dict[str, Any] = {name: [] for name in ("metric", "board", "anomaly", "retention", "funnel", "paths")}
-    left_out |= dict.fromkeys(("sessions", "actives", "engagement"))
+    # Nothing of this changes what is said of who leaves; `[sessions]` does, as visits are what it says.
+    left_out: dict[str, Any] = {
+        name: [] for name in ("metric", "forecast", "board", "anomaly", "retention", "funnel", "paths")
+    }
+    left_out |= dict.fromkeys(("actives", "engagement"))
     people = catalog.people.model_copy(update={"timeline": None})
     plan = compile_plan(catalog.model_copy(update={**left_out, "people": people}), builtin=False)
     pseudonyms = NamedPseudonyms(key) if raw_ids else Pseudonyms(key)

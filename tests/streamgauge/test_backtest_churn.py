@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sinks.records import iso
-from stream.durations import DAY_MS
+from stream.durations import DAY_MS, MINUTE_MS
 from streamgauge.backtest_churn import auc, figures, tenths
 from streamgauge.cli import app
 from tests.batches import T0, pseudonyms
-from tests.stream.churning import CATALOG, Event, oracle, visits, whole
+from tests.stream.churning import CATALOG, Event, oracle, plan_of, visits, whole
 
 EVENTS = visits(60, 24)
 
@@ -50,6 +50,19 @@ def test_each_person_and_day_with_what_became_of_it(tmp_path: Path) -> None:
     known = sum(label is not None for label in expected.values())
     assert f"of {known} it is known" in said
     assert all(word in said for word in ("AUC", "log loss", "ECE", "recency", "base rate", "swapped", "drifts"))
+
+
+def test_visits_are_the_sessions_that_the_catalog_has(tmp_path: Path) -> None:
+    again = [event | {"t": event["t"] + 20 * MINUTE_MS, "n": -event["n"]} for event in EVENTS]
+    events = sorted_by_time([*EVENTS, *again])
+    catalog = f'{CATALOG}[sessions]\ngap = "10m"\n'
+    _, _, rows = run(tmp_path, events, "--raw-ids", catalog=catalog)
+    scores = whole(events, plan_of(catalog)).probabilities
+    others = whole(events).probabilities
+    expected = {(person, iso(end_ms)): score for (person, end_ms), score in scores.items()}
+    found = {(pseudonyms().of(row["person"]), row["as_of"]): float(row["probability"]) for row in rows}
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert any(abs(others[row] - score) > 1e-3 for row, score in scores.items())
 
 
 def test_persons_are_pseudonyms_unless_asked_otherwise(tmp_path: Path) -> None:
