@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people clean
+.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -61,6 +61,9 @@ bench-incidents: setup  # the demo's rules over its incidents and over quiet wee
 
 bench-forecast: setup  # forecasts of real series beside naive ones; a minute, alone
 	$(RUN)/python -m benchmarks.forecast
+
+bench-churn: setup  # who leaves, said of generated people, beside recency; and what a person-day costs: two minutes, alone
+	$(RUN)/python -m benchmarks.churn
 
 bench-people: setup  # analyses of people beside a plain loop, with a million people, snapshots: five minutes, alone
 	$(RUN)/python -m benchmarks.people

@@ -30,12 +30,14 @@ EVERYBODY = "everybody"
 AVERAGE = "average"
 MOST = 8
 SAMPLE = 2_000
-"""Rows of a day that are learned at most, evenly over those there are."""
+"""Rows of a day that are looked at, at the most, evenly over those there are."""
+FOLLOWED = 250
+"""Of these so many at most move the centres, evenly again: river takes some 40 us for each."""
 FIRST_DAYS = 14
 FIRST_ROWS = 40
 """Days, and rows of one, that have to be seen before there are segments."""
-STEP = 0.001
-"""Of the way to a row that its segment's centre goes: the last thousand rows or so are what a segment is."""
+STEP = 0.004
+"""Of the way to a row that its segment's centre goes: the last 250 rows or so, a day of many people, are what it is."""
 SCALE_STEP = 0.02
 """Of a day, in means and deviations, once there were fifty."""
 CLIP = 3.0
@@ -63,7 +65,7 @@ class Segments:
 
     *Guarantee*: an unknown value stands for its feature's mean; the same calls give the same segments, also when
     stored in between; at most 10 KB of up to 40 features. *Failure*: ModelError for options, shapes and bytes.
-    *Cost*: `learn` some 30 us a row, of at most 2,000 a day; `assign` is one operation over all rows.
+    *Cost*: `learn` some 10 ms a day at the most; `assign` is one operation over all rows.
     """
 
     VERSION = 1
@@ -102,14 +104,14 @@ class Segments:
         rows = self._checked(features)
         if not len(rows):
             return
-        sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(np.intp)]
+        sample = _evenly(rows, SAMPLE)
         self._learn_scale(sample)
         scaled = self._scaled(sample)
         if self._found is None:
             if self._days >= FIRST_DAYS and len(scaled) >= FIRST_ROWS:
                 self._found = _means(_centres(scaled, self.count))
         else:
-            for row in scaled.tolist():
+            for row in _evenly(scaled, FOLLOWED).tolist():
                 self._found.learn_one(dict(enumerate(row)))
         if self._found is not None:
             self._name(self._centres())
@@ -230,6 +232,11 @@ def _centres(scaled: Floats, count: int) -> Floats:
     sizes = np.bincount(_nearest(scaled, found), minlength=len(found))
     largest_first: Floats = found[np.argsort(-sizes, kind="stable")]
     return largest_first
+
+
+def _evenly(rows: Floats, most: int) -> Floats:
+    """At most so many of rows, evenly over them."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.intp)]
 
 
 def _nearest(scaled: Floats, centres: Floats) -> NDArray[np.intp]:
