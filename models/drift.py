@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN
 
 from models.calibration import log_loss
+
+if TYPE_CHECKING:
+    from river.drift import ADWIN
 
 Floats = NDArray[np.float64]
 
@@ -77,4 +79,7 @@ class Drift:
 
 
 def _adwin() -> ADWIN:
+    # Of all that the package imports, scipy takes seconds: only who learns of people is to wait for it.
+    from river.drift import ADWIN
+
     return ADWIN(delta=0.002, clock=1, min_window_length=5, grace_period=10)

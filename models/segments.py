@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from river.cluster import KMeans
 
 from models.base import ModelError
+
+if TYPE_CHECKING:
+    from river.cluster import KMeans
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.floating[Any]]
@@ -206,6 +208,9 @@ class Segments:
 
 
 def _means(centres: Floats) -> KMeans:
+    # It takes seconds: only who finds segments is to wait for it.
+    from river.cluster import KMeans
+
     found = KMeans(n_clusters=len(centres), halflife=STEP, seed=0)
     for segment, centre in enumerate(centres.tolist()):
         found.centers[segment].update(enumerate(centre))

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from models.forecast import FURTHEST_HORIZON, MOST_HORIZONS, MOST_SEASONS
 from stream.choice import Mistake, mistakes_of_choice
 from stream.durations import DAY_MS, duration_ms
 from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric, given
 from stream.problems import Problem, key_of, tables_of
-from stream.rules import Off
-from stream.tables import Duration, FieldName, MetricName, Table, each_once
+from stream.tables import FieldName, MetricName, Table, each_once
 from stream.windows import Window, window_of
 
 _UTC = ZoneInfo("UTC")
@@ -31,7 +30,19 @@ _LONGEST_NAME = 64
 _ABOVE_ZERO = frozenset({"count", "rate", "distinct"})
 _LONGEST_SEASON_MS = 400 * DAY_MS
 
-Seasons = Off | Annotated[list[Duration], AfterValidator(each_once), Field(min_length=1, max_length=MOST_SEASONS)]
+
+def _seasons(found: Any) -> Any:
+    """One thing is said of what is neither a text nor a list: of a union, pydantic says what each part wants."""
+    several = found if isinstance(found, list) else [found]
+    if not 1 <= len(several) <= MOST_SEASONS or not all(isinstance(one, str) for one in several):
+        raise ValueError(f"expected a duration such as 1d, a list of at most {MOST_SEASONS}, or off, found {found!r}")
+    for one in several:
+        if one != "off" or isinstance(found, list):
+            duration_ms(one)
+    return each_once(found) if isinstance(found, list) else found
+
+
+Seasons = Annotated[str | list[str], BeforeValidator(_seasons)]
 """A duration, or several, or `off`."""
 
 

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 STATE_VERSION = 1
 _STATUS_EVERY_MS = MINUTE_MS
+_MOST_SILENT = 5_000
+"""Windows: when events come again after a weekend, all that are between close at once, and each costs points."""
 _FIGURES = {MASE: "mase", COVERAGE: "coverage", WORST_COVERAGE: "worst_coverage"}
 """Metrics of how good forecasts are, by what the model calls the figure."""
 _TOLD = ("mase", "relative", "recent", "coverage", "worst_coverage")
@@ -77,11 +79,6 @@ class Outlook:
     def grain_ms(self) -> int:
         """Windows end at multiples of it only."""
         return self.path.window.grain_ms
-
-    @property
-    def season_windows(self) -> int:
-        """How many make up a season, of several the longest; 1 without one."""
-        return max(self.forecast.seasons_ms(self.path.window), default=0) // self.path.window.about_ms or 1
 
     def make(self) -> Learned:
         """What knows nothing of a series yet."""
@@ -123,6 +120,7 @@ def outlooks(catalog: Catalog, plan: Plan) -> dict[str, list[Outlook]]:
             max_series=forecast.max_series,
             zero=metric.measure in ZERO_WITHOUT_EVENTS,
             key=None if forecast.key is None else metric.key_of(forecast.key),
+            most_silent=_MOST_SILENT,
         )
         above_zero = is_above_zero(metric, metrics)
         about = (meaning, path.key, forecast.ahead, forecast.seasons_ms(window), forecast.coverage, above_zero)
@@ -281,16 +279,12 @@ def _learn(running: _Running, visit: Visit[Learned], quality: _Quality, watermar
 
 
 def _catch_up(outlook: Outlook, learned: Learned, start_ms: int) -> None:
-    """Have the model pass the windows in which nobody looked at a series that had been silent for days, so that it
-    knows where in the season it is. Whole seasons need not be passed."""
+    """Have the model pass the windows in which nobody looked at a series that had been silent for long, so that it
+    knows where in the season it is, and holds nothing that it said before against what comes now."""
     if learned.next_ms is None or learned.next_ms >= start_ms:
         return
-    missed, at_ms = 0, learned.next_ms
-    while at_ms < start_ms:
-        missed, at_ms = missed + 1, outlook.path.window.next_ms(at_ms)
     learned.expected = []
-    for _ in range(missed % outlook.season_windows):
-        learned.model.learn_one(math.nan)
+    learned.model.skip(outlook.path.window.between(learned.next_ms, start_ms))
 
 
 def _about_quality(outlook: Outlook, start_ms: int, quality: _Quality, watermark_ms: int) -> list[Point]:

@@ -71,6 +71,8 @@ class Path:
     """Which value of several is looked at."""
     ahead: str | None = None
     """The dimension that says how many windows before its own a point is known; None: it is known when that closes."""
+    most_silent: int | None = None
+    """Windows without events that a series is watched through at the most, however short they are; None: any number."""
 
     @property
     def key_of_points(self) -> tuple[str, str]:
@@ -78,7 +80,8 @@ class Path:
 
     @property
     def dormant_ms(self) -> int:
-        return max(_DORMANT_MS, _DORMANT_WINDOWS * self.window.about_ms)
+        usual_ms = max(_DORMANT_MS, _DORMANT_WINDOWS * self.window.about_ms)
+        return usual_ms if self.most_silent is None else min(usual_ms, self.most_silent * self.window.about_ms)
 
     def takes(self, dimensions: Dimensions) -> bool:
         """Whether a series is one of those that are walked through."""

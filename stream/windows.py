@@ -208,6 +208,15 @@ class Window:
             start_s = self.panes.next_s(start_s)
         return int(start_s[0]) * SECOND_MS
 
+    def between(self, start_ms: int, end_ms: int) -> int:
+        """How many panes start from the one that starts at `start_ms` to before `end_ms`."""
+        if isinstance(self.panes, Fixed):
+            return max(-((start_ms - end_ms) // self.panes.width_ms), 0)
+        count = 0
+        while start_ms < end_ms:
+            start_ms, count = self.next_ms(start_ms), count + 1
+        return count
+
     def before_ms(self, start_ms: int, panes: int) -> int:
         """Start of the pane so many before the one that starts then."""
         if isinstance(self.panes, Fixed):

@@ -85,9 +85,9 @@ def test_every_key_of_the_catalog_is_documented() -> None:
 
 
 def test_every_key_of_a_forecast_and_every_metric_it_gives_is_documented() -> None:
-    text = _text("docs/forecast.md")
+    keys, _, text = _text("docs/forecast.md").partition("## What is given")
     for key, field in Forecast.model_fields.items():
-        [row] = re.findall(rf"^\| (?:`metric`, )?`{key}`.* \| .* \|$|^\| `{key}`, `window` \|.*$", text, re.MULTILINE)
+        [row] = re.findall(rf"^\| (?:`metric`, )?`{key}`.* \| .* \|$|^\| `{key}`, `window` \|.*$", keys, re.MULTILINE)
         if field.default is not None and not isinstance(field.default, dict) and not field.is_required():
             assert re.search(rf"\| [`\[]*{re.escape(str(field.default).strip('[]'))}", row), row
     declared = parse("""
@@ -305,11 +305,13 @@ def test_every_close_code_is_documented() -> None:
 
 
 def test_the_readmes_catalog_is_valid() -> None:
-    block, people = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
+    block, people, models = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
     assert tomllib.loads(block)
     assert [metric.name for metric in parse(block).metric] == ["revenue"]
     names = {metric.name for metric in parse(f"{block}\n{people}").metric}
     assert {"revenue", "sessions", "mau", "weekly_returned", "checkout_people"} <= names
+    given = {metric.name for metric in parse(f"{block}\n{people}\n{models}").given}
+    assert {"revenue_forecast", "churn_people"} <= given
 
 
 def test_the_commands_of_the_readme_exist() -> None:

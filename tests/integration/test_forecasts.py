@@ -107,7 +107,7 @@ METRICS = (
 def await_same(made: Stack, wanted: dict[str, dict[Any, Any]]) -> None:
     for metric in METRICS:
         with suppress(AssertionError):
-            eventually(lambda metric=metric: said(made.points(metric, "1s")) == wanted[metric], within_s=40)
+            eventually(lambda metric=metric: said(made.points(metric, "1s")) == wanted[metric], within_s=120)
         assert said(made.points(metric, "1s")) == wanted[metric], metric
 
 

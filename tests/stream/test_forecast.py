@@ -105,6 +105,10 @@ def test_without_a_forecast_there_is_none() -> None:
         ),
         ('metric = "orders"\nwindow = "1h"\nseason = "90m"', "season", "at least two whole windows of 1h", "'90m'"),
         ('metric = "orders"\nwindow = "1h"\nseason = "1h"', "season", "at least two whole windows of 1h", "'1h'"),
+        ('metric = "orders"\nwindow = "1h"\nseason = []', "season", "a duration such as 1d, a list of", "[]"),
+        ('metric = "orders"\nwindow = "1h"\nseason = 7', "season", "a duration such as 1d, a list of", "7"),
+        ('metric = "orders"\nwindow = "1h"\nseason = ["1d", "1d"]', "season", "each once", "['1d', '1d']"),
+        ('metric = "orders"\nwindow = "1h"\nseason = ["off"]', "season", "", "'off'"),
         ('metric = "orders"\nwindow = "1h"\nseason = "500d"', "season", "at most 400d", "'500d'"),
         (
             'metric = "orders"\nwindow = "1h"\nseason = ["1d", "36h"]',
@@ -204,4 +208,5 @@ def test_a_season_is_a_day_and_of_days_a_week(window: str, season: str, windows:
 
     catalog = parse(f"{METRICS}{ORDERS.replace('1m', window)}{season}\n")
     ((found,),) = outlooks(catalog, compile_plan(catalog)).values()
-    assert found.season_windows == windows
+    window_ms = found.path.window.about_ms
+    assert max(found.forecast.seasons_ms(found.path.window), default=window_ms) // window_ms == windows

@@ -304,14 +304,43 @@ def test_after_days_of_silence_it_knows_where_in_the_season_it_is() -> None:
     looked = 200 + 3 * DAY // MINUTE
     for value in [*values, *[0.0] * (looked - 200)]:
         model.learn_one(value)
-    for _ in range((later - looked) % 10):
-        model.learn_one(math.nan)
+    model.skip(later - looked)
     model.learn_one(25)
     last = [one for one in told.emission.live if one.start_ms > START + later * MINUTE]
     assert {dict(one.dimensions)["horizon"]: one.value for one in last} == {
         str(one.horizon): {"value": one.value, "lower": one.lower, "upper": one.upper} for one in model.forecasts()
     }
     assert named(told, "orders_residual").get(later) is None
+
+
+def test_what_was_said_before_days_of_silence_is_not_held_against_what_comes_after() -> None:
+    """Also where these are whole seasons, behind which the series goes on at the very same place."""
+    forecasts = stage('[[forecast]]\nmetric = "price"\nwindow = "1m"\nseason = "10m"\nhorizons = [1, 12]\n')
+    for minute in range(300):
+        forecasts.take([point(minute, 20 + minute % 10, metric="price")], at(minute))
+    later = 300 + 10 * DAY // MINUTE
+    forecasts.take([], at(later - 1))
+    (before,) = (one.learned.model.quality(12) for one in forecasts._running[0].walk.series.values())
+    assert before.steps > 100
+    told = forecasts.take([point(later, 1e6, metric="price")], at(later))
+    (after,) = (one.learned.model.quality(12) for one in forecasts._running[0].walk.series.values())
+    assert (after.steps, after.mae) == (before.steps, before.mae)
+    assert named(told, "price_residual") == {}
+
+
+@pytest.mark.parametrize(("window", "step_ms"), [("1s", 1_000), ("10s", 10_000), ("1m", MINUTE)])
+def test_a_weekend_without_events_costs_a_bounded_number_of_points(window: str, step_ms: int) -> None:
+    text = CATALOG.replace('windows = ["1m"]', f'windows = ["{window}"]')
+    forecasts = stage(f'[[forecast]]\nmetric = "price"\nwindow = "{window}"\nhorizons = [1]\nseason = "off"\n', text)
+
+    def said(number: int) -> int:
+        start_ms = START + number * step_ms
+        made = Point("price", window, start_ms, (("place", "a"),), 5.0, 1, State.FINAL, 1, 0)
+        return len(forecasts.take([made], start_ms + step_ms).emission.durable)
+
+    for number in range(30):
+        said(number)
+    assert 4_000 < said(30 + 4 * DAY // step_ms) <= 5_002
 
 
 def test_at_the_end_of_all_input_nothing_more_is_made_up() -> None:

@@ -179,7 +179,7 @@ def test_a_broken_file_is_refused_and_none_is_written_over(verb: Command, file: 
 
 
 def test_every_option_is_documented() -> None:
-    section = (ROOT / "docs" / "forecasts.md").read_text().split("## `backtest forecast`")[1]
+    section = (ROOT / "docs" / "forecast.md").read_text().split("## Try it on the past")[1].split("\n## ")[0]
     command = get_group(app).commands["forecast"]
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("-")]
     assert len(options) > 8
@@ -190,7 +190,7 @@ def test_every_option_is_documented() -> None:
 def test_every_member_is_documented() -> None:
     from models.forecast_members import USUAL
 
-    text = (ROOT / "docs" / "forecasts.md").read_text()
+    text = (ROOT / "docs" / "forecast.md").read_text()
     for name in USUAL:
         assert f"`{name}`" in text
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_every_verb_is_listed_but_the_hidden_one() -> None:
 
 def test_version() -> None:
     assert CliRunner().invoke(app, ["version"]).output == f"{__version__}\n"
+
+
+def test_no_verb_waits_for_what_only_some_models_need() -> None:
+    """scipy and the models of river take seconds: more than all the rest of a start."""
+    asked = "import sys, streamgauge.cli, streamgauge.processor, live_api.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "models.churn" in loaded
+    assert not loaded & {"scipy", "pandas", "river.drift", "river.cluster", "river.time_series", "river.anomaly"}
 
 
 def test_check_lists_what_a_valid_catalog_measures(catalog_path: Path) -> None:
