@@ -201,6 +201,10 @@ def test_the_api_describes_itself(start: Start) -> None:
         "/v1/rules",
         "/v1/scores",
         "/v1/deliveries",
+        "/v1/churn",
+        "/v1/churn/{person}",
+        "/v1/models",
+        "/v1/models/{name}",
         "/healthz",
         "/readyz",
     }

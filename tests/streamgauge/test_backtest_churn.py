@@ -15,7 +15,7 @@ from stream.durations import DAY_MS
 from streamgauge.backtest_churn import auc, figures, tenths
 from streamgauge.cli import app
 from tests.batches import T0, pseudonyms
-from tests.stream.churning import CATALOG, Event, oracle, visits, whole
+from tests.stream.churning import CATALOG, Event, oracle, plan_of, visits, whole
 
 EVENTS = visits(60, 24)
 
@@ -56,6 +56,17 @@ def test_persons_are_pseudonyms_unless_asked_otherwise(tmp_path: Path) -> None:
     _, _, rows = run(tmp_path, EVENTS)
     assert all(len(row["person"]) == 32 for row in rows)
     assert not {row["person"] for row in rows} & {event["who"] for event in EVENTS}
+
+
+def test_visits_are_the_sessions_of_the_catalog_as_they_are_live(tmp_path: Path) -> None:
+    catalog = CATALOG + '[sessions]\ngap = "4h"\n'
+    _, _, rows = run(tmp_path, EVENTS, "--raw-ids", catalog=catalog)
+    ids = {pseudonyms().of(event["who"]): event["who"] for event in EVENTS}
+    expected, others = (whole(EVENTS, plan_of(text)).probabilities for text in (catalog, CATALOG))
+    found = {(row["person"], row["as_of"]): float(row["probability"]) for row in rows}
+    named = {(ids[person], iso(end_ms)): probability for (person, end_ms), probability in expected.items()}
+    assert found == pytest.approx(named, abs=1e-6)
+    assert any(abs(expected[row] - others[row]) > 0.01 for row in expected)
 
 
 def test_the_table_is_that_of_the_file(tmp_path: Path) -> None:
