@@ -35,6 +35,7 @@ from stream.batches import (
     Tombstone,
 )
 from stream.churn import ChurnStage
+from stream.churn_former import FormerChurn
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
@@ -346,6 +347,38 @@ class ChurnLogic(StatefulBatchLogic["PersonDays | Forgotten", "FromChurn", bytes
     @_said
     def snapshot(self) -> bytes:
         return self._meters.snapshot("churn", "0", self._stage.to_bytes)
+
+
+class FormerChurnLogic(StatefulBatchLogic[Forgotten, "Scores | Forgotten", bytes]):
+    """On the engine, in the place of a ChurnStage, for catalogs that have no `[churn]`."""
+
+    def __init__(self, former: FormerChurn, snapshot: bytes | None, ending: Ending, clock: Clock) -> None:
+        self._clock = clock
+        self._former = former
+        if snapshot:
+            _restore(ending, former.restore, snapshot)
+
+    @_said
+    def on_batch(self, values: list[Forgotten]) -> tuple[Iterable[Scores | Forgotten], bool]:
+        return [*self._told(), *values], StatefulBatchLogic.RETAIN
+
+    @_said
+    def on_notify(self) -> tuple[Iterable[Scores | Forgotten], bool]:
+        return self._told(), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[Scores | Forgotten], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        return None if self._former.is_done else datetime.fromtimestamp(self._clock() / 1_000 + 1, UTC)
+
+    @_said
+    def snapshot(self) -> bytes:
+        return self._former.to_bytes()
+
+    def _told(self) -> list[Scores | Forgotten]:
+        told = self._former.tell()
+        return [] if told is None else [told]
 
 
 class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, bytes]):

@@ -316,7 +316,6 @@ class Alerts:
     def to_bytes(self) -> bytes:
         state = {
             "watermarks": self._watermarks,
-            "untils": self._untils,
             "frontier_ms": self._frontier_ms,
             "held": [(end_ms, asdict(row)) for end_ms, row in self._held],
             "gone": self._gone,
@@ -333,9 +332,8 @@ class Alerts:
         """Take over a snapshot. Alerts of rules that are no more, or are about something else now, will be resolved."""
         state = unpack_state(snapshot, STATE_VERSION)
         self._watermarks.update({name: at for name, at in state["watermarks"].items() if name in self._watermarks})
-        # Of earlier versions: windows of others waited then.
-        untils = state["untils"] if "untils" in state else state["watermarks"]
-        self._untils.update({name: at for name, at in untils.items() if name in self._untils})
+        # Rules of another catalog may look at shorter windows: each source says anew up to when nothing waits for it.
+        self._untils.update(self._watermarks)
         self._frontier_ms = state["frontier_ms"]
         self._held = [(end_ms, _scored(row)) for end_ms, row in state["held"]]
         self._gone = [(at_ms, rule, _pairs(dimensions)) for at_ms, rule, dimensions in state["gone"]]

@@ -364,12 +364,15 @@ class ChurnStage:
             logger.warning("groups of people are found anew: the catalog wants others, or has other words for them")
 
     def _pass_over(self, end_ms: int) -> None:
-        """Finish no day up to this end of one: its rows were made for another model."""
-        if self._last_ms is not None and end_ms > self._last_ms:
-            if self._last_ms in self._scored:
-                # Whoever has a score by then is still to lose it.
-                self._scored[end_ms] = self._scored[self._last_ms]
-            self._last_ms = end_ms
+        """Finish no day up to this end of one: its rows were made for another model. Days may end at another time
+        from there on."""
+        if self._last_ms is None:
+            return
+        known = self._scored.get(self._last_ms)
+        days = self._plan.days
+        self._last_ms = days.end_ms(np.array([days.passed(max(end_ms, self._last_ms))])).item()
+        # Nothing is learned of those, but whoever has a score is still to lose it.
+        self._scored = {} if known is None else {self._last_ms: known}
 
     def _begin_anew(self, why: str) -> None:
         """Learn nothing of what was seen until now: it was seen otherwise."""

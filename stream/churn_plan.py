@@ -63,7 +63,9 @@ def churn_plan(catalog: Catalog) -> ChurnPlan | None:
     inputs = tuple(ChurnInput(one.name, one.feature, one.more, one.less, one.log) for one in declared.inputs())
     actions = declared.actions
     # What was learned goes by the inputs, also where what is kept of people stays good for others.
-    known = repr((declared.horizon_ms, declared.active_ms, [(one.name, one.log) for one in inputs]))
+    known = repr(
+        (declared.horizon_ms, declared.active_ms, declared.min_events, [(one.name, one.log) for one in inputs])
+    )
     return ChurnPlan(
         inputs=inputs,
         days=FixedDays(catalog.platform.zone),

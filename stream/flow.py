@@ -33,6 +33,7 @@ from stream.adapters import (
     CallSink,
     ChurnLogic,
     EndingLogic,
+    FormerChurnLogic,
     FromChurn,
     FromShard,
     MergeLogic,
@@ -55,6 +56,7 @@ from stream.batches import (
     Tombstone,
 )
 from stream.churn import ChurnStage
+from stream.churn_former import FormerChurn
 from stream.closings import Closings
 from stream.commands import Commands, Erasures
 from stream.continuity import GapError, OnGap
@@ -214,6 +216,9 @@ def build(parts: Parts) -> Dataflow:
     def churn(snapshot: bytes | None) -> ChurnLogic:
         return ChurnLogic(make_churn, snapshot, ending, clock, meters)
 
+    def former_churn(snapshot: bytes | None) -> FormerChurnLogic:
+        return FormerChurnLogic(FormerChurn(parts.files), snapshot, ending, clock)
+
     def make_scorer(cube: str) -> Scorer:
         return Scorer(cube, parts.watches.get(cube, ()))
 
@@ -247,9 +252,14 @@ def build(parts: Parts) -> Dataflow:
         looked_at = op.map("looked_at", op.stateful_batch("churn", op.flat_map("days", counted, _days), churn), _alone)
         emitted = op.merge("emitted_too", emitted, op.flat_map("of_churn", looked_at, _emissions))
         models = op.merge("models_too", models, op.flat_map("of_models", looked_at, _models))
-        lasting, passing = patience("person_scores", parts.patience_s), patience("live_scores")
-        keep_persons = person_score_writer(parts.scores, lasting, passing, meters)
-        op.output("person_scores", op.flat_map("of_persons", looked_at, _scores), CallSink(keep_persons, ending))
+        of_persons = op.flat_map("of_persons", looked_at, _scores)
+    else:
+        # The same step as above: what is in the snapshots of a catalog that had [churn] is for this one.
+        former = op.stateful_batch("churn", op.flat_map("forgotten", counted, _forgotten), former_churn)
+        of_persons = op.map("of_persons", former, _alone)
+    lasting, passing = patience("person_scores", parts.patience_s), patience("live_scores")
+    keep_persons = person_score_writer(parts.scores, lasting, passing, meters)
+    op.output("person_scores", of_persons, CallSink(keep_persons, ending))
     points = op.map("points", emitted, _alone)
 
     statuses = op.flat_map("status", decoded, Statuses().of)
@@ -365,6 +375,11 @@ def _days(item: tuple[str, FromShard]) -> list[tuple[str, PersonDays | Forgotten
     """All people meet in one model."""
     value = item[1]
     return [(CHURN, value)] if isinstance(value, PersonDays | Forgotten) else []
+
+
+def _forgotten(item: tuple[str, FromShard]) -> list[tuple[str, Forgotten]]:
+    value = item[1]
+    return [(CHURN, value)] if isinstance(value, Forgotten) else []
 
 
 def _emissions(value: FromChurn) -> list[tuple[str, Emission]]:

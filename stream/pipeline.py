@@ -134,6 +134,8 @@ class Pipeline:
         for told in through_days(self._shards, self._plan):
             self._hear(told)
             finished.extend(self._finished_days())
+            # Nor those of their records, which nobody asks for here.
+            self._shards[told.shard].lines()
         for shard in self._shards:
             self._merge(shard.finish())
             self._hear(shard.days())

@@ -6,19 +6,19 @@ import csv
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from models.churn import STORED as SAID
-from models.churn import WARM_LABELS, WARM_OF_A_KIND
+from models.churn import WARM_LABELS, WARM_OF_A_KIND, WORDS
 from sinks.records import DeadLetter, iso
 from sinks.score_records import ModelStatus
 from stream.arrays import Floats, Mask
 from stream.catalog import Catalog
-from stream.churn import STORED, Answers, ChurnDay
+from stream.churn import FEATURES, STORED, Answers, ChurnDay
 from stream.churn_rows import Persons
 from stream.churn_said import ScoreBatch
 from stream.durations import DAY_MS
@@ -29,6 +29,8 @@ from stream.walltime import clock_ms
 from streamgauge.compute import batches
 from streamgauge.progress import progress_bar
 
+_SILENCE = tuple(WORDS).index("recency")
+"""Where the model's features say for how long somebody has been silent: more is longer."""
 COLUMNS = ("person", "as_of", "probability", "label")
 BINS = 10
 
@@ -81,7 +83,7 @@ class _Waiting:
 class ChurnBacktest:
     """Takes days as the stage finishes them, writes a line for each person-day, and counts how good it was.
 
-    *Cost*: rows are held for as long as the horizon, and 13 bytes of each answer that counts for good.
+    *Cost*: rows are held for as long as the horizon, and 17 bytes of each answer that counts for good.
     """
 
     out: TextIO | None
@@ -102,6 +104,7 @@ class ChurnBacktest:
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _said: list[Floats] = field(default_factory=list)
     _by_recency: list[Floats] = field(default_factory=list)
+    _silence: list[Floats] = field(default_factory=list)
     _constant: list[Floats] = field(default_factory=list)
     _churned: list[Mask] = field(default_factory=list)
 
@@ -146,6 +149,7 @@ class ChurnBacktest:
             said = answers.rows.columns[STORED]
             self._said.append(said[:, SAID.index("probability")])
             self._by_recency.append(said[:, SAID.index("recency")])
+            self._silence.append(answers.rows.columns[FEATURES][:, _SILENCE])
             self._constant.append(said[:, SAID.index("constant")])
             self._churned.append(churned)
 
@@ -165,18 +169,20 @@ class ChurnBacktest:
     def quality(self) -> tuple[dict[str, Figures], list[Tenth], int, float]:
         """The model and what there is without one, by name; tenths of probability; answers that count, and the share
         of those who left."""
-        said, recency, constant, churned = (
+        said, recency, silence, constant, churned = (
             np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
-            for parts in (self._said, self._by_recency, self._constant, self._churned)
+            for parts in (self._said, self._by_recency, self._silence, self._constant, self._churned)
         )
         left = churned.astype(np.bool_)
         named = {"model": said, "recency": recency, "base rate": constant}
         found = {name: figures(one, left) for name, one in named.items()}
         if not len(left):
             return found, [], 0, math.nan
+        # Who came last is known whatever is said of it: probabilities of one day are not quite those of another.
+        found["recency"] = replace(found["recency"], auc=auc(silence, left))
         # Whoever knows nothing of a person cannot tell two of them apart, also where the share changes from day to day.
         base = found["base rate"]
-        found["base rate"] = Figures(0.5 if not math.isnan(base.auc) else math.nan, base.log_loss, base.ece)
+        found["base rate"] = replace(base, auc=0.5 if not math.isnan(base.auc) else math.nan)
         return found, tenths(said, left), len(left), float(left.mean())
 
 

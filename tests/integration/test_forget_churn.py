@@ -63,7 +63,7 @@ def test_whoever_is_forgotten_has_no_score_any_more(tmp_path: Path) -> None:
         made.run_api()
         made.ready()
         made.add(STREAM, visits(0, 10, ANN, BOB, EVE))
-        eventually(lambda: as_of(made) == "2026-01-10T00:00:00Z", what=made.logs())
+        eventually(lambda: as_of(made) == "2026-01-10T00:00:00Z", within_s=60, what=made.logs())
         eventually(lambda: made.client.hlen(SCORES) == 3, what=made.logs())
         ann = made.get(f"/v1/churn/{ANN}")
         assert (ann["http"], ann["as_of"]) == (200, "2026-01-10T00:00:00Z")
@@ -85,7 +85,7 @@ def test_whoever_is_forgotten_has_no_score_any_more(tmp_path: Path) -> None:
         processor.wait()
         processor = made.run_processor()
         made.add(STREAM, visits(10, 14, ANN, BOB, EVE))
-        eventually(lambda: as_of(made) == "2026-01-14T00:00:00Z", what=made.logs())
+        eventually(lambda: as_of(made) == "2026-01-14T00:00:00Z", within_s=60, what=made.logs())
         assert [one["as_of"] for one in made.get("/v1/churn")["persons"]] == ["2026-01-14T00:00:00Z"]
         eventually(lambda: made.client.hlen(SCORES) == 1, what=made.logs())
         # Who comes again is in the stream; and the bytes of deleted rows stay without `--vacuum`.
@@ -94,4 +94,13 @@ def test_whoever_is_forgotten_has_no_score_any_more(tmp_path: Path) -> None:
             assert made.get(f"/v1/churn/{user}")["http"] == 404
             eventually(lambda user=user: remains(made, user) <= allowed, within_s=60, what=made.logs())  # type: ignore[misc]
         assert made.get("/v1/models/churn")["samples"] > 0
+        assert stop(processor) == 0
+
+        # Nobody follows people any more where the catalog has no [churn]: their scores go with it.
+        assert list(tmp_path.rglob("churn.*"))
+        made.catalog.write_text(CATALOG.partition("[churn]")[0] + '[[metric]]\nname = "visits"\nmeasure = "count"\n')
+        processor = made.run_processor()
+        eventually(lambda: made.client.hlen(SCORES) == 0, within_s=60, what=made.logs())
+        eventually(lambda: made.get("/v1/churn")["persons"] == [], what=made.logs())
+        eventually(lambda: not list(tmp_path.rglob("churn.*")), within_s=60, what=made.logs())
         assert stop(processor) == 0

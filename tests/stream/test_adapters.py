@@ -6,14 +6,19 @@ from typing import Any
 import pytest
 
 from sinks.records import Reason
-from stream.adapters import ShardLogic, decode_safely
-from stream.batches import Decoded, Forgotten, PersonDays, RawBatch, ShardBatch, Tombstone
+from stream.adapters import FormerChurnLogic, ShardLogic, decode_safely
+from stream.batches import Decoded, Forgotten, PersonDays, RawBatch, Scores, ShardBatch, Tombstone
+from stream.churn_files import PREFIX
+from stream.churn_former import FormerChurn
 from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, shard_of
 from stream.meters import Meters
+from stream.people.journal import KEPT, MemoryFiles
 from stream.shard import Shard
 from tests.batches import T0, data_batch, plan_of, pseudonyms
+from tests.stream import churning
+from tests.stream.churning import Heard, batches, made, visits
 
 
 class Brittle(Decoder):
@@ -95,3 +100,49 @@ def test_rows_of_people_go_their_way_with_how_far_days_have_come() -> None:
     assert second.done_ms == T0 + day_ms + 1_000
     ((line, gone),) = [line for told in second.told for line in told.lines()]
     assert (line.person, line.at_ms, line.fields["events"], gone) == (pseudonyms().of("ann"), T0 + day_ms, 2, False)
+
+
+def test_scores_go_with_the_churn_of_the_catalog() -> None:
+    files, heard = MemoryFiles(), Heard()
+    pipeline = made(heard, churning.plan_of(), files=files)
+    for batch in batches(visits(20, 8), 10):
+        pipeline.add(batch, batch.read_at_ms)
+        pipeline.tick(T0)
+    before = pipeline.snapshot().churn
+    had = {one.person for part in heard.days[-1].scores for one in part.scores}
+    assert had
+    assert before is not None
+
+    def former(snapshot: bytes | None) -> FormerChurnLogic:
+        return FormerChurnLogic(FormerChurn(files), snapshot, Ending(lambda: None), lambda: T0)
+
+    it = former(before)
+    assert it.snapshot() == before
+    it = former(it.snapshot())
+    word = Forgotten(min(had), "7-0")
+    told, forgotten = it.on_batch([word])[0]
+    assert isinstance(told, Scores)
+    assert (told.as_of_ms, list(told.scores), set(told.left)) == (heard.days[-1].end_ms + 1, [], had)
+    assert forgotten is word
+    assert it.on_batch([word])[0] == [word]
+    kept = [name for name in files.content if name.startswith(PREFIX)]
+    assert kept
+    for _ in range(KEPT):
+        # Whoever puts [churn] back finds nothing: nobody knows who came in between.
+        assert it.notify_at() is not None
+        assert it.on_notify()[0] == []
+        assert it.snapshot() == b""
+        assert all(name in files.content for name in kept) is (it.notify_at() is not None)
+    assert it.notify_at() is None
+    assert not any(name.startswith(PREFIX) for name in files.content)
+    assert former(b"").notify_at() is None
+
+
+def test_files_of_former_churn_that_are_gone_end_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = made(Heard(), churning.plan_of())
+    for batch in batches(visits(20, 8), 10):
+        pipeline.add(batch, batch.read_at_ms)
+        pipeline.tick(T0)
+    it = FormerChurnLogic(FormerChurn(MemoryFiles()), pipeline.snapshot().churn, Ending(lambda: None), lambda: T0)
+    assert it.on_notify()[0] == []
+    assert "who had a score is not known" in caplog.text

@@ -16,6 +16,21 @@ OPENED, RESOLVED = Change.OPENED, Change.RESOLVED
 HARBOUR, TOWN = (("place", "harbour"),), (("place", "town"),)
 
 
+def test_after_a_restart_each_source_says_anew_up_to_when_nothing_waits_for_it() -> None:
+    # The rule over "total" looked at hours before, and looks at minutes now.
+    rules = {"total": life(rule="total"), "slow": life(inhibited_by=("total",))}
+    before = Alerts(rules, ("cube", "total"), "test")
+    before.add(ScoredBatch("total", end(0), end(60)))
+    after = Alerts(rules, ("cube", "total"), "test")
+    after.restore(before.to_bytes())
+    after.add(ScoredBatch("cube", end(5), end(6) - 1, [(end(5), row(9, 5))]))
+    assert after.advance(end(5)).alerts == []
+    after.add(ScoredBatch("total", end(5), end(6) - 1, [(end(5), row(9, 5, rule="total"))]))
+    outcome = after.advance(end(5))
+    assert {one.rule: one.muted_by for one in outcome.alerts} == {"total": None, "slow": "total"}
+    assert [one.rule for one in outcome.notifications] == ["total"]
+
+
 def test_windows_wait_until_every_source_has_come_as_far() -> None:
     it = World({"slow": LIFE, "few": life(rule="few")}, sources=("one", "other"))
     it.show(row(4.0, 0), source="one")

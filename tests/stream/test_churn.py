@@ -11,7 +11,7 @@ import pytest
 
 from sinks.records import Point
 from sinks.score_records import Level, PersonScore
-from stream.churn import FEATURES, ChurnStage
+from stream.churn import FEATURES, ChurnDay, ChurnStage
 from stream.churn_files import PREFIX
 from stream.durations import DAY_MS
 from stream.enrich import Pseudonyms
@@ -333,6 +333,46 @@ def test_other_features_make_it_learn_anew(caplog: pytest.LogCaptureFixture) -> 
     assert later[-1].status.samples > 0
     truth = oracle(EVENTS)
     assert all(label in (None, truth[row]) for row, label in Heard(later).labels.items() if row in truth)
+
+
+def changed_halfway(catalog: str) -> tuple[list[ChurnDay], list[ChurnDay]]:
+    """What is said before and after the catalog becomes another one."""
+    heard = Heard()
+    pipeline = made(heard)
+    todo = batches(EVENTS, 10)
+    half = len(todo) // 2
+    for batch in todo[:half]:
+        pipeline.add(batch, batch.read_at_ms)
+        pipeline.tick(T0)
+    snapshot = pipeline.snapshot()
+    said = len(heard.days)
+    changed = made(heard, plan_of(catalog), files=snapshot.files)
+    changed.restore(snapshot)
+    for batch in todo[half:]:
+        changed.add(batch, batch.read_at_ms)
+        changed.tick(T0)
+    return heard.days[:said], heard.days[said:]
+
+
+def test_whoever_is_looked_at_no_more_has_not_left() -> None:
+    truth = oracle(EVENTS)
+    before, later = changed_halfway(CATALOG.replace("min_events = 2", "min_events = 5"))
+    labels = Heard([*before, *later]).labels
+    assert any(label is not None for row, label in labels.items() if row[1] >= later[0].end_ms)
+    assert {row: label for row, label in labels.items() if label is not None and truth[row] is not label} == {}
+
+
+def test_days_of_another_zone_end_at_its_own_midnight() -> None:
+    before, later = changed_halfway('[platform]\ntimezone = "Asia/Kolkata"\n' + CATALOG)
+    ends = [day.end_ms for day in later]
+    assert ends[0] - before[-1].end_ms < 2 * DAY_MS
+    assert np.diff(ends).tolist() == [DAY_MS] * (len(ends) - 1)
+    assert all((end_ms + 5.5 * HOUR) % DAY_MS == 0 for end_ms in ends)
+    assert all(len(day.scores[0].scores) for day in later[1:])
+    # Whoever had a score and is not there any more loses it.
+    had = {one.person for part in before[-1].scores for one in part.scores}
+    has = {one.person for part in later[0].scores for one in part.scores}
+    assert set(later[0].scores[-1].left) == had - has
 
 
 def test_what_comes_for_a_day_that_is_finished_is_counted_and_left_out() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sinks.records import iso
-from stream.durations import DAY_MS, MINUTE_MS
+from stream.durations import DAY_MS
 from streamgauge.backtest_churn import auc, figures, tenths
 from streamgauge.cli import app
 from tests.batches import T0, pseudonyms
@@ -52,23 +53,21 @@ def test_each_person_and_day_with_what_became_of_it(tmp_path: Path) -> None:
     assert all(word in said for word in ("AUC", "log loss", "ECE", "recency", "base rate", "swapped", "drifts"))
 
 
-def test_visits_are_the_sessions_that_the_catalog_has(tmp_path: Path) -> None:
-    again = [event | {"t": event["t"] + 20 * MINUTE_MS, "n": -event["n"]} for event in EVENTS]
-    events = sorted_by_time([*EVENTS, *again])
-    catalog = f'{CATALOG}[sessions]\ngap = "10m"\n'
-    _, _, rows = run(tmp_path, events, "--raw-ids", catalog=catalog)
-    scores = whole(events, plan_of(catalog)).probabilities
-    others = whole(events).probabilities
-    expected = {(person, iso(end_ms)): score for (person, end_ms), score in scores.items()}
-    found = {(pseudonyms().of(row["person"]), row["as_of"]): float(row["probability"]) for row in rows}
-    assert found == pytest.approx(expected, abs=1e-6)
-    assert any(abs(others[row] - score) > 1e-3 for row, score in scores.items())
-
-
 def test_persons_are_pseudonyms_unless_asked_otherwise(tmp_path: Path) -> None:
     _, _, rows = run(tmp_path, EVENTS)
     assert all(len(row["person"]) == 32 for row in rows)
     assert not {row["person"] for row in rows} & {event["who"] for event in EVENTS}
+
+
+def test_visits_are_the_sessions_of_the_catalog_as_they_are_live(tmp_path: Path) -> None:
+    catalog = CATALOG + '[sessions]\ngap = "4h"\n'
+    _, _, rows = run(tmp_path, EVENTS, "--raw-ids", catalog=catalog)
+    ids = {pseudonyms().of(event["who"]): event["who"] for event in EVENTS}
+    expected, others = (whole(EVENTS, plan_of(text)).probabilities for text in (catalog, CATALOG))
+    found = {(row["person"], row["as_of"]): float(row["probability"]) for row in rows}
+    named = {(ids[person], iso(end_ms)): probability for (person, end_ms), probability in expected.items()}
+    assert found == pytest.approx(named, abs=1e-6)
+    assert any(abs(expected[row] - others[row]) > 0.01 for row in expected)
 
 
 def test_the_table_is_that_of_the_file(tmp_path: Path) -> None:
@@ -82,6 +81,19 @@ def test_the_table_is_that_of_the_file(tmp_path: Path) -> None:
     (line,) = [line for line in said.splitlines() if line.startswith("model  ") and "version" not in line]
     assert [float(word) for word in line.split()[1:]] == pytest.approx([found.auc, found.log_loss, found.ece], abs=2e-4)
     assert f"counted     {len(counted)}" in said
+
+
+def test_recency_is_held_against_the_time_since_somebody_came(tmp_path: Path) -> None:
+    _, said, rows = run(tmp_path, EVENTS, "--raw-ids")
+    times = {who: [event["t"] for event in EVENTS if event["who"] == who] for who in {one["who"] for one in EVENTS}}
+    known = [row for row in rows if row["label"]]
+    silence = []
+    for row in known:
+        as_of_ms = round(datetime.fromisoformat(row["as_of"]).timestamp() * 1_000)
+        silence.append(as_of_ms - max(at for at in times[row["person"]] if at <= as_of_ms))
+    exact = auc(np.array(silence, dtype=np.float64), np.array([row["label"] == "1" for row in known]))
+    (line,) = [line for line in said.splitlines() if line.startswith("recency")]
+    assert float(line.split()[1]) == pytest.approx(exact, abs=1e-4)
 
 
 def sorted_by_time(events: Iterable[Event]) -> list[Event]:
