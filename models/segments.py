@@ -33,13 +33,13 @@ AVERAGE = "average"
 MOST = 8
 SAMPLE = 2_000
 """Rows of a day that are looked at, at the most, evenly over those there are."""
-FOLLOWED = 250
+FOLLOWED = 100
 """Of these so many at most move the centres, evenly again: river takes some 40 us for each."""
 FIRST_DAYS = 14
 FIRST_ROWS = 40
 """Days, and rows of one, that have to be seen before there are segments."""
-STEP = 0.004
-"""Of the way to a row that its segment's centre goes: the last 250 rows or so, a day of many people, are what it is."""
+STEP = 0.01
+"""Of the way to a row that its segment's centre goes: the last 100 rows or so, a day of many people, are what it is."""
 SCALE_STEP = 0.02
 """Of a day, in means and deviations, once there were fifty."""
 CLIP = 3.0
@@ -67,7 +67,7 @@ class Segments:
 
     *Guarantee*: an unknown value stands for its feature's mean; the same calls give the same segments, also when
     stored in between; at most 10 KB of up to 40 features. *Failure*: ModelError for options, shapes and bytes.
-    *Cost*: `learn` some 10 ms a day at the most; `assign` is one operation over all rows.
+    *Cost*: `learn` some 5 ms a day at the most; `assign` is one operation over all rows.
     """
 
     VERSION = 1
