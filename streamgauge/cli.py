@@ -222,6 +222,7 @@ def check(
     For a valid catalog it lists fields with their types, metrics and boards. Exit status 1 when any is invalid.
     """
     from stream.bounds import notes
+    from stream.durations import DAY_MS
     from stream.plan import compile_plan
 
     valid = True
@@ -243,6 +244,10 @@ def check(
             typer.echo(f"  rule {rule.called}: {rule.detector} on {rule.metric}@{rule.window}, {limits}")
         for one in loaded.forecast:
             typer.echo(f"  forecast {one.called}: {', '.join(str(ahead) for ahead in one.ahead)} windows ahead")
+        if loaded.churn is not None:
+            days = loaded.churn.active_ms // DAY_MS
+            inputs = len(loaded.churn.inputs())
+            typer.echo(f"  churn: who leaves for {loaded.churn.horizon}, of people of {days} days, by {inputs} inputs")
         for board in loaded.board:
             typer.echo(f"  board {board.name}: {len(board.tile)} tiles, {', '.join(tile.type for tile in board.tile)}")
         for webhook in loaded.webhook:

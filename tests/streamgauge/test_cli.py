@@ -78,6 +78,7 @@ def test_check_lists_the_boards() -> None:
     done = CliRunner().invoke(app, ["check", "food_sharing"])
     assert done.exit_code == 0
     assert "\n  forecast api_requests@1m: 1, 5, 15 windows ahead\n" in done.stdout
+    assert "\n  churn: who leaves for 14d, of people of 30 days, by " in done.stdout
     boards = [line for line in done.stdout.splitlines() if line.startswith("  board ")]
     assert boards[0].startswith("  board ops: 9 tiles, status, sparkline, ")
     assert boards[1].startswith("  board sharing: 10 tiles, number, ")
