@@ -92,7 +92,8 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
         eventually(lambda: scrape(port)["discarded_events_total", "too_late"] == 20, what="20 too late")
         eventually(lambda: scrape(port)["lag_entries", STREAMS[1]] == 0, what="no lag")
         eventually(lambda: scrape(port)["epoch_seconds_count", ""] >= 2, what="two epochs")
-        seen = scrape(port)
+        # Not all of it says so at one moment: that the end is reached is reported a little later than that it is.
+        seen = eventually(lambda: idle(scrape(port)), what="nothing to do")
 
         assert seen["received_entries_total", STREAMS[0]] == 3_053
         assert seen["received_events_total", STREAMS[1]] == 3_028
@@ -107,9 +108,6 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
         }
         assert seen["late_events_total", "0"] + seen["late_events_total", "1"] == 7
         for stream in STREAMS:
-            assert seen["lag_seconds", stream] == 0
-            # Each batch that only reports progress is there for a moment.
-            eventually(lambda name=stream: scrape(port)["queued_batches", name] == 0, what="an empty queue")
             assert seen["gaps_total", stream] == seen["lost_entries_total", stream] == 0
             assert abs(seen["reported_timestamp_seconds", stream] - time.time()) < 10
         for shard in ("0", "1"):
@@ -133,6 +131,9 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
             "scores",
             "alerts",
             "notifications",
+            "models",
+            "person_scores",
+            "live_scores",
         }
         assert not [key for key, value in seen.items() if key[0] in ("errors_total", "retries_total") and value]
         assert seen["process_resident_memory_bytes", ""] > 1e6
@@ -154,6 +155,12 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
 
 def counted(port: int) -> float:
     return sum(scrape(port).get(("received_events_total", stream), 0) for stream in STREAMS)
+
+
+def idle(seen: Scraped) -> Scraped | None:
+    """What was seen, where it says that there was nothing to do."""
+    waits = (seen[name, stream] for name in ("lag_seconds", "queued_batches") for stream in STREAMS)
+    return None if any(waits) else seen
 
 
 def lost(port: int) -> tuple[float | None, float | None]:
