@@ -129,11 +129,12 @@ class Output:
             pick = select(metric.name, found.columns[self._by])
             nothing = pick & (found.columns[0] <= 0)
             if nothing.any():
-                # All that was said has been taken back.
+                # All that was said has been taken back; where nothing was said, nobody has to be told.
+                pick &= ~nothing
+                nothing &= self._rows.get(self._revision[metric.name])[rows] > 1
                 zero = 0.0 if metric.measure.name in ZERO_WITHOUT_EVENTS else math.nan
                 values: Floats | list[Value] = np.full(int(nothing.sum()), zero)
                 add(metric.name, nothing, values, found.columns[0][nothing], None)
-                pick &= ~nothing
             if pick.any():
                 columns, sketches = [column[pick] for column in found.columns], picked(found.sketches, pick)
                 values = metric.measure.value(columns, sketches, seconds[pick])
