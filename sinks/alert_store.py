@@ -11,13 +11,12 @@ from typing import Any
 
 import orjson
 from sqlalchemy import and_, delete, exists, not_, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from sinks import schema
 from sinks.alert_records import Alert, AlertStatus, Scored, Severity, Silence
-from sinks.database import open_database, transaction
+from sinks.database import insert_into, open_database, transaction
 from sinks.errors import Misconfigured
 from sinks.prepared import prepare
 from sinks.records import Dimensions
@@ -60,14 +59,13 @@ class AlertStore:
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
         self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        self._upsert_alert = _upsert(insert(_alerts), "id", where=_is_no_older)
-        self._upsert_series = _upsert(insert(_series), "rule", "dimensions", but=("id",)).returning(
+        self._upsert_alert = _upsert(insert_into(self._engine, _alerts), "id", where=_is_no_older)
+        self._upsert_series = _upsert(insert_into(self._engine, _series), "rule", "dimensions", but=("id",)).returning(
             _series.c.id, _series.c.rule, _series.c.dimensions
         )
-        self._upsert_score = _upsert(insert(_scores), "series_id", "start_ms")
-        self._upsert_silence = _upsert(insert(_silences), "id")
-        self._upsert_rule = _upsert(insert(_rules), "rule")
+        self._upsert_score = _upsert(insert_into(self._engine, _scores), "series_id", "start_ms")
+        self._upsert_silence = _upsert(insert_into(self._engine, _silences), "id")
+        self._upsert_rule = _upsert(insert_into(self._engine, _rules), "rule")
 
     def setup(self) -> None:
         """Create what is missing and check the schema version; `Misconfigured` for a newer database."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import create_engine, event, exc
+from sqlalchemy import Table, create_engine, event, exc
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from sinks.errors import Misconfigured, Retryable, SinkError
@@ -50,6 +51,11 @@ def open_database(url: str, *, busy_timeout_s: float) -> Engine:
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def insert_into(engine: Engine, table: Table) -> Any:
+    """An INSERT in the engine's dialect, which knows `on_conflict_do_update`."""
+    return (postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def place_of(engine: Engine) -> str:

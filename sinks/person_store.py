@@ -9,16 +9,15 @@ from typing import Any
 
 import orjson
 from sqlalchemy import bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sinks import schema
-from sinks.database import open_database, place_of, transaction
+from sinks.database import insert_into, open_database, place_of, transaction
 from sinks.errors import Retryable
+from sinks.forgotten_rows import forget, is_noted
 from sinks.person_records import PersonLine
 from sinks.prepared import prepare
 
 _lines = schema.person_lines
-_meta = schema.meta
 _KEY = ("person", "kind", "reference")
 _SIGN = 1 << 63
 _PARTS = 256
@@ -38,8 +37,7 @@ class PersonStore:
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
         self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        statement: Any = insert(_lines)
+        statement: Any = insert_into(self._engine, _lines)
         self._upsert = statement.on_conflict_do_update(
             index_elements=[_lines.c[name] for name in _KEY],
             set_={column.name: statement.excluded[column.name] for column in _lines.c if column.name not in _KEY},
@@ -92,19 +90,11 @@ class PersonStore:
     def forget(self, person: str, entry: str | None = None) -> int:
         """Delete all that is kept of a person; how many lines that were. In the same transaction it is noted that this
         has been done as the stream's `entry` asks."""
-        with transaction(self._engine, write=True) as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA secure_delete=ON")
-            if entry is not None:
-                connection.execute(delete(_meta).where(_meta.c.key == _noted(entry)))
-                connection.execute(_meta.insert().values(key=_noted(entry), value="done"))
-            return connection.execute(delete(_lines).where(_lines.c.person == person)).rowcount
+        return forget(self._engine, _lines, person, None if entry is None else _noted(entry))
 
     def has_forgotten(self, entry: str) -> bool:
         """Whether what the stream's `entry` asks has been done."""
-        query = select(func.count()).select_from(_meta).where(_meta.c.key == _noted(entry))
-        with transaction(self._engine) as connection:
-            return bool(connection.execute(query).scalar_one())
+        return is_noted(self._engine, _noted(entry))
 
     def scrub(self) -> bool:
         """Leave nothing of deleted rows in the file; False for a database that does this by itself, in its own time.

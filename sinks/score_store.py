@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 from sqlalchemy import bindparam, case, delete, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sinks import schema
-from sinks.database import open_database, transaction
+from sinks.database import insert_into, open_database, transaction
+from sinks.forgotten_rows import forget, is_noted
 from sinks.prepared import prepare
 from sinks.score_records import Factor, Level, ModelStatus, PersonScore
 
 _scores = schema.churn_scores
 _models = schema.models
-_meta = schema.meta
 FALLING = (Level.HIGH, Level.MEDIUM, Level.LOW)
 """The levels, who is most likely to leave first."""
 _PERSONS_A_STATEMENT = 500
@@ -74,9 +73,8 @@ class ScoreStore:
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
         self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        self._upsert_score = _upsert_score(insert(_scores))
-        self._upsert_model = _upsert_model(insert(_models))
+        self._upsert_score = _upsert_score(insert_into(self._engine, _scores))
+        self._upsert_model = _upsert_model(insert_into(self._engine, _models))
         self._drop = delete(_scores).where(
             _scores.c.person.in_(bindparam("persons", expanding=True)), _scores.c.as_of_ms < bindparam("before_ms")
         )
@@ -167,19 +165,11 @@ class ScoreStore:
     def forget(self, person: str, entry: str | None = None) -> int:
         """Delete a person's score; how many rows that were. In the same transaction it is noted that this has been done
         as the stream's `entry` asks."""
-        with transaction(self._engine, write=True) as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA secure_delete=ON")
-            if entry is not None:
-                connection.execute(delete(_meta).where(_meta.c.key == _noted(entry)))
-                connection.execute(_meta.insert().values(key=_noted(entry), value="done"))
-            return connection.execute(delete(_scores).where(_scores.c.person == person)).rowcount
+        return forget(self._engine, _scores, person, None if entry is None else _noted(entry))
 
     def has_forgotten(self, entry: str) -> bool:
         """Whether what the stream's `entry` asks has been done."""
-        query = select(func.count()).select_from(_meta).where(_meta.c.key == _noted(entry))
-        with transaction(self._engine) as connection:
-            return bool(connection.execute(query).scalar_one())
+        return is_noted(self._engine, _noted(entry))
 
     def write_models(self, statuses: Sequence[ModelStatus]) -> None:
         """Upsert how each model stands."""

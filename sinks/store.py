@@ -8,12 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import and_, case, delete, exists, func, not_, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from sinks import schema
-from sinks.database import open_database, place_of, transaction
+from sinks.database import insert_into, open_database, place_of, transaction
 from sinks.errors import Retryable
 from sinks.prepared import prepare
 from sinks.records import ROUNDING, Dimensions, Point, State, Value, taken_over
@@ -64,10 +63,9 @@ class Store:
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
         self._engine = open_database(url, busy_timeout_s=busy_timeout_s)
         self._place = place_of(self._engine)
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        self._upsert_point = _upsert_point(insert(_points))
-        self._upsert_series = _upsert_series(insert(_series))
-        self._insert_dimension = insert(_dimension).on_conflict_do_nothing()
+        self._upsert_point = _upsert_point(insert_into(self._engine, _points))
+        self._upsert_series = _upsert_series(insert_into(self._engine, _series))
+        self._insert_dimension = insert_into(self._engine, _dimension).on_conflict_do_nothing()
         # Numbers of committed series only. Nothing iterates over it, so threads need no lock.
         self._series_ids: dict[_SeriesKey, int] = {}
 
