@@ -145,6 +145,18 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """Events that a shard has counted, each once: what the archive keeps."""
+
+    shard: int
+    stream: str
+    frame: pl.DataFrame
+    """As in ShardBatch, with the columns of identity and order (n)."""
+    time_ms: Ints
+    """When each was (n)."""
+
+
+@dataclass(frozen=True, slots=True)
 class PersonDays:
     """What one shard has to say to the model of churn: rows of people at ends of days, and how far it has come."""
 

@@ -24,6 +24,7 @@ from stream.durations import duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.forecast import Forecast, check_forecasts, given_of, names_given
 from stream.given import churn_metrics
+from stream.keeping import Archive, Buckets, Influx, Keep
 from stream.measures.base import Takes
 from stream.measures.registry import make
 from stream.metrics import BUILTIN_METRICS, GivenMetric, Metric
@@ -140,6 +141,9 @@ class Catalog(Table):
     """Who is told of alerts."""
     forecast: list[Forecast] = Field([], max_length=200)
     """Of which metrics it is said where they will be."""
+    influx: Influx = Field(default_factory=lambda: Influx.model_validate({}))
+    archive: Archive | None = None
+    keep: Keep = Field(default_factory=lambda: Keep.model_validate({}))
 
     @property
     def given(self) -> list[GivenMetric]:
@@ -374,6 +378,8 @@ def _field_types(
             problems.append(Problem(key, "a dimension other than the person, of whom there is no end", repr(name)))
         use({name: FieldType.STRING}, key)
     use({name: FieldType.STRING for name in event.required if name != event.time}, "event.required")
+    if catalog.archive is not None:
+        use({name: FieldType.STRING for name in catalog.archive.fields if name != event.time}, "archive.fields")
     check_people(catalog, types, problems)
     names = {*types, event.time}
     for name in sorted(names):
@@ -414,12 +420,16 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
         "webhook": Webhook,
         "forecast": Forecast,
         "people": People,
+        "influx": Influx,
+        "archive": Archive,
+        "keep": Keep,
         **ANALYSES,
     }
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog
     if location[0] == "board" and len(location) > 1:
         table = Tile if "tile" in location[:-1] else Board
     nested = {"steps": Step, "exclude": Exclude, "action": Action, "feature": Feature, "actions": Actions}
+    nested["bucket"] = Buckets
     for part in location[1:-1]:
         table = nested.get(part, table)
     return [field.alias or name for name, field in table.model_fields.items()]

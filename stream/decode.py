@@ -68,7 +68,7 @@ class Decoder:
         self._fields = {name: kind for name, kind in plan.fields.items() if name != plan.event.time}
         self._required = plan.event.required
         self._ordered = plan.ordered
-        self._identified = plan.event.dedupe_ms > 0 or plan.people is not None
+        self._identified = plan.event.dedupe_ms > 0 or plan.people is not None or plan.archived
         self._max_entry_bytes = max_entry_bytes
         types: dict[str, Any] = {name: ACCEPTED[kind] for name, kind in self._fields.items()}
         self._struct, self._getters = struct_of(types | {plan.event.time: TIME_ACCEPTED})

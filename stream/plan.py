@@ -141,6 +141,8 @@ class Plan:
     """By the kind of facts that they are about; None: events."""
     ordered: bool
     """Whether anything asks for the order of events of the same time."""
+    archived: bool
+    """Whether the events themselves are kept."""
     people: PeoplePlan | None
     """What is to be known of people; None for catalogs that ask nothing of the kind."""
     churn: ChurnPlan | None
@@ -160,6 +162,7 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
     metrics = [*catalog.metric, events] if builtin else list(catalog.metric)
     event = catalog.event
     types = catalog.field_types
+    archived = catalog.archive is not None
     zone = catalog.platform.zone
     asked: dict[str | None, _Asked] = {None: _Asked()}
     kinds = kinds_of(catalog)
@@ -196,7 +199,8 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
         ),
         fields=types,
         expressions={kind: one.compiled() for kind, one in asked.items()},
-        ordered=bool(kinds) or any(metric.measure in _ORDERED for metric in metrics),
+        ordered=bool(kinds) or archived or any(metric.measure in _ORDERED for metric in metrics),
+        archived=archived,
         people=people,
         churn=churn_plan(catalog),
         cubes=tuple(

@@ -54,6 +54,15 @@ class Settings(BaseSettings):
     influx_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_TOKEN"))
     influx_org: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_ORG"))
     influx_bucket: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_BUCKET"))
+    influx_bucket_hourly: str | None = Field(None, validation_alias=AliasChoices("INFLUX_BUCKET_HOURLY"))
+    """Bucket of windows from an hour to less than a day. Default: the same as INFLUX_BUCKET."""
+    influx_bucket_daily: str | None = Field(None, validation_alias=AliasChoices("INFLUX_BUCKET_DAILY"))
+    """Bucket of windows of a day and more. Default: the same as INFLUX_BUCKET."""
+    influx_spool_mb: int = Field(1024, ge=1, le=1_000_000, validation_alias=AliasChoices("INFLUX_SPOOL_MB"))
+    """Most that may wait on disk for InfluxDB, in each process of the processor."""
+    archive_url: str | None = Field(None, validation_alias=AliasChoices("ARCHIVE_URL"))
+    """Where events are archived when the catalog has `[archive]`: a directory or s3://bucket/prefix. Default: `archive`
+    in the state directory."""
     state: Path = Path(".streamgauge")
     """Directory for snapshots, the embedded server's data and the SQLite store."""
     person_key: SecretStr | None = None

@@ -1,0 +1,1 @@
+"""What sinks cost: see `__main__`."""
