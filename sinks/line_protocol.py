@@ -51,6 +51,7 @@ _INFLUX_NAMES = ("time", "_time", "_field", "_measurement")
 _TAKEN = re.compile(rf"(?:window|value|count|revision|final|error|{'|'.join(_INFLUX_NAMES)})_*\Z")
 
 _FIELD_KEYS_CACHED = 10_000
+_FIELDS_BEGIN = re.compile(rb"(?<!\\) ")
 
 
 class LineEncoder:
@@ -85,6 +86,16 @@ class LineEncoder:
             line = f"{prefix}{fields}count={point.count}i,revision={point.revision}i,final={final} {point.start_ms}"
             lines.append(line.encode())
         return lines
+
+
+def last_of_each(lines: Iterable[bytes]) -> list[bytes]:
+    """Of lines of one series and time only the last: what overwrites what in one request is up to the engine."""
+    found: dict[bytes, bytes] = {}
+    for line in lines:
+        begin = _FIELDS_BEGIN.search(line)
+        series = line[: begin.start()] if begin else line
+        found[series + line[line.rfind(b" ") :]] = line
+    return list(found.values())
 
 
 def _prefix(metric: str, window: str, dimensions: Dimensions) -> str:
