@@ -66,7 +66,10 @@ class Spool:
         on_dropped: Callable[[int], None] = lambda _: None,
         on_aside: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_dropped` is told of open lines that were let go of, `on_aside` of what was kept aside, in words."""
+        """`on_dropped` is told of open lines that were let go of, `on_aside` of what was kept aside, in words.
+
+        Lines that are on their way at that moment may arrive all the same.
+        """
         self.directory = directory
         self.limit_bytes = limit_bytes
         self._segment_bytes = max(16_384, min(_MOST_SEGMENT_BYTES, limit_bytes // 16))
@@ -93,10 +96,22 @@ class Spool:
     def add(self, entries: Sequence[Added], now_ms: int) -> None:
         """Add records, in this order, as far as they have lines. Open ones are let go of where there is no room."""
         with self._lock:
+            records: dict[Kind, list[Record]] = {}
+            seq = self._next_seq
             for kind in (Kind.OPEN, Kind.FINAL):
                 given = [entry for entry in entries if entry.kind is kind and entry.lines]
-                if given:
-                    self._add(kind, given, now_ms)
+                records[kind] = [
+                    Record(seq + place, kind, entry.tier, now_ms, list(entry.lines))
+                    for place, entry in enumerate(given)
+                ]
+                seq += len(given)
+            packed = {kind: [pack(record) for record in of_kind] for kind, of_kind in records.items()}
+            needed = _size(packed[Kind.FINAL])
+            if needed and not self._make_room(needed):
+                raise self._no_room(f"it has reached INFLUX_SPOOL_MB, {self.limit_bytes / 1e6:.0f} MB")
+            for kind in (Kind.OPEN, Kind.FINAL):
+                if records[kind]:
+                    self._add(records[kind], packed[kind], needed if kind is Kind.OPEN else 0)
 
     def peek(self, most_lines: int) -> list[Record]:
         """The oldest records that are not sent: one where there are any, and as many more as have no more lines."""
@@ -163,34 +178,39 @@ class Spool:
 
     # Adding.
 
-    def _add(self, kind: Kind, given: Sequence[Added], now_ms: int) -> None:
-        seq = self._next_seq
-        records = [
-            Record(seq + place, kind, entry.tier, now_ms, list(entry.lines)) for place, entry in enumerate(given)
-        ]
-        packed = [pack(record) for record in records]
-        size = sum(map(len, packed)) + len(FILE_HEAD)
-        why = f"it has reached INFLUX_SPOOL_MB, {self.limit_bytes / 1e6:.0f} MB"
-        while True:
-            if self._file_bytes() + size <= self.limit_bytes:
-                try:
-                    self._write(kind, seq, packed)
-                    break
-                except OSError as error:
-                    if error.errno in _UNWRITABLE:
-                        raise self._unusable(error) from error
-                    if error.errno not in _FULL_DISK:
-                        raise Retryable(f"{self.directory}: cannot be written: {error.strerror}") from error
-                    why = f"its disk is full ({error.strerror})"
-            if not self._drop_oldest_open():
-                if kind is Kind.OPEN:
-                    self._on_dropped(sum(len(record.lines) for record in records))
-                    return
-                raise Retryable(f"the spool {self.directory} has no room: {why}, and all that waits in it is final")
-        self._next_seq += len(records)
+    def _add(self, records: Sequence[Record], packed: Sequence[bytes], reserved: int) -> None:
+        """Add records of one kind, and leave room for so many bytes."""
+        kind = records[0].kind
+        has_room = self._make_room(_size(packed) + reserved)
+        while has_room:
+            try:
+                self._write(kind, records[0].seq, packed)
+                break
+            except OSError as error:
+                if error.errno in _UNWRITABLE:
+                    raise self._unusable(error) from error
+                if error.errno not in _FULL_DISK:
+                    raise Retryable(f"{self.directory}: cannot be written: {error.strerror}") from error
+                has_room = self._drop_oldest_open()
+                if not has_room and kind is Kind.FINAL:
+                    raise self._no_room(f"its disk is full ({error.strerror})") from error
+        if not has_room:
+            self._on_dropped(sum(len(record.lines) for record in records))
+            return
+        self._next_seq = records[-1].seq + 1
         segment = self._segments[kind][-1]
         for record, data in zip(records, packed, strict=True):
-            segment.append(Placed(record.seq, segment.size_bytes, len(data), len(record.lines), now_ms))
+            segment.append(Placed(record.seq, segment.size_bytes, len(data), len(record.lines), record.at_ms))
+
+    def _make_room(self, size: int) -> bool:
+        """Let go of open records until so many bytes may be added. False when that was not enough."""
+        while self._file_bytes() + size > self.limit_bytes:
+            if not self._drop_oldest_open():
+                return False
+        return True
+
+    def _no_room(self, why: str) -> Retryable:
+        return Retryable(f"the spool {self.directory} has no room: {why}, and all that waits in it is final")
 
     def _write(self, kind: Kind, seq: int, packed: Sequence[bytes]) -> None:
         """Write records at the end of the last segment, or of a new one: all of them or none."""
@@ -428,6 +448,11 @@ class _Segment:
     def delete(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _size(packed: Sequence[bytes]) -> int:
+    """What records take in a file, with the head of one, as there may have to be a new one."""
+    return sum(map(len, packed)) + len(FILE_HEAD) if packed else 0
 
 
 def _acked(slot: bytes) -> int | None:

@@ -329,6 +329,18 @@ def test_two_damaged_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
 # No room.
 
 
+def filled(spool: Spool, why: str) -> int:
+    """Add final records until there is no room for another; how many there are."""
+    for i in range(1_000):
+        try:
+            spool.add([final(noise(i))], NOW_MS)
+        except Retryable:
+            with pytest.raises(Retryable, match=why):
+                spool.add([final(noise(i))], NOW_MS)
+            return i
+    raise AssertionError("it took a thousand")
+
+
 def test_when_it_is_full_the_oldest_open_records_go_first(tmp_path: Path) -> None:
     told = Told()
     spool = told.spool(tmp_path, 400_000)
@@ -349,11 +361,7 @@ def test_when_it_is_full_the_oldest_open_records_go_first(tmp_path: Path) -> Non
 def test_when_only_final_records_are_left_it_takes_no_more_and_loses_none(tmp_path: Path) -> None:
     told = Told()
     spool = told.spool(tmp_path, 100_000)
-    added = 0
-    with pytest.raises(Retryable, match="INFLUX_SPOOL_MB"):
-        for i in range(1_000):
-            spool.add([final(noise(i))], NOW_MS)
-            added += 1
+    added = filled(spool, "INFLUX_SPOOL_MB")
     assert 50 < added < 100
     # An open one is let go of at once.
     spool.add([opened(b"open" * 5_000)], NOW_MS)
@@ -370,7 +378,7 @@ def test_when_only_final_records_are_left_it_takes_no_more_and_loses_none(tmp_pa
 
 @contextmanager
 def full_disk(most_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: the kernel says EFBIG, in the middle of a write as well."""
+    """No file of this process may grow beyond so many bytes: the kernel says EFBIG, after half a write as well."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
@@ -381,11 +389,8 @@ def full_disk(most_bytes: int) -> Iterator[None]:
 
 def test_a_full_disk_is_a_full_spool(tmp_path: Path) -> None:
     spool = Told().spool(tmp_path)
-    added = 0
-    with full_disk(10_500), pytest.raises(Retryable, match="disk is full"):
-        for i in range(1_000):
-            spool.add([final(noise(i))], NOW_MS)
-            added += 1
+    with full_disk(10_500):
+        added = filled(spool, "disk is full")
     assert added == 9
     # What was half written is not there, neither now nor for whoever opens it.
     again = Told().spool(killed(spool, tmp_path / "copy"))
