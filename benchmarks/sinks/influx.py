@@ -9,9 +9,9 @@ measured too, and printed.
 `influx_share`: a process that does nothing else runs `stream.influx_writer.InfluxWriter` with its spool on the disk of
 the working directory and its thread, against an HTTP server in a process of its own that reads each request,
 decompresses it and answers 204. For ten seconds, ten times a second, the worker is given 500 final points of 1,000
-series, which is 5,000 points a second. The share is what those writes take the worker, in time that passes (waiting for
-the disk among it, as the worker does nothing else meanwhile), and the processor time of the sender's thread, which takes
-the interpreter from the worker: both over the ten seconds. Compression and sockets of the thread let go of the
+series, which is 5,000 points a second. The share is what those writes take the worker, in time that passes (waiting
+for the disk among it, as the worker does nothing else meanwhile), and the processor time of the sender's thread, which
+takes the interpreter from the worker: both over the ten seconds. Compression and sockets of the thread let go of the
 interpreter, so it is an upper bound.
 """
 
