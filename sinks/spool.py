@@ -347,7 +347,7 @@ class Spool:
             lost = sum(end - begin for begin, end in found.broken) or len(data) - (found.torn_at or 0)
             self._on_aside(
                 f"{path} is damaged: {lost} of {len(data)} bytes are no sound records; it is kept as {kept.name}, "
-                f"and the {len(found.records)} sound records in it are sent"
+                f"and its {len(found.records)} sound records are still there"
             )
             found = scan(path.read_bytes())
         segment = _Segment(path, kind, size_bytes=path.stat().st_size)

@@ -84,16 +84,27 @@ class Sender:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._work()
+            except _Ended:
+                return
+            except Misconfigured as error:
+                self._meters.failed(STAGE)
+                logger.critical("influx: %s What waits stays in %s", error, self._spool.directory)
+                self._stop(error)
+                return
+
+    def _work(self) -> None:
+        """Send until the end. Comes back after what could not be done now; raises `_Ended`, and `Misconfigured`."""
         try:
             self._earlier()
             while self._await_work():
                 self._send_next(self._spool)
-        except _Ended:
-            pass
-        except Misconfigured as error:
-            self._meters.failed(STAGE)
-            logger.critical("influx: %s What waits stays in %s", error, self._spool.directory)
-            self._stop(error)
+        except (Retryable, OSError) as error:  # of an earlier spool that cannot be read or deleted now
+            self._failed(error, None)
+        else:
+            raise _Ended
 
     def _earlier(self) -> None:
         """What waits in spools of another number of processes comes before all else."""
@@ -102,13 +113,21 @@ class Sender:
                 self._pause(_LOOK_EVERY_S)
                 continue
             for directory in left:
-                spool = Spool(directory, 1, on_aside=lambda said: logger.error("influx: %s", said))
+                spool = Spool(directory, 1, on_aside=self._aside)
                 spool.open()
-                logger.info("influx: %d lines of %s are sent first", spool.waiting.lines, directory)
-                while spool.waiting.lines:
-                    self._send_next(spool)
-                spool.close()
+                try:
+                    logger.info("influx: %d lines of %s are sent first", spool.waiting.lines, directory)
+                    while spool.waiting.lines:
+                        if self._closing.is_set() and time.monotonic() >= self._deadline_s:
+                            raise _Ended
+                        self._send_next(spool)
+                finally:
+                    spool.close()
                 self._places.remove(directory)
+
+    def _aside(self, said: str) -> None:
+        self._meters.spool_set_aside()
+        logger.error("influx: %s", said)
 
     def _await_work(self) -> bool:
         """Wait until there is enough to send, or it has waited long enough. False when the time to end has come."""
