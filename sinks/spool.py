@@ -50,7 +50,7 @@ class Spool:
     *Guarantee*: records come out in the order they went in. Final ones are on the disk when `add` returns and stay
     until they are `sent`, through the end of the process and of the machine's power; open ones through the end of the
     process. What was sent does not come back. Past `limit_bytes`, or when the disk is full, the oldest *open* records
-    are let go of; final ones never are.
+    are let go of; final ones never are. One write that is larger than the limit is taken when nothing else waits.
     *Failure*: no room for final records → `Retryable`, with none of them added; a directory that cannot be written →
     `Misconfigured`. A file that is damaged is kept aside as `….corrupt`, and the sound records in it are sent all the
     same.
@@ -206,7 +206,8 @@ class Spool:
         """Let go of open records until so many bytes may be added. False when that was not enough."""
         while self._file_bytes() + size > self.limit_bytes:
             if not self._drop_oldest_open():
-                return False
+                # One write alone may be larger than all that may wait, and would never fit otherwise.
+                return not any(segment.waits for segment in self._segments[Kind.FINAL])
         return True
 
     def _no_room(self, why: str) -> Retryable:

@@ -387,6 +387,17 @@ def full_disk(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_a_write_that_is_larger_than_all_that_may_wait_is_taken_alone(tmp_path: Path) -> None:
+    spool = Told().spool(tmp_path, 10_000)
+    spool.add([final(b"small")], NOW_MS)
+    with pytest.raises(Retryable):
+        spool.add([final(noise(1, 20_000))], NOW_MS)
+    spool.sent(spool.peek(1)[-1].seq)
+    spool.add([final(noise(1, 20_000))], NOW_MS)
+    assert all_lines(spool) == [noise(1, 20_000)]
+    spool.close()
+
+
 def test_a_full_disk_is_a_full_spool(tmp_path: Path) -> None:
     spool = Told().spool(tmp_path)
     with full_disk(10_500):

@@ -301,8 +301,9 @@ def test_a_full_spool_lets_the_processor_end(fake: FakeInflux2, tmp_path: Path) 
     draining.set()
     with rig(fake, tmp_path, limit_bytes=1) as made:
         write = influx_writer(made.writer, Patience("influx", draining, None, made.meters))
+        write([Emission([], [point(0)])])
         with pytest.raises(Retryable, match="INFLUX_SPOOL_MB"):
-            write([Emission([], [point(0)])])
+            write([Emission([], [point(1)])])
 
 
 def test_what_is_left_of_another_number_of_processes_is_sent_first(fake: FakeInflux2, tmp_path: Path) -> None:
