@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sinks.alert_records import Alert, Scored
 from sinks.alert_store import KEEP_SCORES_MS, AlertStore
-from sinks.errors import Rejected
 from sinks.live import LiveSink
 from sinks.outbox import Outbox
-from sinks.records import DeadLetter, Reason
 from stream.alerts import Outcome, ScoredBatch
 from stream.clock import END_MS
 from stream.meters import Meters
 from stream.writers import Clock, Patience
 
 if TYPE_CHECKING:
-    from sinks.influx import InfluxSink  # half a second, for those who have none
-
-logger = logging.getLogger(__name__)
+    from stream.influx_writer import InfluxWriter  # half a second, for those who have none
 
 _PRUNE_EVERY_MS = 3_600_000
 
@@ -33,7 +28,7 @@ class AlertSinks:
     store: AlertStore
     outbox: Outbox
     live: LiveSink
-    influx: InfluxSink | None = None
+    influx: InfluxWriter | None = None
 
 
 def alert_writer(
@@ -41,12 +36,12 @@ def alert_writer(
     lasting: Patience,
     passing: Patience,
     clock: Clock,
-    refuse: Callable[[Sequence[DeadLetter]], None],
     meters: Meters,
 ) -> Callable[[list[Outcome]], None]:
     """First the store, so that who hears of an alert can ask about it; then the outbox, screens and InfluxDB.
 
-    `lasting` is the patience with databases, which ends the run when it is spent; `passing` that with Valkey.
+    `lasting` is the patience with databases, which ends the run when it is spent; `passing` that with Valkey, and with
+    a spool that is full.
     """
 
     def write(outcomes: list[Outcome]) -> None:
@@ -67,7 +62,8 @@ def alert_writer(
         if outcome.open is not None:
             meters.alerts_open(len(outcome.open))
         if sinks.influx is not None and outcome.moved:
-            _write_influx(sinks.influx, outcome, lasting, refuse, meters)
+            influx = sinks.influx
+            passing(lambda: influx.write_alerts(outcome.moved))
 
     return write
 
@@ -104,18 +100,3 @@ def _told(outcome: Outcome) -> list[Alert] | None:
         return outcome.alerts or None
     known = {alert.id: alert for alert in [*outcome.open, *outcome.alerts]}
     return list(known.values())
-
-
-def _write_influx(
-    influx: InfluxSink,
-    outcome: Outcome,
-    patience: Patience,
-    refuse: Callable[[Sequence[DeadLetter]], None],
-    meters: Meters,
-) -> None:
-    try:
-        patience(lambda: influx.write_alerts(outcome.moved))
-    except Rejected as error:
-        meters.failed("alerts")
-        logger.error("InfluxDB refused %d lines about alerts: %s", len(error.lines), error)
-        refuse([DeadLetter("alerts", "", 0, Reason.BAD_TYPE, str(error), line) for line in error.lines])

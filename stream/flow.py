@@ -268,6 +268,11 @@ def build(parts: Parts) -> Dataflow:
     for name, database in parts.databases.items():
         write = durable_writer(name, database, patience(name, parts.patience_s), refuse, meters)
         op.output(name, points, CallSink(write, ending))
+    if parts.alert_sinks.influx is not None:
+        from stream.influx_writer import influx_writer  # half a second, for those who have none
+
+        spool = influx_writer(parts.alert_sinks.influx, patience("influx"))
+        op.output("influx", points, CallSink(spool, ending))
     refused = op.merge(
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
@@ -288,7 +293,7 @@ def build(parts: Parts) -> Dataflow:
     keep_scores = score_writer(parts.alert_sinks.store, patience("scores", parts.patience_s), meters)
     op.output("scores_kept", scored, CallSink(keep_scores, ending))
     lasting, passing = patience("alerts", parts.patience_s), patience("notifications")
-    tell = alert_writer(parts.alert_sinks, lasting, passing, clock, refuse, meters)
+    tell = alert_writer(parts.alert_sinks, lasting, passing, clock, meters)
     op.output("told", outcomes, CallSink(tell, ending))
 
     def finish() -> None:

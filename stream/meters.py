@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from sinks.records import Reason
+from sinks.spool import Waiting
 from stream.batches import Decoded, RawBatch, Status
 from stream.clock import NEVER_MS
 from stream.walltime import clock_ms
@@ -73,6 +74,12 @@ class Meters:
         self._notifications = self._counter("notifications", "Notifications written to the outbox")
         self._errors = self._counter("errors", "What went wrong and was handled", "stage")
         self._retries = self._counter("retries", "What was tried again after an error", "stage")
+        self._spool_lines = self._gauge("influx_waiting_lines", "Lines on disk that InfluxDB has not taken yet")
+        self._spool_bytes = self._gauge("influx_waiting_bytes", "Bytes of those")
+        self._spool_age_s = self._gauge("influx_oldest_waiting_seconds", "How long the oldest of them has waited")
+        self._spool_dropped = self._counter("influx_dropped_lines", "Lines of open windows that a full spool let go of")
+        self._spool_asides = self._counter("influx_set_aside", "Damaged files of the spool that were set aside")
+        self._spool_sent_at = self._gauge("influx_last_success_timestamp_seconds", "When InfluxDB last took a write")
         self._epoch_s = self._histogram("epoch_seconds", "From the end of one epoch to the next", _EPOCH_S)
         self._commit_s = self._histogram(
             "epoch_commit_seconds", "From the end of an epoch until reading goes on", _PAUSE_S
@@ -165,6 +172,27 @@ class Meters:
 
     def notified(self, notifications: int) -> None:
         self._notifications.inc(notifications)
+
+    def spooling(self, waiting: Callable[[], Waiting], clock: Callable[[], int]) -> None:
+        """Something waits for InfluxDB; `waiting` tells, from any thread, how much."""
+
+        def age_s() -> float:
+            oldest_ms = waiting().oldest_ms
+            return 0.0 if oldest_ms is None else max(0.0, (clock() - oldest_ms) / 1_000)
+
+        self._spool_lines.set_function(lambda: waiting().lines)
+        self._spool_bytes.set_function(lambda: waiting().size_bytes)
+        self._spool_age_s.set_function(age_s)
+
+    def spool_dropped(self, lines: int) -> None:
+        self._spool_dropped.inc(lines)
+
+    def spool_set_aside(self) -> None:
+        self._spool_asides.inc()
+
+    def spool_sent(self) -> None:
+        """InfluxDB has taken a write, or refused it for good."""
+        self._spool_sent_at.set(self._clock() / 1_000)
 
     def stage(self, name: str) -> None:
         """There is such a stage: its counters begin at 0, so that the first error is an increase."""

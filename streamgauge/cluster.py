@@ -95,7 +95,7 @@ def run_member(
     """Meet the other members, and run as one of them. Returns the exit status."""
     from streamgauge.processor import Run
 
-    run = Run(catalog, settings, state, trim=trim, supervised=True)
+    run = Run(catalog, settings, state, trim=trim, supervised=True, own_state=kind == MACHINES)
     with held(state, shared=True):
         own = read_facts(state)
         found = {} if own is None or kind == LOCAL else held_partitions(state, own)

@@ -11,6 +11,8 @@ from stream.catalog import Catalog
 _HERE = Path(__file__).parent
 DEFAULT_GROUP = "streamgauge"
 """Also what a platform is called whose catalog does not say."""
+SPOOLS = "influx"
+"""Directory below the state directory in which lines wait for InfluxDB."""
 
 
 def ready_catalogs() -> dict[str, Path]:

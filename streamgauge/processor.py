@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 import valkey
@@ -26,6 +26,7 @@ from sinks.outbox import Outbox
 from sinks.person_store import PersonStore
 from sinks.pruned import PrunedStore
 from sinks.score_store import ScoreStore
+from sinks.spool_places import left_bytes
 from sinks.store import Store
 from stream.alert_writers import AlertSinks
 from stream.bounds import notes
@@ -36,17 +37,22 @@ from stream.ending import Ending
 from stream.enrich import Pseudonyms
 from stream.flow import ClusterError, Member, Parts, execute, make_recovery
 from stream.forecasts import outlooks
+from stream.meters import Meters
 from stream.people.journal import Directory
 from stream.plan import Plan, compile_plan
 from stream.reader import client_factory
 from stream.score import lifecycles, watches
 from stream.score_writers import ScoreSinks
 from stream.snapshots import StateError
+from stream.writers import Patience, deadletter_writer
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
-from streamgauge.places import group_of, outbox_of, scores_of
+from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
+
+if TYPE_CHECKING:
+    from stream.influx_writer import InfluxWriter
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +78,16 @@ class Run:
     """One process of the processor: told to end by SIGTERM or SIGINT from the moment it is made."""
 
     def __init__(
-        self, catalog: Catalog, settings: Settings, state: Path, *, trim: bool, supervised: bool = False
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        state: Path,
+        *,
+        trim: bool,
+        supervised: bool = False,
+        own_state: bool = True,
     ) -> None:
+        """`own_state`: no other process of this run has the same state directory."""
         if settings.valkey_url is None:
             message = "VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379"
             raise Misconfigured(message)
@@ -84,6 +98,7 @@ class Run:
         self.plan: Plan = compile_plan(catalog)
         self.ending = Ending(self._failed)
         self._in_cluster = supervised
+        self._own_state = own_state
         # Nobody asked when the supervisor is killed: members elsewhere are to wait then, not to end in order.
         _on_signal(self.ending.asked.set, (lambda: _leave(1)) if supervised else None)
         threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
@@ -110,10 +125,12 @@ class Run:
             for database in parts.databases.values():
                 database.setup()
             parts.alert_sinks.outbox.setup()
+            if parts.alert_sinks.influx is not None:
+                self._send_to(parts.alert_sinks.influx, parts)
             every = timedelta(seconds=self.settings.snapshot_s)
             execute(parts, self.state / "recovery", snapshot_every=every)
         except (SinkError, StateError, GapError) as error:
-            return self._status_of(error)
+            return self._status_of(self.ending.failure or error)
         except ClusterError as error:
             if self.ending.asked.is_set():
                 logger.warning("another member left first; what was not saved is read again at the next start")
@@ -121,12 +138,30 @@ class Run:
             logger.error("another member is gone, so the cluster ends; it goes on from the last snapshot (%s)", error)
             return 1
         finally:
+            if parts.alert_sinks.influx is not None:
+                parts.alert_sinks.influx.close()
             for database in parts.databases.values():
                 database.close()
             parts.alert_sinks.store.close()
             parts.people.close()
             parts.scores.store.close()
-        return 0
+        return 0 if self.ending.failure is None else self._status_of(self.ending.failure)
+
+    def _send_to(self, influx: InfluxWriter, parts: Parts) -> None:
+        """Begin to send to InfluxDB, from a thread that the dataflow never waits for."""
+        patience = Patience("deadletter", self.ending.asked, None, parts.meters)
+        refuse = deadletter_writer(parts.deadletter, patience, parts.meters)
+
+        def stop(error: Misconfigured) -> None:
+            self.ending.fail(error)
+            # What was counted is saved first. In a cluster that would end all members in order, and hide what is wrong.
+            if not self._in_cluster:
+                self.ending.asked.set()
+
+        influx.setup()
+        # Over several machines each has a state directory of its own, and nobody else to send what is left in it.
+        drains = parts.member.number == 0 or self._own_state
+        influx.start(refuse, stop, drains=drains)
 
     def _parts(self, facts: Facts, member: Member) -> Parts:
         settings, plan = self.settings, self.plan
@@ -137,16 +172,24 @@ class Run:
         short = {window.name: _SHORT_KEPT_MS for window in windows if window.about_ms < MINUTE_MS}
         databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(self.state)), short)}
         influx = None
+        meters = Meters()
         if settings.influx_url is not None:
-            from sinks.influx import InfluxSink
+            from streamgauge.influx import writer_of  # half a second, for those who have none
 
-            influx = databases["influx"] = InfluxSink(
-                settings.influx_url,
-                settings.influx_token.get_secret_value(),
-                settings.influx_org,
-                settings.influx_bucket,
-                # Each text that was ever among the most frequent would be a field of its own.
-                skip=frozenset(metric.name for metric in self.catalog.metric if metric.measure == "top_k"),
+            influx = writer_of(
+                self.catalog,
+                plan,
+                settings,
+                self.state,
+                processes=member.processes,
+                member=member.number,
+                meters=meters,
+            )
+        elif member.number == 0 and (left := left_bytes(self.state / SPOOLS)):
+            logger.warning(
+                "%s has %.1f MB that wait for InfluxDB, and INFLUX_URL is not set: they stay until it is",
+                self.state / SPOOLS,
+                left / 1e6,
             )
         keep = self.catalog.people.timeline
         watched = watches(self.catalog, plan)
@@ -176,6 +219,7 @@ class Run:
             trim=self.trim,
             on_gap=OnGap(settings.on_gap),
             group=group_of(self.catalog),
+            meters=meters,
             retired=_retired(self.state / "streams.json", plan.streams),
         )
 

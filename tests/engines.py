@@ -46,24 +46,49 @@ def get(url: str, **query: str) -> Any:
     return json.loads(answer.data)
 
 
-@contextmanager
-def _running(command: list[str], log: Path, ready_url: str) -> Iterator[None]:
-    program = shutil.which(command[0])
-    if program is None:
-        # A failure on purpose: a skipped engine would leave a green run that has tested nothing.
-        raise RuntimeError(f"{command[0]} is not installed; these tests need it: {INSTALL[command[0]]}")
-    with log.open("wb") as out:
-        process = subprocess.Popen([program, *command[1:]], stdout=out, stderr=subprocess.STDOUT)
-    try:
-        _wait_for(ready_url, process, log)
-        yield
-    finally:
-        process.terminate()
+class Engine:
+    """A program that can be killed and started again, on the same ports and data."""
+
+    def __init__(self, command: list[str], log: Path, ready_url: str) -> None:
+        program = shutil.which(command[0])
+        if program is None:
+            # A failure on purpose: a skipped engine would leave a green run that has tested nothing.
+            raise RuntimeError(f"{command[0]} is not installed; these tests need it: {INSTALL[command[0]]}")
+        self._command = [program, *command[1:]]
+        self._log = log
+        self._ready_url = ready_url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as out:
+            self._process = subprocess.Popen(self._command, stdout=out, stderr=subprocess.STDOUT)
+        _wait_for(self._ready_url, self._process, self._log)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
         try:
-            process.wait(timeout=10)
+            self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def _running(command: list[str], log: Path, ready_url: str) -> Iterator[Engine]:
+    engine = Engine(command, log, ready_url)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -86,6 +111,8 @@ class Influx1:
     """Where a client of InfluxDB 2 writes; the bucket is the database."""
     direct_url: str
     """Where InfluxQL is asked."""
+    engine: Engine
+    """While it is away its front answers 502, as a proxy would."""
 
     def new_database(self) -> str:
         """The name of an empty database that is nobody else's."""
@@ -131,10 +158,10 @@ store-enabled = false
 """)
     direct_url = f"http://127.0.0.1:{port}"
     with (
-        _running(["influxd", "-config", str(config)], directory / "influxd.log", f"{direct_url}/ping"),
+        _running(["influxd", "-config", str(config)], directory / "influxd.log", f"{direct_url}/ping") as engine,
         _served(_writes_of_influx2(direct_url)) as url,
     ):
-        yield Influx1(url, direct_url)
+        yield Influx1(url, direct_url, engine)
 
 
 def _writes_of_influx2(direct_url: str) -> Any:
@@ -150,9 +177,13 @@ def _writes_of_influx2(direct_url: str) -> Any:
         target = f"{direct_url}/write?" + urlencode({"db": query["bucket"], "precision": query["precision"]})
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         kept = {name: headers[name] for name in ("content-encoding", "content-type") if name in headers}
-        answer = await asyncio.to_thread(_http.request, "POST", target, body=body, headers=kept)
-        await send({"type": "http.response.start", "status": answer.status, "headers": []})
-        await send({"type": "http.response.body", "body": answer.data})
+        try:
+            answer = await asyncio.to_thread(_http.request, "POST", target, body=body, headers=kept)
+            status, said = answer.status, answer.data
+        except urllib3.exceptions.HTTPError:
+            status, said = 502, b"bad gateway"
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": said})
 
     return app
 
@@ -232,29 +263,42 @@ class FakeInflux2:
 
     A line that contains `unparseable` makes the whole batch fail with 400 and nothing written; one that
     contains `conflict` is left out with 422 and the rest written; more than `max_lines` lines are 413. What
-    is `next` comes first.
+    is `next` comes first, and while there is an `always`, that is the answer to all.
     """
 
     token: str = "a-token"
     org: str = "an-org"
     bucket: str = "a-bucket"
+    more_buckets: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    """Buckets that the token may not write to."""
     max_lines: int = 100_000
     url: str = ""
     next: deque[Scripted] = field(default_factory=deque)
+    always: Scripted | None = None
     written: list[bytes] = field(default_factory=list)
+    """All lines that were taken, in their order."""
+    by_bucket: dict[str, list[bytes]] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    """Lines of each request."""
     requests: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, headers: Any, query: dict[str, str], lines: list[bytes]) -> Scripted:
         self.requests += 1
+        self.sizes.append(len(lines))
         if self.next:
             return self.next.popleft()
+        if self.always is not None:
+            return self.always
         if headers.get("Authorization") != f"Token {self.token}":
             return Scripted(401, "unauthorized access")
         if query["org"] != self.org:
             return Scripted(404, f'organization name "{query["org"]}" not found')
-        if query["bucket"] != self.bucket:
+        if query["bucket"] not in (self.bucket, *self.more_buckets):
             return Scripted(404, f'bucket "{query["bucket"]}" not found')
+        if query["bucket"] in self.read_only:
+            return Scripted(403, "insufficient permissions for write")
         if len(lines) > self.max_lines:
             return Scripted(413, "unable to read data: points batch is too large")
         bad = [line for line in lines if b"unparseable" in line]
@@ -262,6 +306,7 @@ class FakeInflux2:
             return Scripted(400, f"unable to parse '{bad[0].decode()}': bad timestamp")
         kept = [line for line in lines if b"conflict" not in line]
         self.written += kept
+        self.by_bucket.setdefault(query["bucket"], []).extend(kept)
         if len(kept) < len(lines):
             dropped = len(lines) - len(kept)
             return Scripted(

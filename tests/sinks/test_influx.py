@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sinks.errors import Misconfigured, Rejected, Retryable
-from sinks.influx import BATCH_LINES, InfluxSink
+from sinks.influx import BATCH_LINES, Buckets, InfluxSink
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
 from tests.engines import FakeInflux2, Influx1, Scripted, VictoriaMetrics, free_port
@@ -205,6 +205,65 @@ def test_the_token_is_in_no_message_and_no_log(fake: FakeInflux2, caplog: pytest
     sink.close()
     assert "secret-token" not in str(caught.value)
     assert "secret-token" not in caplog.text
+
+
+# Buckets by the width of windows.
+
+WIDTHS = {"10s": 10_000, "1h": 3_600_000, "hour": 3_600_000, "6h": 21_600_000, "1d": 86_400_000, "month": 2_592_000_000}
+
+
+def windowed(window: str) -> Point:
+    return Point("edits", window, START_MS, (), 1.0, 1, State.FINAL, 1, START_MS)
+
+
+def test_windows_go_to_the_bucket_of_their_width(fake: FakeInflux2) -> None:
+    fake.more_buckets = ("hours", "days")
+    buckets = Buckets(fake.bucket, "hours", "days", WIDTHS)
+    sink = InfluxSink(fake.url, fake.token, fake.org, buckets)
+    sink.write([windowed(window) for window in (*WIDTHS, "unheard-of")])
+    sink.close()
+    assert fake.by_bucket == {
+        fake.bucket: lines_of(windowed("10s"), windowed("unheard-of")),
+        "hours": lines_of(windowed("1h"), windowed("hour"), windowed("6h")),
+        "days": lines_of(windowed("1d"), windowed("month")),
+    }
+
+
+def test_without_buckets_of_their_own_all_windows_go_to_one(fake: FakeInflux2) -> None:
+    sink = InfluxSink(fake.url, fake.token, fake.org, Buckets(fake.bucket, widths_ms=WIDTHS))
+    sink.write([windowed(window) for window in WIDTHS])
+    sink.close()
+    assert set(fake.by_bucket[fake.bucket]) == set(lines_of(*(windowed(window) for window in WIDTHS)))
+
+
+@pytest.mark.parametrize(
+    ("window", "says"), [("1h", "INFLUX_BUCKET_HOURLY"), ("1d", "INFLUX_BUCKET_DAILY"), ("10s", "INFLUX_BUCKET")]
+)
+def test_the_setting_of_the_bucket_that_is_missing_is_named(fake: FakeInflux2, window: str, says: str) -> None:
+    sink = InfluxSink(fake.url, fake.token, fake.org, Buckets("no-raw", "no-hours", "no-days", WIDTHS))
+    with pytest.raises(Misconfigured, match=rf"Create the bucket 'no-\w+' or set {says}\."):
+        sink.write([windowed(window)])
+    sink.close()
+
+
+def test_a_token_that_may_not_write_to_one_of_the_buckets_says_which(fake: FakeInflux2) -> None:
+    fake.more_buckets = fake.read_only = ("days",)
+    sink = InfluxSink(fake.url, fake.token, fake.org, Buckets(fake.bucket, None, "days", WIDTHS))
+    sink.write([windowed("10s"), windowed("1h")])
+    with pytest.raises(Misconfigured, match="INFLUX_TOKEN may not write to INFLUX_BUCKET_DAILY 'days'"):
+        sink.write([windowed("1d")])
+    sink.close()
+
+
+def test_a_measurement_that_is_refused_whole_costs_a_request_not_one_for_each_line(
+    fake: FakeInflux2, sink: InfluxSink
+) -> None:
+    points = [point("conflict" if i % 2 else "edits", i) for i in range(4_000)]
+    with pytest.raises(Rejected) as caught:
+        sink.write(points)
+    assert set(caught.value.lines) == set(lines_of(*points[1::2]))
+    assert set(fake.written) == set(lines_of(*points[::2]))
+    assert fake.requests == 3
 
 
 # Real engines.

@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 import secrets
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinks.influx import InfluxSink
-from sinks.line_protocol import LITERAL, PICTURES, LineEncoder
+from sinks.line_protocol import LITERAL, PICTURES, LineEncoder, last_of_each
 from sinks.records import MISSING, OTHER, Dimensions, Point, State, Value
 from tests.engines import Influx1, VictoriaMetrics
 
@@ -185,6 +186,22 @@ def test_different_series_never_become_one(one: Point, other: Point) -> None:
         return LineEncoder().lines([plain])[0]
 
     assert (series(one) == series(other)) == (written(one) == written(other))
+
+
+@given(st.lists(points_, max_size=6), st.lists(st.integers(0, 5), max_size=12))
+def test_of_lines_about_the_same_series_and_time_the_last_stays(batch: list[Point], which: list[int]) -> None:
+    """Of rewrites of some points with other values, mixed."""
+    written = [(which_ % len(batch), revision) for revision, which_ in enumerate(which)] if batch else []
+    rewrites = [(number, msgspec.structs.replace(batch[number], revision=revision)) for number, revision in written]
+    keys = [(of.metric, frozenset(of.dimensions), of.start_ms) for of in batch]
+    last = {keys[number]: of for number, of in rewrites}
+    lines = LineEncoder().lines(of for _, of in rewrites)
+    assert sorted(last_of_each(lines)) == sorted(LineEncoder().lines(last.values()))
+
+
+def test_alerts_about_different_series_stay_apart_whatever_is_said_of_them() -> None:
+    lines = [b'alerts,a=x\\ y why="a b 1" 5', b'alerts,a=x why="y a b 1" 5', b'alerts,a=x\\ y why="c d" 5']
+    assert last_of_each(lines) == [lines[2], lines[1]]
 
 
 # A few hundred points with text as above, written at once and read back from the engines themselves.
