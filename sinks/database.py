@@ -108,9 +108,7 @@ def _of_postgresql(error: exc.DBAPIError, cause: BaseException, place: str) -> S
     # Without the statement and the place in it, which would be a log's whole page.
     text = str(getattr(getattr(cause, "diag", None), "message_primary", None) or cause).strip()
     if state == _READ_ONLY:
-        return Misconfigured(
-            f"{place} is read-only ({text}); set DATABASE_URL to one that takes writes"
-        )
+        return Misconfigured(f"{place} is read-only ({text}); set DATABASE_URL to one that takes writes")
     if state in _NO_TABLE:
         return Misconfigured(f"{place}: {text}. Was setup() called?")
     if state.startswith(_PASSING_CLASSES):
