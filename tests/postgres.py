@@ -37,6 +37,8 @@ class Postgres:
     port: int
     account: dict[str, Any]
     """Who it runs as, for Popen: it refuses to be root's."""
+    durable: bool = False
+    """Whether what is committed outlives a power cut, which no test needs."""
     process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, *, user: str = "tests", password: str = PASSWORD) -> str:
@@ -64,8 +66,8 @@ class Postgres:
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "fsync": "off",
-            "full_page_writes": "off",
+            "fsync": "on" if self.durable else "off",
+            "full_page_writes": "on" if self.durable else "off",
             "max_connections": 50,
             "shared_buffers": "32MB",
             "deadlock_timeout": "200ms",
@@ -110,7 +112,7 @@ def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
     """A server of its own, in a directory that goes with it."""
     program = _program()
     account: dict[str, Any] = {}
@@ -136,7 +138,7 @@ def running_postgres() -> Iterator[Postgres]:
             capture_output=True,
             **account,
         )
-        server = Postgres(directory, program, free_port(), account)
+        server = Postgres(directory, program, free_port(), account, durable)
         server.start()
         try:
             yield server
