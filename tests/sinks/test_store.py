@@ -285,6 +285,37 @@ def test_prune_takes_the_points_of_one_window_before_a_time(store: Store) -> Non
     assert store.prune("1m", START_MS) == 0
 
 
+def test_pruning_takes_a_transaction_for_so_many_points(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinks.store._POINTS_A_PRUNE", 7)
+    channels = [(("channel", str(number)),) for number in range(3)]
+    store.write([point(START_MS + i * MINUTE_MS, dimensions=one) for one in channels for i in range(10)])
+    assert store.prune("1m", START_MS + 7 * MINUTE_MS) == 21
+    assert {(one.start_ms - START_MS) // MINUTE_MS for one in store.points("edits", "1m")} == {7, 8, 9}
+    assert store.prune("1m", START_MS + 9 * MINUTE_MS) == 6
+
+
+def test_what_would_be_pruned_is_told_beforehand(store: Store) -> None:
+    channels = [(("channel", str(number)),) for number in range(450)]
+    store.write([point(START_MS + n % 9 * MINUTE_MS, dimensions=one) for n, one in enumerate(channels)])
+    store.write([point(START_MS - DAY_MS, window="1h")])
+    assert store.before("1m", START_MS) == (0, None)
+    assert store.before("1m", START_MS + 2 * MINUTE_MS) == (100, START_MS)
+    assert store.prune("1m", START_MS + 2 * MINUTE_MS) == 100
+    assert store.before("1m", START_MS + DAY_MS) == (350, START_MS + 2 * MINUTE_MS)
+
+
+def test_how_far_time_has_come(store: Store) -> None:
+    assert store.newest_ms() is None
+    store.write([point(START_MS, watermark_ms=1 << 62)])
+    # All was read is no time.
+    assert store.newest_ms() == START_MS
+    store.write([point(START_MS, metric="views", watermark_ms=START_MS + 5)])
+    assert store.newest_ms() == START_MS + 5
+    store.write([point(START_MS - DAY_MS, metric="views", watermark_ms=START_MS + 7)])
+    store.write([point(START_MS + 1, metric="views", window="total", watermark_ms=START_MS + 6)])
+    assert store.newest_ms() == START_MS + 6
+
+
 def test_a_series_left_empty_goes_and_may_come_back(store: Store, database_url: str) -> None:
     many = [point(dimensions=(("channel", str(i)),)) for i in range(450)]
     store.write(many)
