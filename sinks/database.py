@@ -105,8 +105,8 @@ def as_sink_error(error: exc.SQLAlchemyError, place: str) -> SinkError:
 
 def _of_postgresql(error: exc.DBAPIError, cause: BaseException, place: str) -> SinkError:
     state: str = getattr(cause, "sqlstate", None) or ""
-    # Without the statement and the place in it, which would be a log's whole page.
-    text = str(getattr(getattr(cause, "diag", None), "message_primary", None) or cause).strip()
+    # In one line, without the statement and the place in it.
+    text = " ".join(str(getattr(getattr(cause, "diag", None), "message_primary", None) or cause).split())
     if state == _READ_ONLY:
         return Misconfigured(f"{place} is read-only ({text}); set DATABASE_URL to one that takes writes")
     if state in _NO_TABLE:
