@@ -27,11 +27,22 @@ _NO_TABLE = ("42P01", "42703")
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
 
 
+# A server that is gone without a word is noticed within half a minute, not after the two hours of the kernel.
+_WAITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def open_database(url: str, *, busy_timeout_s: float) -> Engine:
     """An engine for an SQLite file or a PostgreSQL server; connects to nothing yet.
 
     SQLite runs in WAL mode, so readers and the one writer do not wait for each other; two writers wait up to
-    `busy_timeout_s`. Raises `Misconfigured` for a URL that can never work.
+    `busy_timeout_s`. PostgreSQL is spoken to by psycopg 3 unless the URL names another driver; what the URL says of
+    timeouts stands. Raises `Misconfigured` for a URL that can never work.
     """
     try:
         parsed = make_url(url)
@@ -53,7 +64,8 @@ def open_database(url: str, *, busy_timeout_s: float) -> Engine:
         raise Misconfigured("DATABASE_URL names an SQLite database in memory, expected a file")
     try:
         if backend == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True)
+            waits = {name: value for name, value in _WAITS.items() if name not in parsed.query}
+            return create_engine(parsed, pool_pre_ping=True, connect_args=waits)
         engine = create_engine(parsed, connect_args={"timeout": busy_timeout_s})
     except (exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise Misconfigured(

@@ -60,7 +60,8 @@ class Store:
     *Failure*: locked, full or away → `Retryable`; a path that cannot be written, a refused login, a database
     of a newer version → `Misconfigured`. Nothing was written in either case.
     *Cost*: some 10 µs a point on SQLite in batches of 1,000 or more, 30 µs on PostgreSQL, twice that where every point
-    begins a new series. `busy_timeout_s` is the longest that a write waits for another process's.
+    begins a new series. `busy_timeout_s` is the longest that a write waits for another process's on SQLite; on
+    PostgreSQL writers wait row by row, for as long as the other takes.
     """
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:

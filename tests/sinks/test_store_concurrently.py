@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -271,6 +272,15 @@ def test_every_spelling_of_the_url_is_taken(database_url: str, scheme: str) -> N
     store.write([point()])
     assert store.points("edits", "1m") == [point()]
     store.close()
+
+
+def test_a_host_that_says_nothing_is_retryable() -> None:
+    """Connections to it are taken, and nobody is behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = Store(f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/x?connect_timeout=2")
+        with pytest.raises(Retryable, match="timeout"):
+            store.write([point()])
+        store.close()
 
 
 def test_texts_of_any_kind_come_back(database_url: str) -> None:
