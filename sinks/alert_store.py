@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, delete, exists, not_, or_, select
+from sqlalchemy import and_, delete, exists, func, not_, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -25,6 +25,7 @@ KEEP_SCORES_MS = 14 * 86_400_000
 """For how long scores are worth keeping: charts show hours of them, and rules are tuned on days."""
 
 _SERIES_A_PRUNE = 200
+_ALERTS_A_PRUNE = 5_000
 
 _alerts = schema.alerts
 _series = schema.scored_series
@@ -84,7 +85,7 @@ class AlertStore:
         `at_ms`."""
         rules = [
             {"rule": rule, "at_ms": at_ms, "series_json": json.dumps(dict(series))}
-            for rule, series in (watch or {}).items()
+            for rule, series in sorted((watch or {}).items())
         ]
         if not (alerts or scored or silences or rules):
             return
@@ -95,7 +96,8 @@ class AlertStore:
                 connection.execute(self._upsert_score, self._score_rows(connection, scored))
             if silences:
                 # PostgreSQL refuses to upsert a row twice in one statement.
-                connection.execute(self._upsert_silence, [*{one.id: _silence_row(one) for one in silences}.values()])
+                rows = {one.id: _silence_row(one) for one in silences}
+                connection.execute(self._upsert_silence, [rows[key] for key in sorted(rows)])
             if rules:
                 connection.execute(self._upsert_rule, rules)
 
@@ -132,7 +134,7 @@ class AlertStore:
                 "upper": _finite(one.upper),
                 "why": _text(one.why),
             }
-        return list(found.values())
+        return [found[key] for key in sorted(found)]
 
     def alerts(
         self,
@@ -269,9 +271,34 @@ class AlertStore:
                     raise
         return removed
 
+    def prune_ended(self, before_ms: int) -> int:
+        """Delete the alerts that have ended and of which nothing was heard at or after `before_ms`; how many.
+
+        Works in several short transactions, so that a writer never waits long.
+        """
+        old = select(_alerts.c.id).where(_has_ended(before_ms)).limit(_ALERTS_A_PRUNE)
+        removed = 0
+        while True:
+            with transaction(self._engine, write=True) as connection:
+                found = connection.execute(delete(_alerts).where(_alerts.c.id.in_(old))).rowcount
+            removed += found
+            if found < _ALERTS_A_PRUNE:
+                return removed
+
+    def ended(self, before_ms: int) -> tuple[int, int | None]:
+        """What `prune_ended` would delete: how many alerts, and when the oldest was opened."""
+        query = select(func.count(), func.min(_alerts.c.opened_ms)).where(_has_ended(before_ms))
+        with transaction(self._engine) as connection:
+            found, oldest = connection.execute(query).one()
+        return found, oldest
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def _has_ended(before_ms: int) -> Any:
+    return and_(_alerts.c.status == AlertStatus.RESOLVED.value, _alerts.c.at_ms < before_ms)
 
 
 def _upsert(insert: Any, *key: str, but: Sequence[str] = (), where: Any = None) -> Any:
@@ -302,7 +329,7 @@ def _latest_rows(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
         if known is None or _moment(alert) >= _moment(known):
             kept[alert.id] = alert
     rows = []
-    for alert in kept.values():
+    for alert in (kept[key] for key in sorted(kept)):
         at_ms, stage = _moment(alert)
         rows.append(
             {

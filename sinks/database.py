@@ -17,16 +17,32 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NO_ACCESS = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _NOT_OURS = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
-# Classes of PostgreSQL's SQLSTATE that no retry will change: login refused, no such database, no such table
-# or not allowed.
-_HOPELESS_CLASSES = ("28", "3D", "42")
+# PostgreSQL's SQLSTATEs that time alone may mend: connection exceptions, deadlocks and failed serializations,
+# insufficient resources (disk and connections), an object in use, an operator's intervention such as a restart, and
+# errors of its own files.
+_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+_READ_ONLY = "25006"
+_NO_TABLE = ("42P01", "42703")
+# A connection that is refused while it is made has no SQLSTATE, and says why in words.
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
+
+
+# A server that is gone without a word is noticed within half a minute, not after the two hours of the kernel.
+_WAITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def open_database(url: str, *, busy_timeout_s: float) -> Engine:
     """An engine for an SQLite file or a PostgreSQL server; connects to nothing yet.
 
     SQLite runs in WAL mode, so readers and the one writer do not wait for each other; two writers wait up to
-    `busy_timeout_s`. Raises `Misconfigured` for a URL that can never work.
+    `busy_timeout_s`. PostgreSQL is spoken to by psycopg 3 unless the URL names another driver; what the URL says of
+    timeouts stands. Raises `Misconfigured` for a URL that can never work.
     """
     try:
         parsed = make_url(url)
@@ -35,14 +51,21 @@ def open_database(url: str, *, busy_timeout_s: float) -> Engine:
         raise Misconfigured(
             "DATABASE_URL is not a database URL; expected one like sqlite:////var/lib/streamgauge/points.db"
         ) from None
+    if parsed.drivername == "postgres":
+        # As libpq and most hosts spell it.
+        parsed = parsed.set(drivername="postgresql")
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise Misconfigured(f"DATABASE_URL names {backend!r}, expected sqlite or postgresql")
+    if backend == "postgresql" and "+" not in parsed.drivername:
+        # SQLAlchemy would take psycopg2.
+        parsed = parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and _in_memory(parsed):
         raise Misconfigured("DATABASE_URL names an SQLite database in memory, expected a file")
     try:
         if backend == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True)
+            waits = {name: value for name, value in _WAITS.items() if name not in parsed.query}
+            return create_engine(parsed, pool_pre_ping=True, connect_args=waits)
         engine = create_engine(parsed, connect_args={"timeout": busy_timeout_s})
     except (exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise Misconfigured(
@@ -87,12 +110,23 @@ def as_sink_error(error: exc.SQLAlchemyError, place: str) -> SinkError:
         return _of_sqlite(cause, place)
     if isinstance(error, exc.TimeoutError):
         return Retryable(f"{place}: all connections are in use: {error}")
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
-    text = str(cause or error).strip()
-    passing = isinstance(error, exc.OperationalError | exc.InterfaceError)
-    # psycopg gives no SQLSTATE for a connection that was refused while it was being made.
-    refused = "authentication failed" in text or ("database" in text and "does not exist" in text)
-    if passing and not refused and not state.startswith(_HOPELESS_CLASSES):
+    if isinstance(error, exc.DBAPIError) and cause is not None:
+        return _of_postgresql(error, cause, place)
+    return Misconfigured(f"{place}: {error}. Check DATABASE_URL and what its user may do.")
+
+
+def _of_postgresql(error: exc.DBAPIError, cause: BaseException, place: str) -> SinkError:
+    state: str = getattr(cause, "sqlstate", None) or ""
+    # In one line, without the statement and the place in it.
+    text = " ".join(str(getattr(getattr(cause, "diag", None), "message_primary", None) or cause).split())
+    if state == _READ_ONLY:
+        return Misconfigured(f"{place} is read-only ({text}); set DATABASE_URL to one that takes writes")
+    if state in _NO_TABLE:
+        return Misconfigured(f"{place}: {text}. Was setup() called?")
+    if state.startswith(_PASSING_CLASSES):
+        return Retryable(f"{place}: {text}")
+    lost = isinstance(error, exc.OperationalError | exc.InterfaceError) and not state
+    if lost and not any(refusal in text for refusal in _REFUSALS):
         return Retryable(f"{place}: {text}")
     return Misconfigured(f"{place}: {text}. Check DATABASE_URL and what its user may do.")
 

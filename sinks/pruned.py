@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from sinks.alert_store import AlertStore
 from sinks.records import Point
-from sinks.store import Store
+from sinks.store import FAR_AHEAD_MS, Store
 
 _PRUNE_EVERY_MS = 5 * 60_000
-_FAR_AHEAD_MS = 1 << 60
-"""Watermarks beyond this mean "all input was read", not a time."""
 
 
 class PrunedStore:
     """Writes to a Store, and every five minutes of event time deletes what is older than its window is kept.
 
-    `keep_ms` has the windows that are not kept for ever, each with for how long. Age is measured from the watermark,
-    so a replay of old events keeps as much as the day they happened.
+    `keep_ms` has the windows that are not kept for ever, each with for how long; `alerts` the store of alerts and for
+    how long those that have ended are kept, if not for ever. Age is measured from the watermark, so a replay of old
+    events keeps as much as the day they happened. The alerts' store stays the caller's.
     """
 
-    def __init__(self, store: Store, keep_ms: Mapping[str, int]) -> None:
+    def __init__(self, store: Store, keep_ms: Mapping[str, int], alerts: tuple[AlertStore, int] | None = None) -> None:
         self._store = store
         self._keep_ms = dict(keep_ms)
+        self._alerts = alerts
         self._pruned_at_ms: int | None = None
 
     def setup(self) -> None:
@@ -29,13 +30,16 @@ class PrunedStore:
 
     def write(self, points: Sequence[Point]) -> None:
         self._store.write(points)
-        watermark_ms = max((p.watermark_ms for p in points if p.watermark_ms < _FAR_AHEAD_MS), default=0)
+        watermark_ms = max((p.watermark_ms for p in points if p.watermark_ms < FAR_AHEAD_MS), default=0)
         if self._pruned_at_ms is None:
             self._pruned_at_ms = watermark_ms
         elif watermark_ms - self._pruned_at_ms >= _PRUNE_EVERY_MS:
             self._pruned_at_ms = watermark_ms
             for window, keep_ms in self._keep_ms.items():
                 self._store.prune(window, watermark_ms - keep_ms)
+            if self._alerts is not None:
+                alerts, keep_ms = self._alerts
+                alerts.prune_ended(watermark_ms - keep_ms)
 
     def roll_back(self, metrics: Collection[str], after_ms: int) -> int:
         return self._store.roll_back(metrics, after_ms)

@@ -17,7 +17,8 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 5
-"""Counts changes of the tables below. A database of a newer version is refused, never guessed at."""
+"""Counts changes of the tables below, each a revision in `sinks.migrations`. A database of a newer version is refused,
+never guessed at."""
 
 tables = MetaData()
 # Sorted by code point in both databases, whatever collation the PostgreSQL cluster was made with.

@@ -14,7 +14,7 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_backtest, cli_deadletter, cli_forget, cli_webhooks
+from streamgauge import __version__, cli_backtest, cli_deadletter, cli_forget, cli_retention, cli_webhooks
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
+app.add_typer(cli_retention.app)
 app.command()(cli_forget.forget)
 
 CatalogOption = Annotated[

@@ -32,7 +32,7 @@ from stream.alert_writers import AlertSinks
 from stream.bounds import notes
 from stream.catalog import Catalog
 from stream.continuity import GapError, OnGap
-from stream.durations import MINUTE_MS, duration_ms
+from stream.durations import duration_ms
 from stream.ending import Ending
 from stream.enrich import Pseudonyms
 from stream.flow import ClusterError, Member, Parts, execute, make_recovery
@@ -48,6 +48,7 @@ from stream.writers import Patience, deadletter_writer
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
 from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
+from streamgauge.retention import kept_alerts, kept_in_store
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
@@ -58,8 +59,6 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 8.0
 """A drain that takes longer is cut off. Nothing is lost: the run goes on from the last snapshot."""
-_SHORT_KEPT_MS = 2 * 3_600_000
-"""How long the store keeps windows of less than a minute: enough for every sparkline."""
 _BEGIN_S = 90.0
 """How long a cluster may take from the moment its members have met to the first read."""
 _FAILED_S = 2.0
@@ -168,9 +167,10 @@ class Run:
         assert settings.valkey_url is not None
         connect = client_factory(settings.valkey_url)
         client: valkey.Valkey = connect(10.0)
-        windows = [window for cube in plan.all_cubes for window in cube.windows]
-        short = {window.name: _SHORT_KEPT_MS for window in windows if window.about_ms < MINUTE_MS}
-        databases: dict[str, Sink] = {"store": PrunedStore(Store(settings.store_url(self.state)), short)}
+        alerts, kept = AlertStore(settings.store_url(self.state)), kept_alerts(self.catalog)
+        store = Store(settings.store_url(self.state))
+        pruned = PrunedStore(store, kept_in_store(self.catalog, plan), None if kept is None else (alerts, kept))
+        databases: dict[str, Sink] = {"store": pruned}
         influx = None
         meters = Meters()
         if settings.influx_url is not None:
@@ -197,7 +197,7 @@ class Run:
         outbox = Outbox(client, outbox_of(self.catalog), [webhook.endpoint for webhook in self.catalog.webhook])
         return Parts(
             plan=plan,
-            alert_sinks=AlertSinks(AlertStore(settings.store_url(self.state)), outbox, live, influx),
+            alert_sinks=AlertSinks(alerts, outbox, live, influx),
             watches=watched,
             outlooks=outlooks(self.catalog, plan),
             rules=lifecycles(watched, self.catalog),

@@ -70,6 +70,9 @@ def test_a_wheel_from_the_sdist_takes_the_wallboard_that_is_in_it(unpacked: Path
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert CATALOGS
     assert {f"streamgauge/catalogs/{name}" for name in CATALOGS} <= names
+    revisions = {path.name for path in (ROOT / "sinks/migrations/versions").glob("v*.py")}
+    assert revisions
+    assert {"sinks/migrations/env.py", *(f"sinks/migrations/versions/{name}" for name in revisions)} <= names
     unwanted = ("live_api/wallboard", "node_modules", "live_api/.static")
     assert not [name for name in names if any(part in name for part in unwanted)]
 

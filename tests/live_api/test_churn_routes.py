@@ -270,6 +270,7 @@ def test_a_database_of_an_earlier_version_has_no_scores(start: Start, tmp_path: 
         connection.execute("DROP TABLE churn_scores")
         connection.execute("DROP TABLE models")
         connection.execute("UPDATE meta SET value = '4' WHERE key = 'schema_version'")
+        connection.execute("DROP TABLE streamgauge_revision")
     connection.close()
     api = start(catalog=catalog(), pseudonym=pseudonym)
     assert api.get("/v1/churn")["people"] == 0

@@ -17,8 +17,8 @@ from sinks.alert_records import Alert, AlertStatus, Resolution, Scored, Severity
 from sinks.alert_store import AlertStore, Watched
 from sinks.errors import Misconfigured, Retryable
 from sinks.records import Dimensions, Point, State
-from sinks.schema import SCHEMA_VERSION
 from sinks.store import Store
+from tests.postgres import only_sqlite, sql
 
 START_MS = 1_442_016_000_000
 MINUTE_MS = 60_000
@@ -69,8 +69,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[AlertStore]:
-    store = AlertStore(f"sqlite:///{path}", busy_timeout_s=0.2)
+def store(database_url: str) -> Iterator[AlertStore]:
+    store = AlertStore(database_url, busy_timeout_s=0.2)
     store.setup()
     yield store
     store.close()
@@ -246,15 +246,13 @@ def test_more_series_than_a_statement_has_parameters(store: AlertStore) -> None:
     assert store.scores("edits", "1m", dimensions={"channel": "0650"}) == [told[650], told[1350]]
 
 
-def test_old_scores_go_and_so_do_series_without_any(store: AlertStore, path: Path) -> None:
+def test_old_scores_go_and_so_do_series_without_any(store: AlertStore, database_url: str) -> None:
     old = scored(0, dimensions=(("channel", "#gone"),))
     told = [scored(i) for i in range(4)]
     store.write(scored=[old, *told])
     assert store.prune(START_MS + 2 * MINUTE_MS) == 3
     assert store.scores("edits", "1m") == told[2:]
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM scored_series").fetchone() == (1,)
-    connection.close()
+    assert sql(database_url, "SELECT count(*) FROM scored_series") == [(1,)]
     store.write(scored=[old])
     assert store.scores("edits", "1m") == [old, *told[2:]]
     assert store.prune(START_MS) == 0
@@ -284,8 +282,8 @@ def test_what_rules_watch_over(store: AlertStore) -> None:
 # The database.
 
 
-def test_it_shares_a_database_with_the_points(store: AlertStore, path: Path) -> None:
-    points = Store(f"sqlite:///{path}")
+def test_it_shares_a_database_with_the_points(store: AlertStore, database_url: str) -> None:
+    points = Store(database_url)
     points.setup()
     one = Point("edits", "1m", START_MS, EN, 3, 3, State.FINAL, 1, START_MS)
     points.write([one])
@@ -296,37 +294,8 @@ def test_it_shares_a_database_with_the_points(store: AlertStore, path: Path) -> 
     points.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_database_of_an_earlier_version_gets_the_tables(path: Path, version: int) -> None:
-    points = Store(f"sqlite:///{path}")
-    points.setup()
-    one = Point("edits", "1m", START_MS, EN, 3, 3, State.FINAL, 1, START_MS)
-    points.write([one])
-    points.close()
-    with sqlite3.connect(path) as connection:
-        for table in ("scores", "scored_series", "alerts", "silences", "rules"):
-            connection.execute(f"DROP TABLE {table}")
-        if version == 1:
-            connection.execute("ALTER TABLE points DROP COLUMN error")
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
-    connection.close()
-
-    alerts, points = AlertStore(f"sqlite:///{path}"), Store(f"sqlite:///{path}")
-    alerts.setup()
-    alerts.write([alert()], [scored()])
-    assert alerts.alerts() == [alert()]
-    assert points.points("edits", "1m") == [one]
-    alerts.close()
-    points.close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM meta").fetchall() == [(str(SCHEMA_VERSION),)]
-    connection.close()
-
-
-def test_a_write_is_whole_or_not_at_all(store: AlertStore, path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE silences")
-    connection.close()
+def test_a_write_is_whole_or_not_at_all(store: AlertStore, database_url: str) -> None:
+    sql(database_url, "DROP TABLE silences")
     silence = Silence("s", "Ada", "", START_MS, START_MS + 1)
     with pytest.raises(Misconfigured, match="silences"):
         store.write([alert()], [scored()], silences=[silence], watch={"a": {}}, at_ms=1)
@@ -344,6 +313,7 @@ def test_nothing_to_write_needs_no_database(tmp_path: Path) -> None:
     store.close()
 
 
+@only_sqlite
 def test_another_writer_is_waited_for_and_then_retryable(store: AlertStore, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from sinks.errors import Misconfigured, Retryable
 from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
-from sinks.records import Point, State
-from sinks.schema import SCHEMA_VERSION
-from sinks.store import Store
+from tests.postgres import only_sqlite
 
 START_MS = 1_442_016_000_000
 ADA, BOB = "0a" * 16, "fe" * 16
@@ -31,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[PersonStore]:
-    store = PersonStore(f"sqlite:///{path}", busy_timeout_s=0.2)
+def store(database_url: str) -> Iterator[PersonStore]:
+    store = PersonStore(database_url, busy_timeout_s=0.2)
     store.setup()
     yield store
     store.close()
@@ -126,34 +124,7 @@ def test_old_lines_go(store: PersonStore) -> None:
 # The database.
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_a_database_of_an_earlier_version_gets_the_table(path: Path, version: int) -> None:
-    points = Store(f"sqlite:///{path}")
-    points.setup()
-    one = Point("edits", "1m", START_MS, (), 3, 3, State.FINAL, 1, START_MS)
-    points.write([one])
-    points.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE person_lines")
-        if version == 1:
-            connection.execute("ALTER TABLE points DROP COLUMN error")
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
-    connection.close()
-
-    store, points = PersonStore(f"sqlite:///{path}"), Store(f"sqlite:///{path}")
-    with pytest.raises(Misconfigured, match="person_lines"):
-        store.of(ADA)
-    store.setup()
-    put(store, line())
-    assert store.of(ADA) == [line()]
-    assert points.points("edits", "1m") == [one]
-    store.close()
-    points.close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM meta").fetchall() == [(str(SCHEMA_VERSION),)]
-    connection.close()
-
-
+@only_sqlite
 def test_a_write_is_whole_or_not_at_all(store: PersonStore, path: Path) -> None:
     put(store, line(1))
     with sqlite3.connect(path) as connection:
@@ -175,6 +146,7 @@ def test_nothing_to_write_needs_no_database(tmp_path: Path) -> None:
     store.close()
 
 
+@only_sqlite
 def test_another_writer_is_waited_for_and_then_retryable(store: PersonStore, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -197,6 +169,7 @@ def test_who_is_forgotten_as_an_entry_asks_is_noted_with_it(store: PersonStore) 
     assert (store.count(ADA), store.count(BOB)) == (0, 1)
 
 
+@only_sqlite
 def test_scrubbed_no_byte_of_a_deleted_row_is_left(store: PersonStore, path: Path) -> None:
     put(store, *(line(number, page="x" * 300) for number in range(400)), line(1, person=BOB))
     store.forget(ADA, "5-0")
@@ -207,6 +180,7 @@ def test_scrubbed_no_byte_of_a_deleted_row_is_left(store: PersonStore, path: Pat
     assert store.count(BOB) == 1
 
 
+@only_sqlite
 def test_scrubbing_waits_for_who_writes(store: PersonStore, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

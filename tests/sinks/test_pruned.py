@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from sinks.alert_store import AlertStore
 from sinks.pruned import PrunedStore
 from sinks.records import Point, State
 from sinks.store import Store
+from tests.alerts import alert, resolved
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -21,8 +22,8 @@ def point(start_ms: int, watermark_ms: int, window: str = "1s", **dimensions: st
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(f"sqlite:///{tmp_path}/points.db")
+def store(database_url: str) -> Iterator[Store]:
+    made = Store(database_url)
     yield made
     made.close()
 
@@ -86,6 +87,21 @@ def test_a_watermark_that_stays_behind_prunes_nothing(store: Store, pruned: Prun
     pruned.write([point(START - 3 * HOUR, START - 3 * HOUR)])
     pruned.write([point(START - 2 * HOUR, START - 2 * HOUR)])
     assert starts(store) == [-180, -120, 0]
+
+
+def test_alerts_that_have_ended_go_with_the_watermark(store: Store, database_url: str) -> None:
+    alerts = AlertStore(database_url)
+    pruned = PrunedStore(store, {}, (alerts, HOUR))
+    pruned.setup()
+    times = {"old": START - 90 * MINUTE, "young": START - 30 * MINUTE}
+    ended = {name: resolved(alert(name, opened_ms=at, last_seen_ms=at)) for name, at in times.items()}
+    still_open = alert("open", opened_ms=START - 10 * HOUR, last_seen_ms=START - 10 * HOUR)
+    alerts.write([*ended.values(), still_open])
+    pruned.write([point(START, START)])
+    assert len(alerts.alerts()) == 3
+    pruned.write([point(START, START + 6 * MINUTE)])
+    assert alerts.alerts() == [ended["young"], still_open]
+    alerts.close()
 
 
 def test_points_are_upserts_as_in_the_store_itself(store: Store, pruned: PrunedStore) -> None:

@@ -10,11 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sinks.errors import Misconfigured, Retryable
-from sinks.records import Point, State
-from sinks.schema import SCHEMA_VERSION
 from sinks.score_records import Level, PersonScore
 from sinks.score_store import ScoreStore
-from sinks.store import Store
+from tests.postgres import only_sqlite
 from tests.scores import ADA, AS_OF_MS, BOB, CID, DAY_MS, score, status
 
 
@@ -24,8 +22,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[ScoreStore]:
-    store = ScoreStore(f"sqlite:///{path}", busy_timeout_s=0.2)
+def store(database_url: str) -> Iterator[ScoreStore]:
+    store = ScoreStore(database_url, busy_timeout_s=0.2)
     store.setup()
     yield store
     store.close()
@@ -166,37 +164,7 @@ def test_models_are_kept_by_name_and_never_go_back(store: ScoreStore) -> None:
 # The database.
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_a_database_of_an_earlier_version_gets_the_tables(path: Path, version: int) -> None:
-    points = Store(f"sqlite:///{path}")
-    points.setup()
-    one = Point("edits", "1m", AS_OF_MS, (), 3, 3, State.FINAL, 1, AS_OF_MS)
-    points.write([one])
-    points.close()
-    with sqlite3.connect(path) as connection:
-        for table in ("churn_scores", "models", *(["person_lines"] if version < 4 else [])):
-            connection.execute(f"DROP TABLE {table}")
-        if version == 1:
-            connection.execute("ALTER TABLE points DROP COLUMN error")
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
-    connection.close()
-
-    store, points = ScoreStore(f"sqlite:///{path}"), Store(f"sqlite:///{path}")
-    with pytest.raises(Misconfigured, match="churn_scores"):
-        store.of(ADA)
-    store.setup()
-    store.write([score()])
-    store.write_models([status()])
-    assert persons(store) == [ADA]
-    assert store.models() == [status()]
-    assert points.points("edits", "1m") == [one]
-    store.close()
-    points.close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM meta").fetchall() == [(str(SCHEMA_VERSION),)]
-    connection.close()
-
-
+@only_sqlite
 def test_who_is_asked_for_is_found_by_an_index(store: ScoreStore, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         by_level = connection.execute(
@@ -211,6 +179,7 @@ def test_who_is_asked_for_is_found_by_an_index(store: ScoreStore, path: Path) ->
     assert "churn_scores_by_change" in by_change[0][3]
 
 
+@only_sqlite
 def test_a_write_is_whole_or_not_at_all(store: ScoreStore, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(
@@ -233,6 +202,7 @@ def test_nothing_to_write_needs_no_database(tmp_path: Path) -> None:
     store.close()
 
 
+@only_sqlite
 def test_another_writer_is_waited_for_and_then_retryable(store: ScoreStore, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
