@@ -162,7 +162,8 @@ def _say(text: str) -> None:
 def _in_all(changes: int, dry_run: bool) -> str:
     if not changes:
         return "nothing to do: all is there"
-    return f"{changes} things to do; nothing was changed" if dry_run else f"{changes} things done"
+    things = "1 thing" if changes == 1 else f"{changes} things"
+    return f"{things} to do; nothing was changed" if dry_run else f"{things} done"
 
 
 def _print_settings(place: InfluxPlace, token: str | None, token_file: Path | None) -> None:

@@ -20,7 +20,8 @@ from sinks.errors import Misconfigured, Retryable, SinkError
 from streamgauge.influx_places import InfluxPlace
 
 _TIMEOUT_S = 10.0
-_VICTORIA = re.compile(r'^vm_app_version\{.*?short_version="([^"]*)"', re.MULTILINE)
+_VICTORIA = re.compile(r"^vm_\w+(\{| )", re.MULTILINE)
+_VICTORIA_VERSION = re.compile(r'^vm_app_version\{.*?short_version="v?([^"]*)"', re.MULTILINE)
 
 
 class Kind(StrEnum):
@@ -82,14 +83,17 @@ def look(http: Http) -> Server:
     """What is there. Raises Retryable when nothing answers."""
     ping = http.get("/ping")
     version = (ping.headers.get("X-Influxdb-Version") or "").removeprefix("v")
-    if version.startswith("1."):
-        # VictoriaMetrics says that it is InfluxDB 1.8, as some writers want to hear that.
-        own = http.get("/metrics")
-        found = _VICTORIA.search(own.data.decode(errors="replace")) if own.status == 200 else None
-        return Server(Kind.INFLUX1, version) if found is None else Server(Kind.VICTORIA, found[1].removeprefix("v"))
     if version.startswith("2.") or ping.headers.get("X-Influxdb-Build", "").lower() == "cloud":
         return Server(Kind.INFLUX2, version)
-    return Server(Kind.INFLUX3 if version.startswith("3.") else Kind.OTHER, version)
+    if version.startswith("3."):
+        return Server(Kind.INFLUX3, version)
+    # VictoriaMetrics does not say, or says that it is InfluxDB 1.8, as some writers want to hear that.
+    own = http.get("/metrics")
+    metrics = own.data.decode(errors="replace") if own.status == 200 else ""
+    if _VICTORIA.search(metrics):
+        found = _VICTORIA_VERSION.search(metrics)
+        return Server(Kind.VICTORIA, "" if found is None else found[1])
+    return Server(Kind.INFLUX1 if version.startswith("1.") else Kind.OTHER, version)
 
 
 def client_of(place: InfluxPlace) -> InfluxDBClient:
