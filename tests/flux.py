@@ -76,7 +76,11 @@ def ask(query: str, buckets: Mapping[str, Iterable[Written]], now_ms: int = 0) -
         raise FluxError(f"could not find bucket {first.arguments['bucket']!r}")
     if len(calls) < 2 or calls[1].name != "range":
         raise FluxError("expected range() behind from(): InfluxDB refuses to read without bounds")
-    tables = _tables(buckets[first.arguments["bucket"]])
+    # What a filter would throw away anyway is not even looked at.
+    conditions = [one for call in calls if call.name == "filter" for one in call.arguments["fn"]]
+    wanted = [one for one in conditions if one.column == "_measurement"]
+    rows = buckets[first.arguments["bucket"]]
+    tables = _tables(row for row in rows if all(_holds({"_measurement": row.measurement}, one) for one in wanted))
     for call in calls[1:]:
         tables = [table for table in _STAGES[call.name](tables, call, now_ms) if table.rows]
     return tables
@@ -213,18 +217,16 @@ def _unquoted(text: str) -> str:
 
 
 def _tables(rows: Iterable[Written]) -> list[Table]:
-    found: dict[Any, Table] = {}
+    found: dict[Any, dict[int, dict[str, Any]]] = {}
     for row in rows:
         for name, value in row.fields.items():
-            key = (row.measurement, name, row.tags)
-            table = found.setdefault(key, Table(("_measurement", "_field", *(tag for tag, _ in row.tags))))
             start = {"_measurement": row.measurement, "_field": name, "_time": row.time_ms, "_value": value}
             # The same series and time again is an upsert.
-            table.rows = [other for other in table.rows if other["_time"] != row.time_ms]
-            table.rows.append(start | dict(row.tags))
-    for table in found.values():
-        table.rows.sort(key=lambda row: row["_time"])
-    return list(found.values())
+            found.setdefault((row.measurement, name, row.tags), {})[row.time_ms] = start | dict(row.tags)
+    return [
+        Table(("_measurement", "_field", *(tag for tag, _ in tags)), [own[time] for time in sorted(own)])
+        for (_, _, tags), own in found.items()
+    ]
 
 
 def _only(call: Call, *names: str) -> None:
