@@ -77,8 +77,10 @@ def ask(query: str, buckets: Mapping[str, Iterable[Written]], now_ms: int = 0) -
     if len(calls) < 2 or calls[1].name != "range":
         raise FluxError("expected range() behind from(): InfluxDB refuses to read without bounds")
     # What a filter would throw away anyway is not even looked at.
-    conditions = [one for call in calls if call.name == "filter" for one in call.arguments["fn"]]
+    conditions = calls[2].arguments["fn"] if len(calls) > 2 and calls[2].name == "filter" else []
     wanted = [one for one in conditions if one.column == "_measurement"]
+    if not wanted:
+        raise FluxError("expected filter() behind range(), which names a measurement")
     rows = buckets[first.arguments["bucket"]]
     tables = _tables(row for row in rows if all(_holds({"_measurement": row.measurement}, one) for one in wanted))
     for call in calls[1:]:
@@ -168,6 +170,8 @@ class _Parser:
             return text
         if text in ("true", "false"):
             return text == "true"
+        if text in _AGGREGATES:
+            return text
         raise FluxError(f"expected a value, found {text!r}")
 
     def _several(self, begin: str, end: str, one: Any) -> list[Any]:
@@ -245,10 +249,10 @@ def _columns(table: Table, names: Iterable[str], call: Call) -> list[str]:
 def _moment(value: Any, now_ms: int) -> int:
     if isinstance(value, int):
         return value
-    parts = re.fullmatch(r"-(\d+)(ms|s|m|h|d|w)", value)
+    parts = re.fullmatch(r"(-?\d+)(ms|s|m|h|d|w)", value)
     if parts is None:
-        raise FluxError(f"range(): {value!r} is no time")
-    return now_ms - int(parts[1]) * _UNITS_MS[parts[2]]
+        raise FluxError(f"{value!r} is no duration of one unit")
+    return now_ms + int(parts[1]) * _UNITS_MS[parts[2]]
 
 
 def _range(tables: list[Table], call: Call, now_ms: int) -> list[Table]:
@@ -261,8 +265,6 @@ def _range(tables: list[Table], call: Call, now_ms: int) -> list[Table]:
 
 def _filter(tables: list[Table], call: Call, _: int) -> list[Table]:
     _only(call, "fn")
-    if not any(one.column == "_measurement" for one in call.arguments["fn"]):
-        raise FluxError("filter(): names no measurement")
     return [
         Table(table.key, [row for row in table.rows if all(_holds(row, one) for one in call.arguments["fn"])])
         for table in tables
@@ -283,12 +285,38 @@ def _last(tables: list[Table], call: Call, _: int) -> list[Table]:
 
 
 def _group(tables: list[Table], call: Call, _: int) -> list[Table]:
-    _only(call)
+    if call.arguments.keys() - {"columns"}:
+        raise FluxError(f"group(): found {', '.join(call.arguments)}")
+    names = call.arguments.get("columns", [])
+    for table in tables:
+        _columns(table, names, call)
     rows = [row for table in tables for row in table.rows]
     kinds = {type(row["_value"]) for row in rows}
     if len(kinds) > 1:
         raise FluxError(f"group(): schema collision, _value is {kinds}")
-    return [Table((), rows)]
+    found: dict[Any, Table] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), Table(tuple(names))).rows.append(row)
+    return list(found.values())
+
+
+def _aggregate_window(tables: list[Table], call: Call, _: int) -> list[Table]:
+    """A row for each window that has any, under its end, as Flux has it."""
+    _only(call, "every", "fn", "createEmpty")
+    if call.arguments["createEmpty"]:
+        raise FluxError("aggregateWindow(): without values there is nothing to sum up")
+    every_ms = _moment(call.arguments["every"], 0)
+    found = []
+    for table in tables:
+        windows: dict[int, list[float]] = {}
+        for row in table.rows:
+            windows.setdefault((row["_time"] // every_ms + 1) * every_ms, []).append(row["_value"])
+        kept = {name: table.rows[0][name] for name in table.key} if table.rows else {}
+        aggregate = _AGGREGATES[call.arguments["fn"]]
+        found.append(
+            Table(table.key, [kept | {"_time": t, "_value": aggregate(v)} for t, v in sorted(windows.items())])
+        )
+    return found
 
 
 def _keep(tables: list[Table], call: Call, _: int) -> list[Table]:
@@ -338,7 +366,10 @@ def _pivot(tables: list[Table], call: Call, _: int) -> list[Table]:
     return [Table(table.key, [rows[time] for time in sorted(rows)]) for table, rows in found.values()]
 
 
+_AGGREGATES: Mapping[str, Any] = {"sum": sum, "max": max, "min": min}
+
 _STAGES: Mapping[str, Any] = {
+    "aggregateWindow": _aggregate_window,
     "range": _range,
     "filter": _filter,
     "last": _last,
