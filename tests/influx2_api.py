@@ -241,11 +241,14 @@ def _cell(name: str, value: Any) -> str:
 
 def parse_line(line: str) -> Written:
     """A line of line protocol, as the documentation of InfluxDB has it."""
-    head, fields, time = _split(line, " ")
+    # Quotes mean something in the fields alone, and the time has no space in it.
+    line, _, time = line.rpartition(" ")
+    head = _split(line, " ")[0]
+    fields = line[len(head) + 1 :]
     measurement, *tags = _split(head, ",")
     pairs = [_split(tag, "=") for tag in tags]
     values: dict[str, float | int | bool | str] = {}
-    for name, text in (_split(one, "=") for one in _split(fields, ",")):
+    for name, text in (_split(one, "=", quotes=True) for one in _split(fields, ",", quotes=True)):
         if text.startswith('"'):
             values[_plain(name)] = re.sub(r"\\([\\\"])", r"\1", text[1:-1])
         elif text in ("true", "false"):
@@ -255,9 +258,10 @@ def parse_line(line: str) -> Written:
     return Written(_plain(measurement), tuple((_plain(n), _plain(v)) for n, v in pairs), int(time), values)
 
 
-def _split(text: str, at: str) -> list[str]:
-    """At a sign that is neither escaped nor in quotes."""
-    return re.findall(rf'((?:"(?:[^"\\]|\\.)*"|\\.|[^{at}\\]|\\)+)', text)
+def _split(text: str, at: str, *, quotes: bool = False) -> list[str]:
+    """At a sign that is not escaped, and with `quotes` not in any."""
+    quoted = r'"(?:[^"\\]|\\.)*"|' if quotes else ""
+    return re.findall(rf"((?:{quoted}\\.|[^{at}\\]|\\)+)", text)
 
 
 def _plain(text: str) -> str:
