@@ -133,9 +133,7 @@ def _is_writable(value: float) -> bool:
 
 @lru_cache(maxsize=_FIELD_KEYS_CACHED)
 def _field_key(key: str) -> str:
-    # Where there are several values there is none that is just that.
-    name = key if key == "value" else _unclashed(key)
-    return tag_text(name).replace('"', PICTURES['"'])
+    return _TAG_SPECIALS.sub(r"\\\1", field_name(key))
 
 
 def _unclashed(name: str) -> str:
@@ -159,3 +157,19 @@ def portable(text: str) -> str:
     if not text:
         return PICTURES[""]
     return _UNPORTABLE_BACKSLASH.sub(PICTURES["\\"], text.translate(_TRANSLATION))
+
+
+def tag_name(dimension: str) -> str:
+    """What the tag of a dimension is called in a query."""
+    return portable(_unclashed(dimension))
+
+
+def field_name(key: str) -> str:
+    """What the field of one of several values is called in a query."""
+    # Where there are several values there is none that is just that.
+    return portable(key if key == "value" else _unclashed(key)).replace('"', PICTURES['"'])
+
+
+def dimension_name(tag: str) -> str:
+    """The dimension, or the key of a value, whose tag or field is called so; what became a picture stays one."""
+    return tag[:-1] if tag.endswith("_") and _TAKEN.match(tag) else tag

@@ -14,7 +14,16 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_backtest, cli_deadletter, cli_forget, cli_retention, cli_webhooks
+from streamgauge import (
+    __version__,
+    cli_backtest,
+    cli_deadletter,
+    cli_forget,
+    cli_grafana,
+    cli_influx,
+    cli_retention,
+    cli_webhooks,
+)
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -40,7 +49,9 @@ app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
 app.add_typer(cli_retention.app)
+app.add_typer(cli_influx.app)
 app.command()(cli_forget.forget)
+app.command()(cli_grafana.grafana)
 
 CatalogOption = Annotated[
     str,
@@ -346,9 +357,22 @@ def compute(
 def tail(
     metric: Annotated[str | None, typer.Argument(help="Only this metric.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Whole points as JSON.")] = False,
+    influx: Annotated[bool, typer.Option("--influx", help="As they come to InfluxDB and change there.")] = False,
+    catalog: cli_influx.TailCatalogOption = None,
+    every: cli_influx.EveryOption = 2.0,
 ) -> None:
-    """Print points as they arrive from the processor, one line each. Ctrl-C ends it."""
+    """Print points as they arrive from the processor, one line each. Ctrl-C ends it.
+
+    With `--influx` they are read from InfluxDB at INFLUX_URL, with Flux or, where that has none, with InfluxQL: each
+    once, and again when it changed.
+    """
     import valkey
+
+    if influx:
+        cli_influx.tail_influx(metric, catalog, as_json=as_json, every_s=every)
+        return
+    if catalog is not None:
+        fail("--catalog goes with --influx: the live stream says itself what is in it", 2)
 
     from streamgauge.tail import tail as follow
 

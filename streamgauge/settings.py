@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     influx_url: str | None = Field(None, validation_alias=AliasChoices("INFLUX_URL"))
     """InfluxDB, or anything that takes its v2 writes. Nothing is written when this is not set."""
     influx_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_TOKEN"))
+    influx_admin_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_ADMIN_TOKEN"))
+    """For `influx bootstrap` alone: a token that may make buckets and tokens."""
     influx_org: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_ORG"))
     influx_bucket: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_BUCKET"))
     influx_bucket_hourly: str | None = Field(None, validation_alias=AliasChoices("INFLUX_BUCKET_HOURLY"))

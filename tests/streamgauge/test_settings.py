@@ -40,7 +40,12 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "INFLUX_URL": "http://influx:8086",
         "INFLUX_TOKEN": "secret-token",
         "INFLUX_ORG": "org",
+        "INFLUX_ADMIN_TOKEN": "the-operators",
         "INFLUX_BUCKET": "bucket",
+        "INFLUX_BUCKET_HOURLY": "hours",
+        "INFLUX_BUCKET_DAILY": "days",
+        "INFLUX_SPOOL_MB": "64",
+        "ARCHIVE_URL": "s3://bucket/events",
         "STREAMGAUGE_STATE": "/var/lib/x",
         "STREAMGAUGE_PERSON_KEY": "k" * 16,
         "STREAMGAUGE_HOST": "0.0.0.0",
@@ -66,6 +71,9 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.valkey_url == "valkey://h:1/2"
     assert settings.store_url(Path("x")) == "postgresql://h/d"
     assert settings.influx_token.get_secret_value() == "secret-token"
+    assert settings.influx_admin_token.get_secret_value() == "the-operators"
+    assert (settings.influx_bucket_hourly, settings.influx_bucket_daily) == ("hours", "days")
+    assert (settings.influx_spool_mb, settings.archive_url) == (64, "s3://bucket/events")
     assert (settings.influx_url, settings.influx_org, settings.influx_bucket) == ("http://influx:8086", "org", "bucket")
     assert (settings.state, settings.host, settings.port) == (Path("/var/lib/x"), "0.0.0.0", 8080)
     assert (settings.tick_ms, settings.snapshot_s, settings.log_level) == (250, 0.5, "DEBUG")
