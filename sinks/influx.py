@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from enum import IntEnum
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
@@ -19,6 +17,7 @@ from urllib3.exceptions import HTTPError, LocationValueError
 from sinks.alert_lines import alert_lines
 from sinks.alert_records import Alert
 from sinks.errors import Misconfigured, Rejected, Retryable, SinkError
+from sinks.influx_tiers import Buckets, Tier
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
 
@@ -33,47 +32,6 @@ _BUSY = (408, 425, 429, 503)
 _DROPPED = re.compile(r"\bdropped=(\d+)")
 _MEASUREMENT = re.compile(rb"(?:\\.|[^,\\ ])*")
 _QUOTED_LINES = 3
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
-
-
-class Tier(IntEnum):
-    """Which of three buckets a window's points are for, by its width."""
-
-    RAW = 0
-    """Less than an hour; and alerts."""
-    HOURLY = 1
-    """An hour to less than a day."""
-    DAILY = 2
-    """A day and more."""
-
-
-def tier_of(width_ms: int) -> Tier:
-    """The tier of windows of a width."""
-    return Tier.RAW if width_ms < _HOUR_MS else Tier.HOURLY if width_ms < _DAY_MS else Tier.DAILY
-
-
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """The bucket of each tier, and the tier of each window."""
-
-    raw: str
-    hourly: str | None = None
-    """None: the same as `raw`, as with `daily`."""
-    daily: str | None = None
-    widths_ms: Mapping[str, int] = field(default_factory=dict)
-    """Width of each window by its name, of calendar windows about. A window that is not in it is in `raw`."""
-
-    def tier(self, window: str) -> Tier:
-        return tier_of(self.widths_ms.get(window, 0))
-
-    def of(self, tier: Tier) -> str:
-        return {Tier.RAW: self.raw, Tier.HOURLY: self.hourly, Tier.DAILY: self.daily}[tier] or self.raw
-
-    def setting(self, tier: Tier) -> str:
-        """The variable that says which bucket that is."""
-        if tier is Tier.HOURLY and self.hourly:
-            return "INFLUX_BUCKET_HOURLY"
-        return "INFLUX_BUCKET_DAILY" if tier is Tier.DAILY and self.daily else "INFLUX_BUCKET"
 
 
 class InfluxSink:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from sinks.errors import Misconfigured, Rejected, Retryable
-from sinks.influx import BATCH_LINES, InfluxSink, Tier
+from sinks.influx import BATCH_LINES, InfluxSink
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import last_of_each
 from sinks.records import DeadLetter, Reason
 from sinks.spool import Spool

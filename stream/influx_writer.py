@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from sinks.alert_lines import alert_lines
 from sinks.alert_records import Alert
 from sinks.errors import Misconfigured
-from sinks.influx import InfluxSink, Tier
+from sinks.influx import InfluxSink
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import LineEncoder
 from sinks.records import DeadLetter, Point, State
 from sinks.spool import Added, Spool

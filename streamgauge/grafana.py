@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from live_api.boards import Board, boards_of
+from sinks.influx_tiers import Tier
 from stream.boards import COLUMNS
 from stream.catalog import Catalog
 from streamgauge.grafana_panels import Context, Json, metric_panel, tile_panel, titled
 from streamgauge.grafana_queries import Language, alerts_annotation, values_of
 from streamgauge.grafana_sources import MADE, dashboards_yaml, source_of, sources_yaml, uid_of
-from streamgauge.influx_places import Grain, written_metrics, written_windows
+from streamgauge.influx_places import written_metrics, written_windows
 
 OVERVIEW = "overview"
 _SCHEMA_VERSION = 41
@@ -178,7 +179,7 @@ def _dashboard(context: Context, name: str, title: str, about: str, panels: list
 
 
 def _annotation(context: Context) -> Json:
-    source = source_of(context.catalog, Grain.RAW)
+    source = source_of(context.catalog, Tier.RAW)
     query = alerts_annotation(context.language)
     found: Json = {"name": "Alerts", "datasource": source, "enable": True, "hide": False, "iconColor": "orange"}
     target: Json = {"refId": "Anno", "datasource": source, "query": query}
@@ -196,7 +197,7 @@ def _variable(context: Context, dimension: str) -> Json:
         "type": "query",
         "name": context.variables[dimension],
         "label": dimension,
-        "datasource": source_of(context.catalog, context.grains[dimension]),
+        "datasource": source_of(context.catalog, context.tiers[dimension]),
         "query": query,
         "definition": query,
         "multi": True,

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from live_api.boards import Tile
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import tag_name
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, MINUTE_MS
@@ -16,7 +17,7 @@ from stream.metrics import Metric
 from stream.windows import window_of
 from streamgauge.grafana_queries import Language, Wanted, alerts_table, latest, over_time
 from streamgauge.grafana_sources import source_of
-from streamgauge.influx_places import TOP_K, Grain, grain_of
+from streamgauge.influx_places import TOP_K, tier_of_window
 
 Json = dict[str, Any]
 
@@ -39,7 +40,7 @@ class Context:
     language: Language
     variables: dict[str, str] = field(default_factory=dict)
     """Dimension → the variable that chooses among its values."""
-    grains: dict[str, Grain] = field(default_factory=dict)
+    tiers: dict[str, Tier] = field(default_factory=dict)
     """Dimension → where its values are looked up."""
 
     def metric(self, name: str) -> Metric:
@@ -50,9 +51,9 @@ class Context:
         return Wanted(metric.name, window, key, dict(given), free)
 
     def _variable(self, dimension: str, window: str) -> str:
-        order = list(Grain)
-        grain = min(self.grains.get(dimension, Grain.DAILY), grain_of(window), key=order.index)
-        self.grains[dimension] = grain
+        order = list(Tier)
+        tier = min(self.tiers.get(dimension, Tier.DAILY), tier_of_window(window), key=order.index)
+        self.tiers[dimension] = tier
         if dimension not in self.variables:
             name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in dimension)
             while name in self.variables.values() or name.startswith("__"):
@@ -237,7 +238,7 @@ def _panel(
     back_ms: int,
     description: str | None = None,
 ) -> Json:
-    source = source_of(context.catalog, grain_of(window))
+    source = source_of(context.catalog, tier_of_window(window))
     targets, overrides = [], []
     for place, query in enumerate(queries):
         ref = chr(ord("A") + place) if place < 26 else f"Q{place}"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 
+from sinks.influx_tiers import Tier
 from stream.catalog import Catalog
 from streamgauge.grafana_queries import Language
-from streamgauge.influx_places import Grain
 
 MADE = "Made by `streamgauge grafana`"
 """What every file says that was written by it, and so may be written over."""
 DASHBOARDS = "/var/lib/grafana/dashboards"
 _CALLED = {
-    Grain.RAW: "windows under an hour",
-    Grain.HOURLY: "windows under a day",
-    Grain.DAILY: "windows of a day and more",
+    Tier.RAW: "windows under an hour",
+    Tier.HOURLY: "windows under a day",
+    Tier.DAILY: "windows of a day and more",
 }
-_SETTINGS = {Grain.RAW: "INFLUX_BUCKET", Grain.HOURLY: "INFLUX_BUCKET_HOURLY", Grain.DAILY: "INFLUX_BUCKET_DAILY"}
+_SETTINGS = {Tier.RAW: "INFLUX_BUCKET", Tier.HOURLY: "INFLUX_BUCKET_HOURLY", Tier.DAILY: "INFLUX_BUCKET_DAILY"}
 
 
 def uid_of(catalog: Catalog, name: str) -> str:
@@ -26,14 +26,14 @@ def uid_of(catalog: Catalog, name: str) -> str:
     return f"streamgauge-{digest[:20]}"
 
 
-def source_of(catalog: Catalog, grain: Grain) -> dict[str, str]:
+def source_of(catalog: Catalog, tier: Tier) -> dict[str, str]:
     """A data source as panels refer to it."""
-    return {"type": "influxdb", "uid": uid_of(catalog, f"source {grain.value}")}
+    return {"type": "influxdb", "uid": uid_of(catalog, f"source {tier.called}")}
 
 
 def sources_yaml(catalog: Catalog, language: Language, *, one_bucket: bool) -> str:
     """A data source for each bucket, with `${INFLUX_…}` for what Grafana finds in its own environment."""
-    settings = dict.fromkeys(Grain, _SETTINGS[Grain.RAW]) if one_bucket else _SETTINGS
+    settings = dict.fromkeys(Tier, _SETTINGS[Tier.RAW]) if one_bucket else _SETTINGS
     needed = list(dict.fromkeys(["INFLUX_URL", "INFLUX_TOKEN", "INFLUX_ORG", *settings.values()]))
     if language is Language.INFLUXQL:
         needed.remove("INFLUX_ORG")
@@ -43,17 +43,17 @@ def sources_yaml(catalog: Catalog, language: Language, *, one_bucket: bool) -> s
         "apiVersion: 1",
         "datasources:",
     ]
-    for grain in Grain:
+    for tier in Tier:
         lines += [
-            f"  - name: {_text(f'{catalog.platform.name}, {_CALLED[grain]}')}",
-            f"    uid: {source_of(catalog, grain)['uid']}",
+            f"  - name: {_text(f'{catalog.platform.name}, {_CALLED[tier]}')}",
+            f"    uid: {source_of(catalog, tier)['uid']}",
             "    type: influxdb",
             "    access: proxy",
             '    url: "${INFLUX_URL}"',
             "    editable: false",
             "    jsonData:",
         ]
-        bucket = f'"${{{settings[grain]}}}"'
+        bucket = f'"${{{settings[tier]}}}"'
         if language is Language.FLUX:
             lines += [
                 "      version: Flux",

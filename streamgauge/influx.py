@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sinks.influx import Buckets, InfluxSink
+from sinks.influx import InfluxSink
+from sinks.influx_tiers import Buckets
 from sinks.spool_places import Places
 from stream.catalog import Catalog
 from stream.influx_writer import InfluxWriter
 from stream.meters import Meters
 from stream.plan import Plan
 from stream.walltime import clock_ms
+from streamgauge.influx_places import TOP_K
 from streamgauge.places import SPOOLS
 from streamgauge.settings import Settings
 
@@ -31,7 +33,7 @@ def sink_of(catalog: Catalog, plan: Plan, settings: Settings) -> InfluxSink:
         buckets_of(plan, settings),
         open_points=catalog.influx.open,
         # Each text that was ever among the most frequent would be a field of its own.
-        skip=frozenset(metric.name for metric in catalog.metric if metric.measure == "top_k"),
+        skip=frozenset(metric.name for metric in catalog.metric if metric.measure == TOP_K),
     )
 
 

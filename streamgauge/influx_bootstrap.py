@@ -36,7 +36,7 @@ class Outcome:
 
 def needs_no_buckets(server: Server, place: InfluxPlace, catalog: Catalog) -> str:
     """What to do in place of this where the server is no InfluxDB 2."""
-    kept = {bucket: kept_ms(catalog, grains) // 3_600_000 for bucket, grains in place.grains.items()}
+    kept = {bucket: kept_ms(catalog, tiers) // 3_600_000 for bucket, tiers in place.tiers.items()}
     if server.kind is Kind.INFLUX1:
         made = "; ".join(f'CREATE DATABASE "{bucket}" WITH DURATION {hours}h' for bucket, hours in kept.items())
         return f"it has databases in place of buckets. Make them: {made}. INFLUX_TOKEN is then user:password"
@@ -79,8 +79,8 @@ class _Bootstrap:
 
     def run(self, new_token: bool) -> Outcome:
         org = self._organisation()
-        buckets = [self._bucket(org, name) for name in self._place.grains]
-        for name, bucket in zip(self._place.grains, buckets, strict=True):
+        buckets = [self._bucket(org, name) for name in self._place.tiers]
+        for name, bucket in zip(self._place.tiers, buckets, strict=True):
             self._mapping(org, name, bucket)
         token = self._token(org, buckets, new_token)
         return Outcome(self._changes, token)
@@ -110,14 +110,14 @@ class _Bootstrap:
     def _bucket(self, org: Any, name: str) -> Any:
         """None where there is none yet, in a dry run."""
         api = self._client.buckets_api()
-        grains = self._place.grains[name]
-        wanted_s = kept_ms(self._catalog, grains) // 1000
+        tiers = self._place.tiers[name]
+        wanted_s = kept_ms(self._catalog, tiers) // 1000
         wanted = shown_duration(wanted_s * 1000)
         found = [] if org is None else api.find_buckets(name=name, org_id=org.id).buckets
         if not found:
             if self._change(f"bucket {name}: made, keeps {wanted}", f"make the bucket {name}, which keeps {wanted}"):
                 assert org is not None
-                about = f"streamgauge, {self._catalog.platform.name}: {', '.join(grains)}"
+                about = f"streamgauge, {self._catalog.platform.name}: {', '.join(tier.called for tier in tiers)}"
                 rules = _domain.BucketRetentionRules(type="expire", every_seconds=wanted_s)
                 return api.create_bucket(bucket_name=name, org=org, retention_rules=rules, description=about)
             return None

@@ -17,15 +17,15 @@ from influxdb_client.domain.write_precision import WritePrecision
 
 from sinks.alert_lines import MEASUREMENT as ALERTS
 from sinks.errors import SinkError
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import field_name, tag_text
 from stream.catalog import Catalog
 from streamgauge.influx_bootstrap import bucket_keeps_s
 from streamgauge.influx_places import (
-    Grain,
     InfluxPlace,
-    grain_of,
     kept_ms,
     shown_duration,
+    tier_of_window,
     written_metrics,
     written_windows,
 )
@@ -64,7 +64,7 @@ def check(place: InfluxPlace, catalog: Catalog, http: Http, client: InfluxDBClie
     """Look, write, read, and tell of each thing found. Raises SinkError where going on has no use."""
     server = look(http)
     tell(Finding(Level.OK, place.url, str(server)))
-    for bucket in place.grains:
+    for bucket in place.tiers:
         _probe(server, place, catalog, http, client, bucket, now_ms, tell)
         _retention(server, place, catalog, http, client, bucket, tell)
         _types(server, place, catalog, http, bucket, tell)
@@ -143,7 +143,7 @@ def _retention(
     else:
         tell(Finding(Level.NOTE, bucket, f"{server.kind} does not say how long it keeps points"))
         return
-    wanted_ms = kept_ms(catalog, place.grains[bucket])
+    wanted_ms = kept_ms(catalog, place.tiers[bucket])
     has, wanted = shown_duration(has_ms), shown_duration(wanted_ms)
     if has_ms == wanted_ms:
         tell(Finding(Level.OK, bucket, f"keeps points {has}, as the catalog says"))
@@ -167,7 +167,7 @@ def _types(server: Server, place: InfluxPlace, catalog: Catalog, http: Http, buc
     """A field never changes its type: where it has another, what is written to it is refused."""
     if server.kind in (Kind.VICTORIA, Kind.OTHER):
         return
-    wanted = fields_of(catalog, place.grains[bucket])
+    wanted = fields_of(catalog, place.tiers[bucket])
     try:
         names = ", ".join(influxql_name(name) for name in wanted)
         found = http.influxql(bucket, f"SHOW FIELD KEYS FROM {names}")
@@ -190,14 +190,14 @@ def _types(server: Server, place: InfluxPlace, catalog: Catalog, http: Http, buc
         tell(Finding(Level.OK, bucket, f"{there}, with fields of the types that this catalog writes"))
 
 
-def fields_of(catalog: Catalog, grains: list[Grain]) -> Mapping[str, Mapping[str, str]]:
+def fields_of(catalog: Catalog, tiers: list[Tier]) -> Mapping[str, Mapping[str, str]]:
     """Every measurement that a catalog writes there, with its fields and their types as InfluxQL calls them."""
     found: dict[str, dict[str, str]] = {}
     for metric in written_metrics(catalog):
-        if any(grain_of(window) in grains for window in written_windows(metric)):
+        if any(tier_of_window(window) in tiers for window in written_windows(metric)):
             values = [field_name(key) for key in metric.keys] or ["value"]
             found[metric.name] = dict.fromkeys(values, "float") | _NUMBERS
-    if Grain.RAW in grains:
+    if Tier.RAW in tiers:
         found[ALERTS] = _OF_ALERTS
     return found
 

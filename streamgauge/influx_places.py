@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from sinks.errors import Misconfigured
+from sinks.influx_tiers import Tier, tier_of
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, TOTAL, duration_ms
 from stream.metrics import Metric
@@ -20,24 +20,10 @@ _HOUR_MS = 3_600_000
 _UTC = ZoneInfo("UTC")
 
 
-class Grain(StrEnum):
-    """Windows that are kept together."""
-
-    RAW = "raw"
-    """Shorter than an hour."""
-    HOURLY = "hourly"
-    """From an hour to less than a day."""
-    DAILY = "daily"
-    """Of a day and more."""
-
-
-def grain_of(window: str) -> Grain:
+def tier_of_window(window: str) -> Tier:
     """Where a window's points are kept, by its width."""
     # The zone decides when a day begins, not how long it is.
-    width_ms = window_of(window, _UTC).about_ms
-    if width_ms < _HOUR_MS:
-        return Grain.RAW
-    return Grain.HOURLY if width_ms < DAY_MS else Grain.DAILY
+    return tier_of(window_of(window, _UTC).about_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +33,14 @@ class InfluxPlace:
     url: str
     token: str = field(repr=False)
     org: str
-    buckets: Mapping[Grain, str]
+    buckets: Mapping[Tier, str]
 
     @property
-    def grains(self) -> dict[str, list[Grain]]:
+    def tiers(self) -> dict[str, list[Tier]]:
         """Every bucket once, with what is in it."""
-        found: dict[str, list[Grain]] = {}
-        for grain, bucket in self.buckets.items():
-            found.setdefault(bucket, []).append(grain)
+        found: dict[str, list[Tier]] = {}
+        for tier, bucket in self.buckets.items():
+            found.setdefault(bucket, []).append(tier)
         return found
 
 
@@ -72,16 +58,16 @@ def place_of(settings: Settings, *, token: str | None = None, apart: bool = Fals
         settings.influx_token.get_secret_value() if token is None else token,
         settings.influx_org,
         {
-            Grain.RAW: bucket,
-            Grain.HOURLY: settings.influx_bucket_hourly or hourly,
-            Grain.DAILY: settings.influx_bucket_daily or daily,
+            Tier.RAW: bucket,
+            Tier.HOURLY: settings.influx_bucket_hourly or hourly,
+            Tier.DAILY: settings.influx_bucket_daily or daily,
         },
     )
 
 
-def kept_ms(catalog: Catalog, grains: Iterable[Grain]) -> int:
+def kept_ms(catalog: Catalog, tiers: Iterable[Tier]) -> int:
     """For how long a bucket keeps what is in it, as the catalog has it: as long as any of that deserves."""
-    return max(duration_ms(getattr(catalog.keep.bucket, grain.value)) for grain in grains)
+    return max(duration_ms(getattr(catalog.keep.bucket, tier.called)) for tier in tiers)
 
 
 def written_metrics(catalog: Catalog) -> list[Metric]:

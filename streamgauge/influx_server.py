@@ -129,7 +129,7 @@ def refusal(place: InfluxPlace, status: int, message: str, token_setting: str, d
     if status in (408, 425, 429) or status >= 500:
         return Retryable(text)
     if status == 404 and "bucket" in message:
-        names = ", ".join(place.grains)
+        names = ", ".join(place.tiers)
         return Misconfigured(f"{text}. `streamgauge influx bootstrap` makes the buckets; those that are set: {names}.")
     if status == 404 and "org" in message:
         return Misconfigured(f"{text}. INFLUX_ORG is {place.org!r}; `streamgauge influx bootstrap` makes it.")

@@ -8,19 +8,20 @@ from typing import IO
 
 import orjson
 
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import dimension_name
 from sinks.records import Point, State, Value
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, duration_ms
 from stream.windows import window_of
-from streamgauge.influx_places import Grain, InfluxPlace, grain_of, written_metrics, written_windows
+from streamgauge.influx_places import InfluxPlace, tier_of_window, written_metrics, written_windows
 from streamgauge.influx_rows import Reader, Row
 from streamgauge.tail import line
 
 _OURS = frozenset({"count", "revision", "final", "error"})
 """Fields that say something about a value."""
-_WIDEST_MS = {Grain.RAW: 3_600_000, Grain.HOURLY: DAY_MS, Grain.DAILY: 32 * DAY_MS}
-"""Of the windows that mostly are of a grain; those that slide over more than a month are found with a catalog only."""
+_WIDEST_MS = {Tier.RAW: 3_600_000, Tier.HOURLY: DAY_MS, Tier.DAILY: 32 * DAY_MS}
+"""Of the windows that mostly are of a tier; those that slide over more than a month are found with a catalog only."""
 _LATENESS_MS = 3_600_000
 """What a catalog allows that says nothing."""
 
@@ -39,8 +40,8 @@ def reaches(place: InfluxPlace, metric: str | None, catalog: Catalog | None) -> 
     """Where to look for a metric: with a catalog only where its windows are, and no further back than they change."""
     if catalog is None:
         return [
-            Reach(bucket, _LATENESS_MS + max(_WIDEST_MS[grain] for grain in grains))
-            for bucket, grains in place.grains.items()
+            Reach(bucket, _LATENESS_MS + max(_WIDEST_MS[tier] for tier in tiers))
+            for bucket, tiers in place.tiers.items()
         ]
     zone = catalog.platform.zone
     metrics = [one for one in written_metrics(catalog) if metric in (None, one.name)]
@@ -48,7 +49,7 @@ def reaches(place: InfluxPlace, metric: str | None, catalog: Catalog | None) -> 
     widest: dict[str, int] = {}
     for one in metrics:
         for window in written_windows(one):
-            bucket = place.buckets[grain_of(window)]
+            bucket = place.buckets[tier_of_window(window)]
             # Months are about 30 days wide, and none is 31 days and an hour of a changed clock too long.
             width_ms = window_of(window, zone).about_ms + (2 * DAY_MS if window == "month" else 3_600_000)
             widest[bucket] = max(widest.get(bucket, 0), width_ms)

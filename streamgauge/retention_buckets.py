@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError, LocationValueError
 
 from sinks.errors import Misconfigured, Retryable
 from stream.catalog import Catalog
-from stream.durations import duration_ms
+from streamgauge.influx_places import kept_ms, place_of
 from streamgauge.settings import Settings
 
 # Without types, whatever the package says of itself.
@@ -23,27 +23,17 @@ NO_BUCKETS = "the server has no buckets of InfluxDB 2, so what it keeps is set t
 
 
 def wanted(catalog: Catalog, settings: Settings) -> dict[str, int]:
-    """Each bucket with the seconds that it keeps: as long as any of what is in it deserves."""
-    keep, raw = catalog.keep.bucket, settings.influx_bucket
-    found: dict[str, int] = {}
-    for name, kept in (
-        (raw, keep.raw),
-        (settings.influx_bucket_hourly or raw, keep.hourly),
-        (settings.influx_bucket_daily or raw, keep.daily),
-    ):
-        found[name] = max(found.get(name, 0), duration_ms(kept) // 1_000)
-    return found
+    """Each bucket with the seconds that it keeps: as long as any of what is in it deserves. Raises `Misconfigured`."""
+    return {bucket: kept_ms(catalog, tiers) // 1_000 for bucket, tiers in place_of(settings).tiers.items()}
 
 
 def bucket_changes(catalog: Catalog, settings: Settings, *, dry_run: bool) -> Iterator[tuple[str, int, int, str]]:
     """Each bucket: the seconds that it kept (0: all), those that it is to keep and, but for a dry run, keeps now; and a
     note where there is nothing that could be set. Raises `Misconfigured` and `Retryable`."""
-    url = settings.influx_url or ""
-    if not url.startswith(("http://", "https://")):
-        raise Misconfigured(f"INFLUX_URL is {url!r}, expected one like http://localhost:8086")
-    token = settings.influx_token.get_secret_value()
+    place = place_of(settings)
+    url = place.url
     try:
-        with InfluxDBClient(url, token, org=settings.influx_org, timeout=30_000, retries=False) as client:
+        with InfluxDBClient(url, place.token, org=place.org, timeout=30_000, retries=False) as client:
             api = client.buckets_api()
             for name, wanted_s in wanted(catalog, settings).items():
                 bucket = _bucket(api, name, url)

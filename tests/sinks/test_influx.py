@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from sinks.errors import Misconfigured, Rejected, Retryable
-from sinks.influx import BATCH_LINES, Buckets, InfluxSink
+from sinks.influx import BATCH_LINES, InfluxSink
+from sinks.influx_tiers import Buckets
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
 from tests.engines import FakeInflux2, Influx1, Scripted, VictoriaMetrics, free_port

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sinks.errors import Misconfigured, Retryable
-from sinks.influx import Buckets, InfluxSink
+from sinks.influx import InfluxSink
+from sinks.influx_tiers import Buckets
 from sinks.line_protocol import LineEncoder
 from sinks.records import DeadLetter, Point, State
 from sinks.spool_places import Places, left_bytes

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from sinks.influx_tiers import Tier
 from streamgauge.grafana import make
 from streamgauge.grafana_queries import Language
 from streamgauge.grafana_sources import source_of
-from streamgauge.influx_places import Grain, written_metrics, written_windows
+from streamgauge.influx_places import written_metrics, written_windows
 from tests.engines import Influx1, get
 from tests.flux import Written, ask
 from tests.streamgauge.conftest import Command
@@ -90,16 +91,16 @@ def as_grafana_asks(text: str, **chosen: str) -> str:
     return text.replace("v.defaultBucket", '"here"')
 
 
-def grains(filled: Filled) -> dict[str, Grain]:
-    return {source_of(filled.catalog, grain)["uid"]: grain for grain in Grain}
+def tiers(filled: Filled) -> dict[str, Tier]:
+    return {source_of(filled.catalog, tier)["uid"]: tier for tier in Tier}
 
 
 def by_influxql(influx1: Influx1, filled: Filled, asked: Asked, **chosen: str) -> list[Json]:
-    return influx1.rows(filled.databases[grains(filled)[asked.source]], as_grafana_asks(asked.text, **chosen))
+    return influx1.rows(filled.databases[tiers(filled)[asked.source]], as_grafana_asks(asked.text, **chosen))
 
 
 def by_flux(filled: Filled, asked: Asked, **chosen: str) -> list[Json]:
-    rows: list[Written] = filled.rows[grains(filled)[asked.source]]
+    rows: list[Written] = filled.rows[tiers(filled)[asked.source]]
     return [row for table in ask(as_grafana_asks(asked.text, **chosen), {"here": rows}) for row in table.rows]
 
 
@@ -177,7 +178,7 @@ def test_what_is_written_is_named_and_nothing_else(name: str, filled: dict[str, 
     of = filled[name]
     for file, dashboard in dashboards(of, Language.FLUX).items():
         for asked in questions(file, dashboard):
-            known = of.rows[grains(of)[asked.source]]
+            known = of.rows[tiers(of)[asked.source]]
             [measurement] = re.findall(r'"_measurement"\] == "(\w+)"', asked.text) or [None]
             if measurement is None:
                 continue

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import LineEncoder, dimension_name, field_name, tag_name
 from sinks.records import Point, State
 from streamgauge.grafana_queries import Language, Wanted, latest, over_time
-from streamgauge.influx_places import Grain, grain_of, shown_duration
+from streamgauge.influx_places import shown_duration, tier_of_window
 from tests.engines import Influx1
 from tests.flux import FluxError, ask, parse
 from tests.influx2_api import parse_line
@@ -61,23 +62,23 @@ def test_names_that_clash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "grain"),
+    ("window", "tier"),
     [
-        ("1s", Grain.RAW),
-        ("30m", Grain.RAW),
-        ("30m/5m", Grain.RAW),
-        ("1h", Grain.HOURLY),
-        ("hour", Grain.HOURLY),
-        ("2h/10m", Grain.HOURLY),
-        ("12h", Grain.HOURLY),
-        ("1d", Grain.DAILY),
-        ("day", Grain.DAILY),
-        ("7d/day", Grain.DAILY),
-        ("month", Grain.DAILY),
+        ("1s", Tier.RAW),
+        ("30m", Tier.RAW),
+        ("30m/5m", Tier.RAW),
+        ("1h", Tier.HOURLY),
+        ("hour", Tier.HOURLY),
+        ("2h/10m", Tier.HOURLY),
+        ("12h", Tier.HOURLY),
+        ("1d", Tier.DAILY),
+        ("day", Tier.DAILY),
+        ("7d/day", Tier.DAILY),
+        ("month", Tier.DAILY),
     ],
 )
-def test_windows_are_kept_by_their_width(window: str, grain: Grain) -> None:
-    assert grain_of(window) is grain
+def test_windows_are_kept_by_their_width(window: str, tier: Tier) -> None:
+    assert tier_of_window(window) is tier
 
 
 def test_durations_are_said_as_a_person_does() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
 from stream.catalog import parse
-from streamgauge.influx_places import Grain, InfluxPlace
+from streamgauge.influx_places import InfluxPlace
 from streamgauge.influx_rows import FluxReader, InfluxQlReader, Reader
 from streamgauge.influx_server import Http, client_of
 from streamgauge.influx_tail import Follower, follow, reaches
@@ -47,13 +48,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[tuple[Reader, Write, str]
         fake: Influx2 = request.getfixturevalue("server")
         fake.orgs["o"] = {"id": "o", "name": "streamgauge"}
         fake.buckets["b"] = {"id": "b", "name": "a bucket", "orgID": "o", "retentionRules": []}
-        place = InfluxPlace(fake.url, fake.operator, "streamgauge", dict.fromkeys(Grain, "a bucket"))
+        place = InfluxPlace(fake.url, fake.operator, "streamgauge", dict.fromkeys(Tier, "a bucket"))
         with client_of(place) as client:
             yield FluxReader(place, client), lambda *p: fake.store("a bucket", _lines(*p)), "a bucket"
         return
     real: Influx1 = request.getfixturevalue("influx1")
     database = real.new_database()
-    place = InfluxPlace(real.direct_url, "", "", dict.fromkeys(Grain, database))
+    place = InfluxPlace(real.direct_url, "", "", dict.fromkeys(Tier, database))
     yield InfluxQlReader(Http(place)), lambda *p: real.write(database, _lines(*p)), database
 
 
@@ -67,7 +68,7 @@ def _followed(
 ) -> Iterator[Callable[..., list[str]]]:
     """What is printed of what is written between two looks."""
     reader, write, bucket = engine
-    place = InfluxPlace("", "", "", dict.fromkeys(Grain, bucket))
+    place = InfluxPlace("", "", "", dict.fromkeys(Tier, bucket))
     follower = Follower(reader, reaches(place, metric, None), metric)
     follower.start(NOON)
 
@@ -134,7 +135,7 @@ def test_points_of_the_future_hide_nothing(engine: tuple[Reader, Write, str]) ->
 
 
 def test_a_catalog_says_where_to_look_and_how_far_back() -> None:
-    place = InfluxPlace("", "", "", {Grain.RAW: "r", Grain.HOURLY: "h", Grain.DAILY: "d"})
+    place = InfluxPlace("", "", "", {Tier.RAW: "r", Tier.HOURLY: "h", Tier.DAILY: "d"})
     catalog = parse(CATALOG.replace("[event]", '[event]\nallowed_lateness = "2h"'))
     found = {reach.bucket: reach.back_ms for reach in reaches(place, "orders", catalog)}
     assert found.keys() == {"r", "d"}

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sinks.alert_lines import alert_lines
+from sinks.influx_tiers import Tier
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State, iso
 from stream.catalog import Catalog, parse
 from streamgauge.compute import compute
 from streamgauge.demo.food_sharing import FoodSharing
-from streamgauge.influx_places import Grain, grain_of, written_metrics, written_windows
+from streamgauge.influx_places import tier_of_window, written_metrics, written_windows
 from tests.alerts import alert
 from tests.engines import Influx1
 from tests.flux import Written
@@ -209,8 +210,8 @@ class Filled:
 
     catalog: Catalog
     points: list[Point]
-    databases: dict[Grain, str] = field(default_factory=dict)
-    rows: dict[Grain, list[Written]] = field(default_factory=dict)
+    databases: dict[Tier, str] = field(default_factory=dict)
+    rows: dict[Tier, list[Written]] = field(default_factory=dict)
 
 
 def catalogs() -> dict[str, str]:
@@ -237,15 +238,15 @@ def fill(name: str, text: str, directory: Path, engine: Influx1) -> Filled:
     filled = Filled(catalog, points)
     encoder = LineEncoder()
     written = {metric.name for metric in written_metrics(catalog)}
-    for grain in Grain:
-        own = [point for point in points if point.metric in written and grain_of(point.window) is grain]
+    for tier in Tier:
+        own = [point for point in points if point.metric in written and tier_of_window(point.window) is tier]
         lines = [line.decode() for line in encoder.lines(own)]
-        if grain is Grain.RAW:
+        if tier is Tier.RAW:
             lines += [line.decode() for line in alert_lines([(START_MS, alert())])]
-        filled.databases[grain] = engine.new_database()
+        filled.databases[tier] = engine.new_database()
         for i in range(0, len(lines), 5_000):
-            engine.write(filled.databases[grain], "\n".join(lines[i : i + 5_000]))
-        filled.rows[grain] = [parse_line(line) for line in lines]
+            engine.write(filled.databases[tier], "\n".join(lines[i : i + 5_000]))
+        filled.rows[tier] = [parse_line(line) for line in lines]
     return filled
 
 
