@@ -18,7 +18,7 @@ from sinks import schema
 from sinks.combined import ALL_READ_MS, Combine, Part, parts_of, run_of
 from sinks.database import open_database, transaction
 from sinks.records import Dimensions, State
-from sinks.runs import Run
+from sinks.runs import STATES, Run
 
 _series = schema.series
 _dimension = schema.series_dimension
@@ -123,23 +123,44 @@ class Past:
         chosen = sorted(series, key=lambda one: sizes.get(one.id, nothing), reverse=True)[:limit]
         return sorted(chosen, key=lambda one: one.canonical)
 
-    def runs(self, series: Sequence[Series], from_ms: int, to_ms: int, *, details: bool) -> list[Run]:
-        """The points of each series that start in [from, to), by column, in the order of `series`.
+    def runs(self, series: Sequence[Series], starts: Sequence[int], *, details: bool) -> list[Run]:
+        """The points of each series on a row of windows, by column, in the order of `series`.
 
-        Without `details` there are no counts, revisions and errors.
+        Without `details` there are no counts, revisions and errors, and of states only whether they are open.
         """
+        whole = {} if details else self._whole(series, starts)
         columns = [_points.c.start_ms, _points.c.value_json, _state_digit()]
         if details:
             error = cast(_points.c.error, Text) if self._postgres else func.printf("%!.17g", _points.c.error)
             known = case((_points.c.error.is_(None), "null"), else_=error)
             columns += [_points.c["count"], _points.c.revision, known]
         query = select(_points.c.series_id, *map(self._joined, columns))
-        query = query.where(_points.c.start_ms >= from_ms, _points.c.start_ms < to_ms)
-        texts: dict[int, Sequence[str]] = {}
+        others = [one for one in series if one.id not in whole]
+        texts = {row[0]: row[1:] for row in self._by_series(query, others, starts)}
+        return [whole[one.id] if one.id in whole else _run(one, texts.get(one.id)) for one in series]
+
+    def _whole(self, series: Sequence[Series], starts: Sequence[int]) -> dict[int, Run]:
+        """Those that have a point in each window, by id: their starts are known without reading them."""
+        start_ms = _points.c.start_ms
+        opened = case((_points.c.state == State.OPEN.value, start_ms))
+        ends = (func.count(), func.min(start_ms), func.max(start_ms))
+        query = select(_points.c.series_id, *ends, *map(self._joined, (_points.c.value_json, opened)))
+        place = {start: index for index, start in enumerate(starts)}
+        found = {}
+        about = {one.id: one for one in series}
+        for series_id, *seen, values_json, open_starts in self._by_series(query, series, starts):
+            if seen == [len(starts), starts[0], starts[-1]]:
+                states = [STATES.index(State.FINAL)] * len(starts)
+                for start in _numbers(open_starts or ""):
+                    states[place[start]] = STATES.index(State.OPEN)
+                found[series_id] = Run(about[series_id].dimensions, list(starts), values_json, states)
+        return found
+
+    def _by_series(self, query: Any, series: Sequence[Series], starts: Sequence[int]) -> Iterator[Sequence[Any]]:
+        query = query.where(_points.c.start_ms >= starts[0], _points.c.start_ms <= starts[-1])
         for some in _in_parts([one.id for one in series]):
             asked = query.where(_points.c.series_id.in_(some)).group_by(_points.c.series_id)
-            texts |= {row[0]: row[1:] for row in self._connection.execute(asked)}
-        return [_run(one, texts.get(one.id)) for one in series]
+            yield from self._connection.execute(asked)
 
     def combined(
         self, series: Sequence[Series], starts: Sequence[int], end_ms: int, how: Combine, watermark_ms: int | None

@@ -6,6 +6,7 @@ the median of `_TIMES` answers, read whole, over one kept connection.
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -28,6 +29,20 @@ _DAY_MS = 86_400_000
 _START_MS = 1_777_593_600_000  # 2026-05-01
 _WIDTHS_MS = {"1m": 60_000, "1h": 3_600_000, "1d": _DAY_MS}
 _TIMES = 30
+_INSERT_SERIES = 'INSERT INTO series (metric, "window", dimensions, names) VALUES (?, ?, ?, ?)'
+_INSERT_DIMENSIONS = """
+INSERT INTO series_dimension (name, value, series_id)
+SELECT 'channel', json_extract(dimensions, '$.channel'), id FROM series WHERE metric = :metric AND "window" = :window
+"""
+_INSERT_POINTS = """
+WITH RECURSIVE row(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM row WHERE n < :last),
+one(series_id, start_ms, value) AS (
+  SELECT id, :start + n * :width, (1 + n * 7919 * (id + 3) % (:width / 600)) FROM series, row
+  WHERE metric = :metric AND "window" = :window
+)
+INSERT INTO points (series_id, start_ms, value, value_json, "count", state, revision, watermark_ms)
+SELECT series_id, start_ms, value, value, value, 'final', 3, start_ms + :width + 5000 FROM one ORDER BY 1, 2
+"""
 _CATALOG = """
 [[metric]]
 name = "edits"
@@ -63,56 +78,52 @@ def measure() -> dict[str, float]:
                 "history_same_ms": _median(http, one, 0, {"If-None-Match": etag}),
             }
             # Not held to anything, but of use to who reads what this prints.
-            combined = _median(http, f"{address}/v1/points?metric=minutes&{range_}", 720)
-            rows = _median(http, f"{month}&format=csv", 720 * _SERIES)
+            combined = _median(http, f"{address}/v1/points?metric=minutes&{range_}", 720, times=5)
+            rows = _median(http, f"{month}&format=csv", 720 * _SERIES, times=5)
             _say(f"a month put together from minutes {combined:.1f} ms; 72,000 points as CSV {rows:.0f} ms")
             return found
 
 
 def _fill(path: Path, url: str) -> int:
+    """Every window of every series, straight into the tables; how many points."""
     store = Store(url)
     store.setup()
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=OFF")
-    total = 0
-    for metric, window, names in [*(("edits", window, ["channel"]) for window in _WIDTHS_MS), ("minutes", "1m", [])]:
-        for number in range(_SERIES if names else 1):
+    for metric, names, count, windows in (("edits", ["channel"], _SERIES, _WIDTHS_MS), ("minutes", [], 1, ["1m"])):
+        for window in windows:
             connection.execute("BEGIN")
-            dimensions = f'{{"channel":"c{number}"}}' if names else "{}"
-            series_id = connection.execute(
-                'INSERT INTO series (metric, "window", dimensions, names) VALUES (?, ?, ?, ?) RETURNING id',
-                (metric, window, dimensions, '["channel"]' if names else "[]"),
-            ).fetchone()[0]
+            for number in range(count):
+                key = (metric, window, f'{{"channel":"c{number}"}}' if names else "{}", json.dumps(names))
+                connection.execute(_INSERT_SERIES, key)
             if names:
-                connection.execute("INSERT INTO series_dimension VALUES ('channel', ?, ?)", (f"c{number}", series_id))
+                connection.execute(_INSERT_DIMENSIONS, {"metric": metric, "window": window})
             width_ms = _WIDTHS_MS[window]
-            rows = [
-                (series_id, start_ms, float(value), str(value), value, "final", 3, start_ms + width_ms + 5_000, None)
-                for start_ms in range(_START_MS, _START_MS + _DAYS * _DAY_MS, width_ms)
-                if (value := 1 + start_ms // width_ms * 7_919 * (number + 3) % (width_ms // 600))
-            ]
-            connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            asked = {"start": _START_MS, "width": width_ms, "last": _DAYS * _DAY_MS // width_ms - 1}
+            connection.execute(_INSERT_POINTS, asked | {"metric": metric, "window": window})
             connection.execute("COMMIT")
-            total += len(rows)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    total: int = connection.execute("SELECT count(*) FROM points").fetchone()[0]
     connection.close()
     return total
 
 
-def _median(http: urllib3.PoolManager, url: str, points: int, headers: dict[str, str] | None = None) -> float:
+def _median(
+    http: urllib3.PoolManager, url: str, points: int, headers: dict[str, str] | None = None, *, times: int = _TIMES
+) -> float:
     """Milliseconds; checks that there are as many points as there should be."""
-    times = []
-    for turn in range(_TIMES + 3):
+    taken = []
+    for turn in range(times + 3):
         began = time.perf_counter()
         answer = http.request("GET", url, headers=headers or {})
-        times.append(1_000 * (time.perf_counter() - began))
+        taken.append(1_000 * (time.perf_counter() - began))
         if turn == 0:
             found = _count(answer)
             if found != points:
                 raise RuntimeError(f"{url}: expected {points} points, found {found} with status {answer.status}")
     # The first ones find neither the pages of the file nor the statements ready.
-    return statistics.median(times[3:])
+    return statistics.median(taken[3:])
 
 
 def _count(answer: urllib3.BaseHTTPResponse) -> int:

@@ -145,7 +145,7 @@ def _runs(past: Past, found: Sequence[Series], choice: Choice, asked: Question, 
     if choice.combines:
         how = choice.how(asked.metric["measure"])
         return past.combined(found, choice.starts, choice.end_ms, how, watermark_ms)
-    return past.runs(found, choice.starts[0], choice.starts[-1] + 1, details=asked.shape == "rows")
+    return past.runs(found, choice.starts, details=asked.shape == "rows")
 
 
 def _compared(

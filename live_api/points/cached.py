@@ -83,5 +83,4 @@ def keep_s(asked: Question, found: Answer, lateness_ms: int) -> int:
 
 
 def _columns(run: Run) -> list[Any]:
-    rest = [run.counts, run.revisions, run.errors]
-    return [run.dimensions, run.starts, run.values_json, run.states, rest]
+    return [run.dimensions, run.starts, run.values_json, run.states, run.counts, run.revisions, run.errors]
