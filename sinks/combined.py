@@ -168,7 +168,8 @@ def _value(part: Part, measure: str, lasted_ms: int) -> Value:
     if measure == "rate":
         return part.number * 1_000 / lasted_ms if lasted_ms > 0 else None
     whole = measure == "count" or not part.fractional
-    return int(part.number) if whole and abs(part.number) <= _MOST_EXACT else part.number
+    exact = whole and part.number.is_integer() and abs(part.number) <= _MOST_EXACT
+    return int(part.number) if exact else part.number
 
 
 def _lasted_s(width_ms: int) -> Any:
