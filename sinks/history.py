@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
-from sqlalchemy import Integer, Text, and_, case, cast, func, literal_column, or_, select
+from sqlalchemy import Text, and_, case, cast, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import Connection
 
@@ -24,6 +24,9 @@ _series = schema.series
 _dimension = schema.series_dimension
 _points = schema.points
 
+_STATE_DIGIT = case(
+    *((_points.c.state == state.value, index) for index, state in enumerate(STATES[:-1])), else_=len(STATES) - 1
+)
 _PULSE = "streamgauge_events"
 """The metric that every processor has, whose points tell how far the store is."""
 
@@ -129,7 +132,7 @@ class Past:
         Without `details` there are no counts, revisions and errors, and of states only whether they are open.
         """
         whole = {} if details else self._whole(series, starts)
-        columns = [_points.c.start_ms, _points.c.value_json, _state_digit()]
+        columns = [_points.c.start_ms, _points.c.value_json, _STATE_DIGIT]
         if details:
             error = cast(_points.c.error, Text) if self._postgres else func.printf("%!.17g", _points.c.error)
             known = case((_points.c.error.is_(None), "null"), else_=error)
@@ -191,14 +194,6 @@ def _run(series: Series, texts: Sequence[str] | None) -> Run:
 def _numbers(text: str) -> list[Any]:
     found: list[Any] = orjson.loads(f"[{text}]")
     return found
-
-
-def _state_digit() -> Any:
-    states = list(State)
-    return case(
-        *((_points.c.state == state.value, states.index(state)) for state in states[:-1]),
-        else_=cast(len(states) - 1, Integer),
-    )
 
 
 def _in_parts(ids: list[int], size: int = 5_000) -> Iterator[list[int]]:

@@ -43,9 +43,10 @@ export function pastQuery(tile: Tile, panel: Panel, range: Range, compare: boole
   if (fits && (COMBINES.has(panel.metric.measure) || panel.metric.windows.includes(range.step))) query.set("step", range.step);
   if (panel.zeroWhenEmpty) query.set("fill", "zero");
   if (compare) query.set("compare", range.compare);
-  const to = now - back * range.ms;
-  query.set("from", String(Math.floor(to - range.ms)));
-  query.set("to", String(Math.floor(to)));
+  // The same question for a minute, so that a browser that has the answer is only told that it has.
+  const to = Math.ceil(now / MINUTE_MS) * MINUTE_MS - back * range.ms;
+  query.set("from", String(to - range.ms));
+  query.set("to", String(to));
   return query;
 }
 
@@ -106,6 +107,7 @@ export function chartOfPast(past: Past, tile: Tile, panel: Panel, colours: Reado
     const latest = live!.latestOf(panel.metric.name, past.step) ?? last;
     for (let start = last + width; start <= latest && starts.length < past.starts.length + 60; start += width) starts.push(start);
   }
+  const by = panel.metric.by.filter((name) => !(name in tile.dimensions));
   const taken = new Set<number>();
   const free = (): number => {
     let colour = 0;
@@ -142,7 +144,7 @@ export function chartOfPast(past: Past, tile: Tile, panel: Panel, colours: Reado
     const none = new Array<null>(starts.length).fill(null);
     return {
       id,
-      label: seriesLabel(one.dimensions, panel.metric.by.filter((name) => !(name in tile.dimensions))) || tile.title,
+      label: by.length === 0 ? tile.title : seriesLabel(one.dimensions, by),
       colour,
       slots: { closed, open },
       // Of what adds up; of anything else a sum says nothing.

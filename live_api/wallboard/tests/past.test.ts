@@ -51,7 +51,7 @@ describe("the chart of a range", () => {
     expect(one!.ahead!.value).toEqual([1, 2, null]);
     expect(chart.times).toEqual([0, 60, 120].map((seconds) => NOON / 1000 + seconds));
     expect(chart.hidden).toBe(3);
-    expect(one!.total).toBe("8");
+    expect([one!.label, one!.total]).toEqual(["Edits", "8"]);
   });
 
   it("goes on with what comes live, of the same windows only", () => {
