@@ -17,7 +17,7 @@ from typer.main import get_group
 from live_api.app import create_app
 from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
-from live_api.points.question import FILLS, FORMATS, OWN_PARAMETERS, SHAPES
+from live_api.points import question
 from live_api.points.shift import COMPARES
 from live_api.protocol import Close
 from sinks import schema
@@ -336,7 +336,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_every_parameter_of_points_is_documented() -> None:
     text = _text("docs/history.md")
-    for name in OWN_PARAMETERS:
+    for name in question.OWN_PARAMETERS:
         assert re.search(rf"^\|(?: `\w+`,)? `{name}`(?:, `\w+`)? \| ", text, re.MULTILINE), name
-    for value in (*COMPARES, *FILLS, *FORMATS, *SHAPES):
+    for value in (*COMPARES, *question.FILLS, *question.FORMATS, *question.SHAPES):
         assert f"`{value}`" in text, value
