@@ -76,15 +76,20 @@ class Past:
 
         A former catalog may have had the metric with other dimensions.
         """
-        query = select(_series.c.id, _series.c.dimensions).where(_series.c.metric == metric, _series.c.window == window)
-        query = query.where(_series.c.names == json.dumps(list(by)))
+        columns = (_series.c.id, _series.c.dimensions, _series.c.names)
+        query = select(*columns).where(_series.c.metric == metric, _series.c.window == window)
         for name, values in dimensions.items():
             having = select(_dimension.c.series_id).where(_dimension.c.name == _stored(name))
             query = query.where(
                 _series.c.id.in_(having.where(_dimension.c.value.in_([_stored(one) for one in values])))
             )
         found = []
-        for series_id, canonical in self._connection.execute(query.order_by(_series.c.dimensions)):
+        own: dict[str, bool] = {}
+        for series_id, canonical, names in self._connection.execute(query.order_by(_series.c.dimensions)):
+            if names not in own:
+                own[names] = json.loads(names) == list(by)
+            if not own[names]:
+                continue
             held = json.loads(canonical)
             found.append(Series(series_id, tuple((name, held[name]) for name in by), canonical))
         return found
