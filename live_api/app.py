@@ -56,6 +56,7 @@ from sinks.alert_store import AlertStore
 from sinks.commands import CommandSink
 from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured
+from sinks.history import History
 from sinks.person_store import PersonStore
 from sinks.records import Point
 from sinks.score_store import ScoreStore
@@ -97,6 +98,7 @@ def create_app(
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
+    past = History(store_url)
     persons, scores = PersonStore(store_url), ScoreStore(store_url)
     # For what people say about alerts; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
@@ -150,6 +152,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
+            past.close()
             log.close()
             alert_store.close()
             persons.close()
@@ -174,7 +177,7 @@ def create_app(
     app.state.failed = False
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
-    app.include_router(history.router(context))
+    app.include_router(history.router(context, past))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from live_api.asked import asked_for, dimensions_asked, time_ms
 from live_api.context import Context
 from live_api.described import described
+from live_api.points import cached, formats, plain
+from live_api.points.answer import answer
+from live_api.points.choose import Impossible
+from live_api.points.described import RESPONSES, enum
+from live_api.points.question import ARROW, CSV, FILLS, FORMATS, SHAPES, Question, question
+from live_api.points.shift import COMPARES
 from sinks.errors import SinkError
+from sinks.history import History
+from stream.durations import duration_ms
+from stream.walltime import clock_ms
 
-MAX_POINTS = 10_000
-_OWN_PARAMETERS = {"metric", "window", "from", "to"}
+MAX_POINTS = formats.MOST_POINTS
+_KINDS = {"json": "application/json", "csv": f"{CSV}; charset=utf-8; header=present", "arrow": ARROW}
 
 
-def router(context: Context) -> APIRouter:
+def router(context: Context, history: History, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
     """Routes over the catalog and the store."""
     api = APIRouter(prefix="/v1")
     known = described(context.catalog)
+    keys = {metric.name: metric.keys for metric in context.catalog.every_metric}
+    zone = context.catalog.platform.zone
+    lateness_ms = duration_ms(context.catalog.event.allowed_lateness)
 
     @api.get("/metrics", summary="Every metric of the catalog, and how many events were refused")
     async def metrics() -> dict[str, Any]:
@@ -32,35 +44,84 @@ def router(context: Context) -> APIRouter:
             "version": context.version,
         }
 
-    @api.get("/points", summary="Points of one metric, from the store")
+    @api.get("/points", summary="Points of one metric, from the store", responses=RESPONSES, response_class=Response)
     def points(
         request: Request,
-        metric: str = Query(description="Name of a metric of the catalog"),
-        window: str = Query(description="One of its windows, such as 1m"),
-        from_: str | None = Query(None, alias="from", description="ISO 8601 or epoch ms; starts at or after"),
-        to: str | None = Query(None, description="ISO 8601 or epoch ms; starts before"),
-    ) -> dict[str, Any]:
-        found = asked_for(known, metric, window)
-        dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
+        metric: str = Query(description="Name of a metric of the catalog", examples=["edits"]),
+        window: str | None = Query(
+            None, description="One of its windows, such as 1m; auto or none: the finest that gives at most 1,000 points"
+        ),
+        from_: str | None = Query(
+            None,
+            alias="from",
+            description="ISO 8601, epoch ms, now, or a time from now such as -30d; windows that start at or after it",
+            examples=["-30d", "2026-05-01T00:00:00Z"],
+        ),
+        to: str | None = Query(None, description="The same; windows that start before it", examples=["now"]),
+        step: str | None = Query(
+            None,
+            description="Longer windows, put together from those there are: 5m, 6h, 7d, day, week, month. Of counts, "
+            "sums, means, extremes and rates only: of others that would not be exact",
+        ),
+        compare: str | None = Query(
+            None,
+            description="Beside each window the one of the range before, of yesterday, or of a week before",
+            json_schema_extra=enum(COMPARES),
+        ),
+        fill: str | None = Query(
+            None,
+            description="What stands where there were no events, behind the first point and before the watermark",
+            json_schema_extra=enum(FILLS),
+        ),
+        format_: str | None = Query(None, alias="format", description="Or by Accept", json_schema_extra=enum(FORMATS)),
+        shape: str | None = Query(
+            None, description="Of JSON: a record a point, or a list a series", json_schema_extra=enum(SHAPES)
+        ),
+        limit: str | None = Query(None, description="The so many largest series; at most 1,000"),
+    ) -> Response:
+        found = known.get(metric)
+        if found is None:
+            raise HTTPException(404, f"metric: expected one of {', '.join(known)}; found {metric!r}")
+        asked = question(found, keys[metric], request, now_ms=clock())
         try:
-            rows = context.store.points(
-                metric,
-                window,
-                from_ms=time_ms("from", from_),
-                to_ms=time_ms("to", to),
-                dimensions=dimensions,
-                limit=MAX_POINTS + 1,
-            )
+            return _plain(request, asked) if asked.plain else _answered(request, asked)
+        except Impossible as error:
+            raise HTTPException(422, str(error)) from error
         except SinkError as error:
             raise HTTPException(503, str(error)) from error
-        return {
-            "metric": metric,
-            "window": window,
-            # A former catalog may have had the metric with other dimensions.
-            "points": [
-                point.to_json() for point in rows[:MAX_POINTS] if [n for n, _ in point.dimensions] == found["by"]
-            ],
-            "truncated": len(rows) > MAX_POINTS,
-        }
+
+    def _answered(request: Request, asked: Question) -> Response:
+        with history.reading() as past:
+            read = answer(past, asked, zone)
+        write = {"csv": formats.as_csv, "arrow": formats.as_arrow}.get(asked.format)
+        if write is None:
+            write = formats.as_columns if asked.shape == "columns" else formats.as_rows
+        return cached.response(
+            request,
+            cached.tag(asked, read, context.version),
+            lambda: write(asked, read),
+            kind=_KINDS[asked.format],
+            keep_s=cached.keep_s(asked, read, lateness_ms),
+            name=f"{asked.metric['name']}-{read.choice.step.name.replace('/', '-')}.{asked.format}",
+        )
+
+    def _plain(request: Request, asked: Question) -> Response:
+        """Who names a window and asks for nothing else gets its points as they are, and no word more."""
+        assert asked.window is not None
+        with history.reading() as past:
+            runs = plain.earliest(past, asked, zone, MAX_POINTS + 1)
+        if runs is not None:
+            body = plain.written(asked, runs, MAX_POINTS)
+        else:
+            rows = context.store.points(
+                asked.metric["name"],
+                asked.window,
+                from_ms=asked.from_ms,
+                to_ms=asked.to_ms,
+                dimensions={name: values[0] for name, values in asked.dimensions.items()},
+                limit=MAX_POINTS + 1,
+            )
+            body = plain.written_points(asked, rows, MAX_POINTS)
+        return cached.response(request, cached.tag_of(body), lambda: body, kind=_KINDS["json"], keep_s=0, name="")
 
     return api

@@ -17,6 +17,8 @@ from typer.main import get_group
 from live_api.app import create_app
 from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
+from live_api.points import question
+from live_api.points.shift import COMPARES
 from live_api.protocol import Close
 from sinks import schema
 from sinks.deliveries import Outcome
@@ -330,3 +332,11 @@ def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_parameter_of_points_is_documented() -> None:
+    text = _text("docs/history.md")
+    for name in question.OWN_PARAMETERS:
+        assert re.search(rf"^\|(?: `\w+`,)? `{name}`(?:, `\w+`)? \| ", text, re.MULTILINE), name
+    for value in (*COMPARES, *question.FILLS, *question.FORMATS, *question.SHAPES):
+        assert f"`{value}`" in text, value

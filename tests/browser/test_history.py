@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -110,3 +111,57 @@ def test_an_hour_is_drawn_from_the_store_and_goes_on_live_without_a_seam(shop: S
     until(page, sells_on, within_s=30, what="a live window beside those of the store")
     assert len(frames.sockets) == 1
     assert len(frames.said("snapshot")) == 1
+
+
+def _in_all(shop: Shop) -> str:
+    """What was sold by the store, as a wall writes it."""
+    return f"{sum(_stored(shop).values()):,.0f}"
+
+
+def test_a_line_opens_its_past_from_the_store_and_stays_live(shop: Shop, page: Page, artifacts: Path) -> None:
+    frames = Frames(page)
+    page.goto(f"{shop.url}/board/past?theme=dark")
+    line = page.locator("[data-testid=tile][data-type=line]")
+    look = line.get_by_role("button", name="Look at the past of")
+    expect(look).to_be_visible(timeout=10_000)
+    look.focus()
+    page.keyboard.press("Enter")
+    history = page.get_by_test_id("history")
+    expect(history).to_be_visible()
+    expect(history).to_have_attribute("data-step", "5m", timeout=5_000)
+    total = history.get_by_test_id("history-total")
+    expect(total).to_have_text(_in_all(shop))
+
+    page.get_by_role("button", name="1 h", exact=True).click()
+    expect(history).to_have_attribute("data-step", f"{WINDOW_S}s")
+    until(page, lambda: int(history.get_attribute("data-drawn") or 0) >= WINDOWS - 10, what="an hour of windows")
+    plot = history.locator("[role=img]")
+    until(page, lambda: min(plot.evaluate(_LINE)) > 0.85, what="a line without a gap from edge to edge")
+    page.get_by_role("button", name="Compare with the day before").click()
+    expect(history).to_have_attribute("data-compared", "true")
+    page.screenshot(path=artifacts / "wall-history.png")
+
+    # The live edge moves with the numbers on the line, and not when the store is asked again.
+    held: list[Route] = []
+    page.route("**/v1/points?*", lambda route: held.append(route))
+    before = int(total.inner_text().replace(",", ""))
+    shop.sell(3, kind="sale")
+    until(page, lambda: int(total.inner_text().replace(",", "")) >= before + 3, what="three sales more")
+    for route in held:
+        route.continue_()
+    page.unroute("**/v1/points?*")
+
+    page.get_by_role("button", name="Earlier").click()
+    expect(history).to_have_attribute("data-back", "1")
+    expect(page.get_by_role("button", name="Later")).to_be_enabled()
+    page.keyboard.press("Escape")
+    expect(history).to_have_count(0)
+    expect(look).to_be_focused()
+    assert len(frames.sockets) == 1
+
+
+def test_a_screen_that_nobody_touches_has_nothing_to_press(shop: Shop, page: Page) -> None:
+    page.goto(f"{shop.url}/board/past?theme=dark&kiosk")
+    line = page.locator("[data-testid=tile][data-type=line]")
+    expect(line.get_by_test_id("plot")).to_be_visible(timeout=10_000)
+    expect(line.get_by_test_id("look")).to_have_count(0)

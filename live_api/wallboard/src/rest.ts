@@ -2,6 +2,7 @@
 
 import { parseBoard, parseBoards, type Board, type Boards } from "./board";
 import { isRecord, number, string, textsOf } from "./json";
+import { parsePast, type Past } from "./past";
 import { answerIn, type Answer } from "./people";
 import { parseHistory, type History } from "./protocol";
 
@@ -58,6 +59,16 @@ export async function fetchHistory(
     next = last;
   }
   return { points, truncated: true };
+}
+
+/** A range of the past in windows that fit. A server that cannot give it says why. */
+export async function fetchPast(query: URLSearchParams): Promise<Past> {
+  const path = `v1/points?${query}`;
+  const response = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(LIMIT_MS) });
+  const answer: unknown = await response.json().catch(() => null);
+  if (response.ok) return parsePast(answer);
+  const detail = isRecord(answer) ? string(answer.detail) : null;
+  throw new Refused(response.status, detail ?? `expected status 200, found ${response.status}`);
 }
 
 /** A rule, as far as charts need it. */

@@ -1,0 +1,1 @@
+"""Points of the past: which windows, what beside them, and how they are written."""
