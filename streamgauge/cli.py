@@ -14,7 +14,7 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_backtest, cli_compute, cli_deadletter, cli_forget, cli_webhooks
+from streamgauge import __version__, cli_backtest, cli_compute, cli_deadletter, cli_forget, cli_sql, cli_webhooks
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -40,6 +40,7 @@ app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
 app.command()(cli_compute.compute)
+app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 
 CatalogOption = Annotated[
