@@ -111,10 +111,7 @@ def fields_read(catalog: Catalog) -> set[str]:
 def look_at(file: ArchiveFile) -> Looked:
     """What is in a file, by its schema and the times of its events. Raises ArchiveError."""
     try:
-        schema = pl.read_parquet_schema(file.local)
-        kind = schema.get(TIME)
-        if not isinstance(kind, pl.Datetime):
-            raise ArchiveError(f"{file.name}: column {TIME}: expected a timestamp, found {kind or 'no such column'}")
+        schema = _schema(file)
         minute = (pl.col(TIME).dt.epoch("ms") // MINUTE_MS).alias("minute")
         found = _scan(file).group_by(minute).len().sort("minute").collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -131,6 +128,7 @@ def reach_of(files: Sequence[ArchiveFile]) -> tuple[int, int, str] | None:
     parts = []
     for file in files:
         try:
+            _schema(file)
             when = pl.col(TIME).dt.epoch("ms")
             found = _scan(file).group_by(SHARD).agg(when.min().alias("first"), when.max().alias("last"))
             parts.append(found.with_columns(pl.lit(file.stream).alias("stream")).collect(engine="streaming"))
@@ -227,6 +225,14 @@ def batch_of(rows: pl.DataFrame, plan: Plan, name: str = "") -> ShardBatch:
 def _own(plan: Plan) -> list[str]:
     """The columns of the layout that a plan needs."""
     return [TIME, *([ENTRY_MS, ENTRY_NO] if plan.ordered else []), *([] if plan.people is None else [IDENTITY])]
+
+
+def _schema(file: ArchiveFile) -> Mapping[str, pl.DataType]:
+    schema = pl.read_parquet_schema(file.local)
+    kind = schema.get(TIME)
+    if not isinstance(kind, pl.Datetime):
+        raise ArchiveError(f"{file.name}: column {TIME}: expected a timestamp, found {kind or 'no such column'}")
+    return schema
 
 
 def _scan(file: ArchiveFile) -> pl.LazyFrame:

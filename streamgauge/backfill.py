@@ -74,7 +74,7 @@ class Job:
     """Up to which events are read; what ends later is not over."""
     looked: tuple[Looked, ...]
     events: int
-    """How many will be read."""
+    """How many will be read, or a few less: counted by whole minutes."""
     notes: tuple[str, ...]
     """What somebody who reads the numbers should know."""
 
