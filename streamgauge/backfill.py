@@ -26,7 +26,7 @@ from stream.archived import (
 )
 from stream.catalog import Catalog
 from stream.derived import DERIVED, derive
-from stream.durations import MINUTE_MS, duration_ms
+from stream.durations import DAY_MS, MINUTE_MS, duration_ms
 from stream.forecast import FORECAST, RESIDUAL, given_of
 from stream.forecasts import outlooks
 from stream.given import CHURN
@@ -37,6 +37,7 @@ from stream.windows import Window, window_of
 
 _HOUR_MS = 60 * MINUTE_MS
 _SHOWN = 4
+_LONGEST_MS = 400 * DAY_MS
 
 
 class Refused(Exception):
@@ -105,15 +106,18 @@ def prepare(
         raise Refused("the archive has no events")
     plan = plan_of(small, types)
     over_ms = end[1] - _out_of_orderness_ms(catalog)
-    since_ms = begin[0] // MINUTE_MS * MINUTE_MS if asked.since_ms is None else asked.since_ms
+    # The windows that the first event falls into begin before it, by the width of the longest at the most.
+    since_ms = max(begin[0] - _LONGEST_MS, 0) if asked.since_ms is None else asked.since_ms
     until_ms = over_ms if asked.until_ms is None else asked.until_ms
     if since_ms >= until_ms:
         raise Refused(f"expected --since before --until, found {iso(since_ms)} and {iso(until_ms)}")
     notes: list[str] = []
     knows_before = plan.people is not None or bool(small.forecast)
-    read_from_ms = since_ms
-    if knows_before:
-        read_from_ms = min(since_ms, begin[0])
+    # A file of the first days may have nothing but what came late.
+    read_from_ms = begin[0] // MINUTE_MS * MINUTE_MS
+    if not knows_before:
+        read_from_ms = max(since_ms, read_from_ms)
+    elif since_ms > read_from_ms:
         whys = sorted(name for name in wanted if needs_all(small, name))
         more = f" and {len(whys) - _SHOWN} more" if len(whys) > _SHOWN else ""
         names_said = f"{', '.join(whys[:_SHOWN])}{more}"
@@ -129,9 +133,8 @@ def prepare(
     if not asked.allow_missing:
         _refuse_lacking(lacking(looked, plan), small, wanted)
         if store is not None:
-            # Before the archive begins nothing can be computed, unless what is asked for needs it.
-            known_from_ms = None if knows_before else read_from_ms
-            _refuse_fewer(looked, store, known_from_ms, min(watermark_ms, until_ms), asked.metrics)
+            known_from_ms = None if knows_before else since_ms
+            _refuse_fewer(looked, store, known_from_ms, min(watermark_ms, until_ms))
     else:
         notes.extend(_say(one) for one in lacking(looked, plan))
     events = sum(_rows(one, read_from_ms, watermark_ms) for one in looked)
@@ -255,9 +258,7 @@ def _refuse_lacking(found: Sequence[Lacking], catalog: Catalog, names: Collectio
     )
 
 
-def _refuse_fewer(
-    looked: Sequence[Looked], store: Store, from_ms: int | None, to_ms: int, metrics: Sequence[str]
-) -> None:
+def _refuse_fewer(looked: Sequence[Looked], store: Store, from_ms: int | None, to_ms: int) -> None:
     """Raise Refused where the store knows of more events than the archive has."""
     here: dict[int, int] = {}
     for one in looked:

@@ -232,7 +232,7 @@ def _over_archive(
         if store is not None:
             store.close()
     if not quiet:
-        span = f"{iso(job.since_ms)} to {iso(min(job.until_ms, job.watermark_ms))}"
+        span = f"{iso(max(job.since_ms, job.read_from_ms))} to {iso(min(job.until_ms, job.watermark_ms))}"
         would = "would write" if dry_run else "computed"
         typer.echo(
             f"{would} {tally.points:,} points of {len(tally.series):,} series in {len(tally.windows):,} windows, "
