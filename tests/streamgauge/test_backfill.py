@@ -26,6 +26,7 @@ from stream.plan import compile_plan
 from streamgauge.cli import app
 from tests.archives import archive
 from tests.batches import KEY, data_batch
+from tests.engines import Scripted, fake_influx2
 from tests.oracle import batch_points
 
 T0 = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1000)
@@ -238,3 +239,30 @@ def test_what_makes_no_sense_is_refused(shop: Shop) -> None:
     assert "expected event files" in CliRunner().invoke(app, ["compute", "-c", catalog]).stderr
     empty = CliRunner().invoke(app, ["compute", "-c", catalog, "--from", str(shop.directory / "nowhere")])
     assert "the archive has no files" in empty.stderr
+
+
+def test_influx_gets_every_point_waits_when_it_is_busy_and_names_what_it_refuses(shop: Shop) -> None:
+    with fake_influx2() as influx:
+        settings = {"INFLUX_URL": influx.url, "INFLUX_TOKEN": influx.token}
+        settings |= {"INFLUX_ORG": influx.org, "INFLUX_BUCKET": influx.bucket}
+        influx.next.append(Scripted(503, "busy"))
+        made = shop.compute("--to", "influx", "-m", "revenue", catalog="after.toml", env=settings)
+        assert made.exit_code == 0, made.output
+        lines = len(influx.written)
+        assert f"computed {lines} points" in made.stderr
+        assert all(line.startswith(b"revenue,") for line in influx.written)
+        assert shop.all_points("revenue", "1h") == [], "only where it was sent"
+        both = shop.compute("--to", "influx,store", "-m", "revenue", catalog="after.toml", env=settings)
+        assert both.exit_code == 0, both.output
+        assert influx.written[:lines] == influx.written[lines:]
+        assert len(shop.all_points("revenue", "1h")) + len(shop.all_points("revenue", "1d")) == lines
+        influx.next.append(Scripted(401, "unauthorized"))
+        assert shop.compute("--to", "influx", "-m", "revenue", catalog="after.toml", env=settings).exit_code == 78
+    for path in (shop.directory / "after.toml",):
+        path.write_text(path.read_text().replace('"revenue"', '"conflict"'))
+    with fake_influx2() as influx:
+        settings["INFLUX_URL"] = influx.url
+        made = shop.compute("--to", "influx", catalog="after.toml", env=settings)
+        assert made.exit_code == 1
+        assert f"refused {lines} lines" in made.stderr
+        assert influx.written, "the others were taken"
