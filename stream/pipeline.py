@@ -11,15 +11,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
+
 from sinks.records import DeadLetter, Point
 from sinks.score_records import ModelStatus
-from stream.batches import Emission, Partials, PersonDays, RawBatch, RollBack, Tombstone
+from stream.batches import Emission, Partials, PersonDays, RawBatch, RollBack, ShardBatch, Tombstone
 from stream.churn import ChurnDay, ChurnStage
 from stream.closings import Closings
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms, shard_of
 from stream.forecasts import Forecasts, Outlook
 from stream.merge import Merge
+from stream.origins import NOWHERE
 from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
 from stream.shard import Shard, through_days
@@ -44,13 +48,14 @@ class Pipeline:
     """Raw batches in; points and refused events out.
 
     `whole_input` is for input that is all there, such as files: windows stay open until `finish`, and no event is
-    too late.
+    too late. Events that were decoded and split before, such as those of an archive, come in by `take`, and time goes
+    on by `pass_to`.
     """
 
     def __init__(
         self,
         plan: Plan,
-        pseudonyms: Pseudonyms,
+        pseudonyms: Pseudonyms | None,
         *,
         shards: int = 1,
         whole_input: bool = False,
@@ -58,14 +63,14 @@ class Pipeline:
         outlooks: Mapping[str, Sequence[Outlook]] = MappingProxyType({}),
         on_churn: Callable[[ChurnDay], None] | None = None,
     ) -> None:
-        """`outlooks`: what is to be forecast, by cube. `on_churn` is told of each day that the stage of churn
-        finishes."""
+        """`pseudonyms`: None where no raw batch will come. `outlooks`: what is to be forecast, by cube. `on_churn` is
+        told of each day that the stage of churn finishes."""
         self._plan = plan
         self._whole_input = whole_input
         self.fields_seen: set[str] = set()
         """Fields for which any event had a value."""
         self._decoder = Decoder(plan)
-        self._enricher = Enricher(plan, pseudonyms, shards)
+        self._enricher = None if pseudonyms is None else Enricher(plan, pseudonyms, shards)
         self._files = MemoryFiles() if files is None else files
         self._shards = [Shard(plan, number, self._files) for number in range(shards)]
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
@@ -83,14 +88,34 @@ class Pipeline:
 
     def add(self, batch: RawBatch, now_ms: int) -> list[DeadLetter]:
         """Count a batch. Returns what was refused."""
+        assert self._enricher is not None, "a pipeline without pseudonyms takes no raw batches"
         decoded = self._decoder.decode(batch, now_ms)
         refused = list(decoded.rejects)
         for name in decoded.frame.columns:
             if name not in self.fields_seen and decoded.frame[name].null_count() < decoded.frame.height:
                 self.fields_seen.add(name)
-        for shard, part in zip(self._shards, self._enricher.split(decoded), strict=True):
-            refused.extend(shard.add(replace(part, max_event_ms=None) if self._whole_input else part))
-        return refused
+        return [*refused, *self.take(self._enricher.split(decoded))]
+
+    def take(self, parts: Iterable[ShardBatch]) -> list[DeadLetter]:
+        """Count events that are decoded, pseudonymised and split already. Returns what came too late."""
+        late: list[DeadLetter] = []
+        for part in parts:
+            late.extend(self._shards[part.shard].add(replace(part, max_event_ms=None) if self._whole_input else part))
+        return late
+
+    def pass_to(self, watermark_ms: int, now_ms: int) -> Emission:
+        """All events before a moment were taken: points that follow, of windows that end by then as settled ones.
+
+        Only for plans of one stream whose events are in no disorder (`out_of_orderness_ms` 0).
+        """
+        (stream,) = self._plan.streams
+        for number, shard in enumerate(self._shards):
+            shard.add(nothing(number, stream, watermark_ms))
+        emission = self.tick(now_ms)
+        for shard in self._shards:
+            # Nobody asks for persons' own records here, and they would be as long as the input.
+            shard.lines()
+        return emission
 
     def forget(self, person: str) -> None:
         """Let go of all that is known of a person, by pseudonym, and take nothing of theirs from now on."""
@@ -177,3 +202,9 @@ class Pipeline:
             foretold = self._forecasts[cube].take(closed.points, closed.watermark_ms)
             self.models |= {status.name: status for status in foretold.statuses}
             yield foretold.emission
+
+
+def nothing(shard: int, stream: str, max_event_ms: int | None) -> ShardBatch:
+    """A batch without events, which says how far its stream has come."""
+    no_times = np.empty(0, dtype=np.int64)
+    return ShardBatch(shard, stream, pl.DataFrame(), no_times, no_times, NOWHERE, max_event_ms, False, 0)

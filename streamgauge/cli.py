@@ -17,11 +17,13 @@ from stream.snapshots import StateError
 from streamgauge import (
     __version__,
     cli_backtest,
+    cli_compute,
     cli_deadletter,
     cli_forget,
     cli_grafana,
     cli_influx,
     cli_retention,
+    cli_sql,
     cli_webhooks,
 )
 from streamgauge.places import find_catalog, state_of
@@ -50,6 +52,8 @@ app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
 app.add_typer(cli_retention.app)
 app.add_typer(cli_influx.app)
+app.command()(cli_compute.compute)
+app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
 
@@ -303,54 +307,6 @@ def replay(
     except ValkeyError as error:
         fail(f"VALKEY_URL: {error}")
     typer.echo(f"sent {sent:,} events{' (stopped)' if stopping.is_set() else ''}", err=True)
-
-
-@app.command()
-def compute(
-    files: FilesArgument,
-    catalog: CatalogOption,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write here: .parquet, or NDJSON for any other name."),
-    ] = None,
-    state: StateOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no report of refused events.")] = False,
-) -> None:
-    """Work the catalog out over files, with the processor's own code and no server, and print the final points.
-
-    The answer is what the live processor arrives at over the same events. Points go to standard output as NDJSON;
-    how many events were refused, and why, to standard error.
-    """
-    from streamgauge.compute import compute as work_out
-    from streamgauge.compute import report_duplicates, report_refused, report_silence, write_ndjson, write_parquet
-    from streamgauge.files import FileError
-    from streamgauge.settings import person_key
-
-    _, loaded = load_catalog(catalog)
-    settings = load_settings(state=state)
-    try:
-        key = person_key(settings, state_of(settings.state, loaded), make=False)
-        points, refused, duplicates, unseen = work_out(loaded, files, key, quiet=quiet)
-    except (FileError, SettingsError, OSError) as error:
-        fail(str(error))
-    if not quiet:
-        report_refused(refused, sys.stderr)
-        report_duplicates(duplicates, sys.stderr)
-        report_silence(points, unseen, sys.stderr)
-    try:
-        if out is None:
-            write_ndjson(points, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        elif out.suffix == ".parquet":
-            write_parquet(points, out)
-        else:
-            with out.open("wb") as file:
-                write_ndjson(points, file)
-    except BrokenPipeError:
-        # Whoever read the output, such as `head`, has seen enough; nothing may be flushed at exit either.
-        sys.stdout = None
-    except OSError as error:
-        fail(f"{out}: {error.strerror or error}")
 
 
 @app.command()
