@@ -14,7 +14,7 @@ from sinks.errors import Misconfigured, SinkError
 from stream.catalog import load
 from stream.problems import CatalogError
 from stream.snapshots import StateError
-from streamgauge import __version__, cli_backtest, cli_deadletter, cli_forget, cli_webhooks
+from streamgauge import __version__, cli_archive, cli_backtest, cli_deadletter, cli_forget, cli_webhooks
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -36,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.add_typer(cli_archive.app)
 app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
