@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import subprocess
 import time
@@ -12,9 +13,12 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from moto.server import ThreadedMotoServer
 
+from sinks import archive_io
 from sinks.archive_files import files_of
 from sinks.archive_place import open_place
+from tests.engines import free_port
 from tests.stack import Stack, eventually, stack, stop
 
 CATALOG = """
@@ -114,3 +118,106 @@ def test_each_event_is_archived_once_whatever_is_killed(tmp_path: Path, processe
         ]
         assert duckdb.sql(query).fetchall() == expected
         assert not list((tmp_path / "state" / "kept" / "archive-pending").glob("*.new"))
+
+
+def test_a_person_is_forgotten_in_the_archive_and_files_are_joined_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "catalog.toml").write_text(CATALOG)
+    with stack(tmp_path, tmp_path / "catalog.toml", environment=FAST) as made:
+        running = start(made, 1)
+        for begin in range(0, 400, 100):
+            add(made, range(begin, begin + 100))
+            eventually(lambda begin=begin: len(amounts(place_of(made))) == begin + 100, within_s=60, what=made.logs())
+        files = len(files_of(open_place(str(place_of(made)))))
+        dry = made.command("archive", "compact", "--catalog", str(made.catalog), "--dry-run")
+        assert dry.returncode == 0, dry.stderr
+        assert "nothing was changed" in dry.stdout
+        assert len(files_of(open_place(str(place_of(made))))) == files
+        done = made.command("archive", "compact", "--catalog", str(made.catalog))
+        assert done.returncode == 0, done.stderr
+        # Of each of three days and two streams, one for each of three shards.
+        assert len(files_of(open_place(str(place_of(made))))) == 18 < files, done.stdout
+        assert amounts(place_of(made)) == list(range(400))
+
+        add(made, range(400, 500))
+        eventually(lambda: waiting(made) or len(amounts(place_of(made))) == 500, what=made.logs())
+        looked = made.command("forget", "--verify", "user 7", "--catalog", str(made.catalog))
+        assert any(line.startswith("archive ") and "found 10 " in line for line in looked.stdout.splitlines()), looked
+        done = made.command("forget", "user 7", "--catalog", str(made.catalog), "--no-vacuum", timeout_s=100)
+        assert done.returncode == 0, done.stderr + made.logs()
+        add(made, [*range(500, 600), 7])
+        left = [number for number in range(600) if number % 40 != 7]
+        eventually(lambda: len(amounts(place_of(made))) == len(left), within_s=60, what=made.logs())
+        assert amounts(place_of(made)) == left
+
+        def nothing_left() -> bool:
+            looked = made.command("forget", "--verify", "user 7", "--catalog", str(made.catalog))
+            ours = [line for line in looked.stdout.splitlines() if line.startswith(("archive ", "state, archive"))]
+            assert len(ours) == 2
+            return all("nothing" in line for line in ours)
+
+        eventually(nothing_left, within_s=40, what=made.logs())
+        running.kill()
+        running.wait()
+        running = start(made, 1)
+        add(made, range(600, 610))
+        left += [number for number in range(600, 610) if number % 40 != 7]
+        eventually(lambda: len(amounts(place_of(made))) == len(left), within_s=60, what=made.logs())
+        assert amounts(place_of(made)) == left
+        assert stop(running) == 0
+
+
+def waiting(made: Stack) -> int:
+    return len(list((made.directory / "state" / "kept" / "archive-pending").glob("*.arrow")))
+
+
+def test_a_bucket_that_is_away_is_waited_for_and_one_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "catalog.toml").write_text(CATALOG)
+    port = free_port()
+    reached = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in reached.items():
+        monkeypatch.setenv(name, value)
+    environment = FAST | reached | {"ARCHIVE_URL": "s3://kept-events/shop"}
+    with stack(tmp_path, tmp_path / "catalog.toml", environment=environment) as made:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=port)
+        server.start()
+        try:
+            refused = start(made, 1)
+            assert refused.wait(60) == 78, made.logs()
+            assert "ARCHIVE_URL" in made.logs()
+            place = open_place("s3://kept-events/shop")
+            place.files.mkdir("kept-events")
+
+            def found() -> list[int]:
+                frames = [pl.read_parquet(io.BytesIO(archive_io.read(place, one.name))) for one in files_of(place)]
+                return sorted(int(amount) for frame in frames for amount in frame["amount"].to_list())
+
+            running = start(made, 1)
+            add(made, range(100))
+            eventually(lambda: len(found()) == 100, within_s=60, what=made.logs())
+            server.stop()
+            add(made, range(100, 200))
+            eventually(lambda: "trying again" in made.logs(), within_s=60, what="the bucket is missed")
+            add(made, range(200, 300))
+            running.kill()
+            running.wait()
+            # It starts while the bucket is away, too.
+            running = start(made, 1)
+            add(made, range(300, 400))
+            eventually(lambda: waiting(made) > 0, within_s=60, what=made.logs())
+            time.sleep(2)
+            assert running.poll() is None, made.logs()
+            server = ThreadedMotoServer(ip_address="127.0.0.1", port=port)
+            server.start()
+            eventually(lambda: len(found()) == 400, within_s=120, what=made.logs())
+            assert found() == list(range(400))
+            assert stop(running, within_s=20) == 0, made.logs()
+        finally:
+            server.stop()
+            open_place("s3://kept-events/shop").files.clear_instance_cache()
