@@ -7,6 +7,8 @@ from typing import Any
 
 from sinks.errors import Misconfigured
 
+_S3 = {"use_listings_cache": False, "config_kwargs": {"connect_timeout": 5, "read_timeout": 30}}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -39,7 +41,8 @@ def open_place(url: str) -> Place:
     if protocol not in ("file", "s3"):
         raise Misconfigured(f"ARCHIVE_URL is {url!r}, expected a directory or s3://bucket/prefix")
     try:
-        files, root = fsspec.url_to_fs(named)
+        # What is there is asked for each time, as others write there too.
+        files, root = fsspec.url_to_fs(named, **(_S3 if protocol == "s3" else {}))
     except ImportError as error:
         raise Misconfigured(
             f'ARCHIVE_URL {url!r} needs a driver that is not installed ({error}); pip install "streamgauge[s3]"'

@@ -22,6 +22,7 @@ from sinks.records import DeadLetter, Point, Reason
 from sinks.score_records import ModelStatus
 from stream.alerts import Alerts, Outcome, ScoredBatch
 from stream.batches import (
+    Accepted,
     Closed,
     Decoded,
     Emission,
@@ -52,11 +53,11 @@ X = TypeVar("X")
 X_co = TypeVar("X_co", covariant=True)
 P = ParamSpec("P")
 Clock = Callable[[], int]
-FromShard = Partials | DeadLetter | Lines | PersonDays | Forgotten
+FromShard = Partials | DeadLetter | Lines | PersonDays | Forgotten | Accepted
 FromChurn = Emission | Scores | ModelStatus | Forgotten
 
 
-def _said(method: Callable[P, X]) -> Callable[P, X]:
+def said(method: Callable[P, X]) -> Callable[P, X]:
     """Log what a method raises: in a cluster the engine says no more than that another member is gone."""
 
     @wraps(method)
@@ -125,13 +126,13 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes
         self._caught_up = True
         self._pending = False
 
-    @_said
+    @said
     def on_batch(self, values: list[ShardBatch | Tombstone]) -> tuple[Iterable[FromShard], bool]:
         if self._shard is None:
             self._number = values[0].shard
             self._shard = self._make(self._number)
             if self._snapshot is not None:
-                _restore(self._ending, self._shard.restore, self._snapshot, logger.warning)
+                restored(self._ending, self._shard.restore, self._snapshot, logger.warning)
         out: list[FromShard] = []
         shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
         suppressed, too_late = self._shard.suppressed, 0
@@ -140,6 +141,8 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes
                 out.append(shard.forget(value))
                 continue
             letters = shard.add(value)
+            if (accepted := shard.accepted()) is not None:
+                out.append(accepted)
             too_late += len(letters)
             out.extend(letters)
             self._caught_up = value.caught_up
@@ -155,7 +158,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes
         out.extend(self._tick())
         return out, StatefulBatchLogic.RETAIN
 
-    @_said
+    @said
     def on_notify(self) -> tuple[Iterable[FromShard], bool]:
         return self._tick(), StatefulBatchLogic.RETAIN
 
@@ -166,7 +169,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes
     def notify_at(self) -> datetime | None:
         return datetime.fromtimestamp(self._due_ms / 1_000, UTC) if self._pending else None
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         if self._shard is None:
             return self._snapshot or b""
@@ -217,18 +220,18 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         self._snapshot = snapshot
         self._clock = clock
 
-    @_said
+    @said
     def on_batch(self, values: list[Partials]) -> tuple[Iterable[Emission], bool]:
         if self._merge is None:
             self._cube = values[0].cube
             self._merge = self._make(self._cube)
             if self._snapshot is not None:
-                _restore(self._ending, self._merge.restore, self._snapshot)
+                restored(self._ending, self._merge.restore, self._snapshot)
         for partials in values:
             self._merge.add(partials)
         return self._emit()
 
-    @_said
+    @said
     def on_notify(self) -> tuple[Iterable[Emission], bool]:
         return self._emit()
 
@@ -239,7 +242,7 @@ class MergeLogic(StatefulBatchLogic[Partials, Emission, bytes]):
         due_ms = None if self._merge is None else self._merge.next_offer_ms
         return None if due_ms is None else datetime.fromtimestamp(due_ms / 1_000, UTC)
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         if self._merge is None:
             return self._snapshot or b""
@@ -281,13 +284,13 @@ class WindowsLogic(StatefulBatchLogic[Closed, X, bytes]):
         self._stage: _OfWindows[X] | None = None
         self._snapshot = snapshot
 
-    @_said
+    @said
     def on_batch(self, values: list[Closed]) -> tuple[Iterable[X], bool]:
         if self._stage is None:
             self._cube = values[0].cube
             self._stage = self._make(self._cube)
             if self._snapshot:
-                _restore(self._ending, self._stage.restore, self._snapshot)
+                restored(self._ending, self._stage.restore, self._snapshot)
         return [
             self._stage.take(value.points, value.watermark_ms, value.until_ms) for value in values
         ], StatefulBatchLogic.RETAIN
@@ -295,7 +298,7 @@ class WindowsLogic(StatefulBatchLogic[Closed, X, bytes]):
     def on_eof(self) -> tuple[Iterable[X], bool]:
         return (), StatefulBatchLogic.RETAIN
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         if self._stage is None:
             return self._snapshot or b""
@@ -317,9 +320,9 @@ class ChurnLogic(StatefulBatchLogic["PersonDays | Forgotten", "FromChurn", bytes
         self._clock = clock
         self._stage = make()
         if snapshot:
-            _restore(ending, self._stage.restore, snapshot)
+            restored(ending, self._stage.restore, snapshot)
 
-    @_said
+    @said
     def on_batch(self, values: list[PersonDays | Forgotten]) -> tuple[Iterable[FromChurn], bool]:
         out: list[FromChurn] = []
         for value in values:
@@ -344,7 +347,7 @@ class ChurnLogic(StatefulBatchLogic["PersonDays | Forgotten", "FromChurn", bytes
         # Days are long: files that are needed no more would wait for them, with people who are forgotten.
         return datetime.fromtimestamp(self._clock() / 1_000 + 1, UTC) if self._stage.has_old_files else None
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         return self._meters.snapshot("churn", "0", self._stage.to_bytes)
 
@@ -356,13 +359,13 @@ class FormerChurnLogic(StatefulBatchLogic[Forgotten, "Scores | Forgotten", bytes
         self._clock = clock
         self._former = former
         if snapshot:
-            _restore(ending, former.restore, snapshot)
+            restored(ending, former.restore, snapshot)
 
-    @_said
+    @said
     def on_batch(self, values: list[Forgotten]) -> tuple[Iterable[Scores | Forgotten], bool]:
         return [*self._told(), *values], StatefulBatchLogic.RETAIN
 
-    @_said
+    @said
     def on_notify(self) -> tuple[Iterable[Scores | Forgotten], bool]:
         return self._told(), StatefulBatchLogic.RETAIN
 
@@ -372,7 +375,7 @@ class FormerChurnLogic(StatefulBatchLogic[Forgotten, "Scores | Forgotten", bytes
     def notify_at(self) -> datetime | None:
         return None if self._former.is_done else datetime.fromtimestamp(self._clock() / 1_000 + 1, UTC)
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         return self._former.to_bytes()
 
@@ -391,9 +394,9 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
         self._clock = clock
         self._alerts = make()
         if snapshot:
-            _restore(ending, self._alerts.restore, snapshot)
+            restored(ending, self._alerts.restore, snapshot)
 
-    @_said
+    @said
     def on_batch(self, values: list[ScoredBatch | list[Command]]) -> tuple[Iterable[Outcome], bool]:
         for value in values:
             if isinstance(value, ScoredBatch):
@@ -403,7 +406,7 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
                     self._alerts.command(command)
         return self._advance()
 
-    @_said
+    @said
     def on_notify(self) -> tuple[Iterable[Outcome], bool]:
         return self._advance()
 
@@ -413,7 +416,7 @@ class AlertLogic(StatefulBatchLogic["ScoredBatch | list[Command]", Outcome, byte
     def notify_at(self) -> datetime:
         return datetime.fromtimestamp(self._alerts.next_ms / 1_000, UTC)
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         return self._meters.snapshot("alerts", "0", self._alerts.to_bytes)
 
@@ -428,7 +431,7 @@ class EndingLogic(StatefulBatchLogic[int, "int", bytes]):
     def __init__(self, ending: Ending) -> None:
         self._ending = ending
 
-    @_said
+    @said
     def on_batch(self, values: list[int]) -> tuple[Iterable[int], bool]:
         self._ending.tell(min(values))
         return (), StatefulBatchLogic.DISCARD
@@ -436,12 +439,12 @@ class EndingLogic(StatefulBatchLogic[int, "int", bytes]):
     def on_eof(self) -> tuple[Iterable[int], bool]:
         return (), StatefulBatchLogic.RETAIN
 
-    @_said
+    @said
     def snapshot(self) -> bytes:
         return b""
 
 
-def _restore(ending: Ending, restore: Callable[..., None], *arguments: object) -> None:
+def restored(ending: Ending, restore: Callable[..., None], *arguments: object) -> None:
     try:
         restore(*arguments)
     except ValueError as error:

@@ -43,7 +43,12 @@ from stream.adapters import (
 )
 from stream.alert_writers import AlertSinks, alert_writer, score_writer
 from stream.alerts import Alerts, ScoredBatch
+from stream.archive_adapter import ArchiveLogic, ToArchive
+from stream.archive_jobs import Jobs
+from stream.archive_pending import Pending
+from stream.archiving import Archiving
 from stream.batches import (
+    Accepted,
     Decoded,
     Emission,
     Forgotten,
@@ -104,6 +109,16 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveParts:
+    """What puts events into the archive. Used too while a catalog has none any more, for what still waits."""
+
+    pending: Pending
+    jobs: Jobs
+    roll_ms: int
+    """How long events wait for their file of the archive, about."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the dataflow is made of; the front door puts it together."""
 
@@ -128,6 +143,8 @@ class Parts:
     """Where what is known of people is written down with each snapshot."""
     scores: ScoreSinks
     """Where what models say of people goes, and how they stand."""
+    archive: ArchiveParts
+    """Where events are archived."""
     keep_events_ms: int | None = None
     """For how long persons' single events stay in their records; None: for good."""
     shard_keys: tuple[str, ...] = ("0",)
@@ -200,11 +217,17 @@ def build(parts: Parts) -> Dataflow:
     def make_shard(number: int) -> Shard:
         return Shard(plan, number, parts.files)
 
+    def make_archiving() -> Archiving:
+        return Archiving(plan, parts.archive.pending, parts.archive.jobs, parts.archive.roll_ms)
+
     def make_merge(key: str) -> Merge:
         return Merge(cubes[key], len(parts.shard_keys), plan.event.allowed_lateness_ms)
 
     def shard(snapshot: bytes | None) -> ShardLogic:
         return ShardLogic(make_shard, snapshot, ending, tick_ms=parts.tick_ms, clock=clock, meters=meters)
+
+    def archive(snapshot: bytes | None) -> ArchiveLogic:
+        return ArchiveLogic(make_archiving, snapshot, ending, clock, meters)
 
     def merge(snapshot: bytes | None) -> MergeLogic:
         return MergeLogic(make_merge, snapshot, ending, clock, meters, {*parts.watches, *parts.outlooks})
@@ -277,9 +300,11 @@ def build(parts: Parts) -> Dataflow:
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
     op.output("deadletter", refused, CallSink(refuse, ending))
+    # Also without [archive]: what is in the snapshots of a catalog that had it is for this step.
+    archived = op.stateful_batch("archive", op.flat_map("to_archive", counted, _to_archive), archive)
     if plan.event.person is not None:
         keep = person_writer(parts.people, patience("people", parts.patience_s), parts.keep_events_ms, clock, meters)
-        op.output("people", op.flat_map("lines", counted, _lines), CallSink(keep, ending))
+        op.output("people", op.map("lines", archived, _alone), CallSink(keep, ending))
 
     closed = op.flat_map("closed", emitted, Closings(parts.watches).of)
     scored = op.map("scored", op.stateful_batch("score", closed, score), _alone)
@@ -362,9 +387,10 @@ def _too_late(item: tuple[str, FromShard]) -> list[DeadLetter]:
     return [value] if isinstance(value, DeadLetter) else []
 
 
-def _lines(item: tuple[str, FromShard]) -> list[Lines | Forgotten]:
-    value = item[1]
-    return [value] if isinstance(value, Lines | Forgotten) else []
+def _to_archive(item: tuple[str, FromShard]) -> list[tuple[str, ToArchive]]:
+    """Records of persons go the same way, so that their end is behind all that was said of them."""
+    key, value = item
+    return [(key, value)] if isinstance(value, Accepted | Lines | Forgotten) else []
 
 
 def _emitted(item: tuple[str, Foretold]) -> tuple[str, Emission]:

@@ -72,6 +72,11 @@ class Meters:
         self._scored = self._counter("scored_windows", "Closed windows that rules have judged")
         self._open_alerts = self._gauge("open_alerts", "Alerts that are not resolved, as of the last ten seconds")
         self._notifications = self._counter("notifications", "Notifications written to the outbox")
+        self._archived = self._counter("archived_events", "Events that are in files of the archive")
+        self._archive_files = self._counter("archive_files", "Files of the archive that were written")
+        self._waiting_events = self._gauge("archive_waiting_events", "Events that wait for the archive", "shard")
+        self._waiting_bytes = self._gauge("archive_waiting_bytes", "Size of those on disk", "shard")
+        self._waiting_s = self._gauge("archive_waiting_seconds", "How long the oldest of them waits", "shard")
         self._errors = self._counter("errors", "What went wrong and was handled", "stage")
         self._retries = self._counter("retries", "What was tried again after an error", "stage")
         self._spool_lines = self._gauge("influx_waiting_lines", "Lines on disk that InfluxDB has not taken yet")
@@ -95,6 +100,7 @@ class Meters:
             self.stage(stage)
         self._status: dict[str, Status] = {}
         self._watermarks_ms: dict[str, int] = {}
+        self._waits_since_ms: dict[str, int | None] = {}
         self._sizes: dict[str, dict[str, int]] = {}
         self._spent_s: dict[str, float] = {}
         """What the snapshots of each part took in the epoch that has ended."""
@@ -159,6 +165,26 @@ class Meters:
         """A sink has answered for all points of a write."""
         self._sent.labels(sink).inc(points)
         self._refused.labels(sink).inc(refused)
+
+    def archived(self, events: int, files: int) -> None:
+        """So many events are in files of the archive."""
+        self._archived.inc(events)
+        self._archive_files.inc(files)
+
+    def waits(self, shard: int, events: int, size_bytes: int, since_ms: int | None) -> None:
+        """What of a shard is not yet in the archive, and since when."""
+        name = str(shard)
+        known = name in self._waits_since_ms
+        self._waits_since_ms[name] = since_ms
+        self._waiting_events.labels(name).set(events)
+        self._waiting_bytes.labels(name).set(size_bytes)
+        if not known:
+            # Asked for when it is read, as for the watermark.
+            self._waiting_s.labels(name).set_function(lambda: self._waited_s(name))
+
+    def _waited_s(self, shard: str) -> float:
+        since_ms = self._waits_since_ms[shard]
+        return 0.0 if since_ms is None else max(0.0, (self._clock() - since_ms) / 1_000)
 
     def sent_letters(self, letters: int) -> None:
         self._letters.inc(letters)

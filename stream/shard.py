@@ -11,7 +11,7 @@ import polars as pl
 from sinks.person_records import PersonLine
 from sinks.records import DeadLetter, Reason, iso
 from stream.arrays import Ints
-from stream.batches import Forgotten, Partials, PersonDays, ShardBatch, State, Tombstone, earliest
+from stream.batches import Accepted, Forgotten, Partials, PersonDays, ShardBatch, State, Tombstone, earliest
 from stream.clock import END_MS, NEVER_MS, Watermark
 from stream.dedupe import Seen
 from stream.durations import SECOND_MS
@@ -59,6 +59,7 @@ class Shard:
         """Events behind the watermark that were still counted, since this object was made."""
         self.suppressed = 0
         """Events of people who are forgotten, since this object was made."""
+        self._accepted: Accepted | None = None
         self._forgotten: list[str] = []
         """Pseudonyms of people of whom nothing is taken any more."""
         self._added_ms: int | None = None
@@ -82,6 +83,7 @@ class Shard:
     def add(self, batch: ShardBatch) -> list[DeadLetter]:
         """Take in a batch, then move the watermark by its progress. Returns the events that came too late."""
         suppressed: list[tuple[Reason, int]] = []
+        self._accepted = None
         if self._forgotten:
             batch, suppressed = self._without_forgotten(batch)
         frame, time_ms = batch.frame, batch.time_ms
@@ -110,6 +112,8 @@ class Shard:
             self._added_ms = earliest(self._added_ms, batch.added_ms)
             self._waiting.append((frame, time_ms))
             self._waiting_rows += len(time_ms)
+            if self._plan.archived:
+                self._accepted = Accepted(self._number, batch.stream, frame, time_ms)
             if self._waiting_rows >= _FOLD_ROWS:
                 self._count_waiting()
         if self._people is not None and (batch.max_event_ms is not None or len(time_ms)):
@@ -120,6 +124,11 @@ class Shard:
             batch.stream, batch.max_event_ms, caught_up=batch.caught_up, read_at_ms=batch.read_at_ms
         )
         return late
+
+    def accepted(self) -> Accepted | None:
+        """What the last batch had that is counted, once, where events are archived; None without any."""
+        accepted, self._accepted = self._accepted, None
+        return accepted
 
     def forget(self, tombstone: Tombstone) -> Forgotten:
         """Let go of all that is known of a person, and take nothing of theirs from now on.

@@ -8,11 +8,11 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sinks.archive_files import files_of
 from sinks.archive_layout import day_named, stream_named
 from sinks.archive_place import Place, open_place
-from sinks.errors import Misconfigured
 from stream.archived import ArchiveError, ArchiveFile
-from streamgauge.settings import Settings
+from streamgauge.settings import Settings, archive_url
 
 WORD = "archive"
 """Stands for the place that is set."""
@@ -21,28 +21,13 @@ WORD = "archive"
 def place_named(text: str, settings: Settings, state: Path) -> Place:
     """The archive that `archive` (the one that is set, else the platform's own), a directory, `archive://PATH` or a
     URL names. Raises `Misconfigured`."""
-    return open_place((settings.archive_url or str((state / "archive").resolve())) if text == WORD else text)
+    return open_place(archive_url(settings, state) if text == WORD else text)
 
 
 def names_in(place: Place, first: date | None = None, last: date | None = None) -> list[str]:
-    """The files of events below a place, by day, stream and name; those of the days from `first` to `last`, where that
-    is said."""
-    found: list[str] = []
-    try:
-        paths: list[str] = place.files.find(place.root) if place.files.exists(place.root) else []
-    except OSError as error:
-        raise Misconfigured(f"the archive at {place.url} cannot be listed: {error}") from error
-    for path in paths:
-        name = str(path)[len(place.root) + 1 :]
-        parts = name.split("/")
-        if len(parts) != 3 or not name.endswith(".parquet") or any(part.startswith((".", "_")) for part in parts):
-            continue
-        day = day_named(parts[0])
-        if day is None or stream_named(parts[1]) is None:
-            continue
-        if (first is None or day >= first) and (last is None or day <= last):
-            found.append(name)
-    return sorted(found)
+    """The files of events below a place that count, by day, stream and name; those of the days from `first` to `last`,
+    where that is said. Raises the errors of `sinks.errors`."""
+    return [file.name for file in files_of(place, (first or date.min, last or date.max))]
 
 
 @contextmanager

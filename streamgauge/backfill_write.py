@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sinks.base import Sink
-from sinks.errors import Rejected, Retryable
+from sinks.errors import Misconfigured, Rejected, Retryable
 from sinks.records import ROUNDING, Dimensions, Point, State, Value
 from sinks.store import Store
 from stream.catalog import Catalog
 from stream.durations import MINUTE_MS, TOTAL
+from stream.plan import compile_plan
 from stream.windows import window_of
 from streamgauge.compute import write_ndjson, write_parquet
 from streamgauge.settings import Settings
@@ -172,19 +173,11 @@ def store_of(settings: Settings, state: Path, *, make: bool) -> Store | None:
 
 def influx_of(settings: Settings, catalog: Catalog) -> Sink:
     """InfluxDB as the processor writes to it, with each window in its bucket. Raises `Misconfigured`."""
-    from sinks.errors import Misconfigured
-    from sinks.influx import InfluxSink
+    from streamgauge.influx import sink_of
 
     if settings.influx_url is None:
         raise Misconfigured("--to influx: INFLUX_URL is not set: it names the server, such as http://localhost:8086")
-    return InfluxSink(
-        settings.influx_url,
-        settings.influx_token.get_secret_value(),
-        settings.influx_org,
-        settings.influx_bucket,
-        # Each text that was ever among the most frequent would be a field of its own.
-        skip=frozenset(metric.name for metric in catalog.metric if metric.measure == "top_k"),
-    )
+    return sink_of(catalog, compile_plan(catalog), settings)
 
 
 def patiently(

@@ -16,6 +16,7 @@ from stream.problems import CatalogError
 from stream.snapshots import StateError
 from streamgauge import (
     __version__,
+    cli_archive,
     cli_backtest,
     cli_compute,
     cli_deadletter,
@@ -47,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.add_typer(cli_archive.app)
 app.add_typer(cli_deadletter.app)
 app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)

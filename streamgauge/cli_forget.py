@@ -25,10 +25,11 @@ from stream.enrich import Pseudonyms
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
 from streamgauge import forgetting, forgotten
+from streamgauge.archive_forgetting import forget_in_archive, scan_archive, scan_pending
 from streamgauge.forgetting import Deleted, Marks, Theirs
 from streamgauge.places import group_of, scores_of, state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings, valkey_address
-from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, existing_person_key
+from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, archive_url, existing_person_key
 from streamgauge.terminal import printable
 
 _EXIT_USAGE = 2
@@ -134,6 +135,7 @@ def _forget(
                 forgetting.wait_until(forgetting.all_counted(other, loaded.platform.streams, group_of(loaded)), wait_s)
             for stream in loaded.platform.streams:
                 _say(printable(stream), forgetting.delete_entries(other, stream, theirs, group_of(loaded)))
+        typer.echo(forget_in_archive(archive_url(settings, own_state), own_state, pseudonym), err=True)
         typer.echo(f"valkey {forgetting.rewrite_log(client)}", err=True)
         if done and vacuum:
             scrubbed = forgetting.scrub(store, _SCRUB_S)
@@ -192,6 +194,8 @@ def _verify(
     scans += forgotten.scan_store_files(url, marks)
     scans.append(forgotten.scan_people(own_state / "people", marks, settings.snapshot_s))
     scans.append(forgotten.scan_recovery(own_state / "recovery", marks))
+    scans.append(scan_pending(own_state / "archive-pending", marks))
+    scans.append(scan_archive(archive_url(settings, own_state), marks))
     for line in forgotten.table(scans):
         typer.echo(line)
     if not marks.searches_id:

@@ -17,9 +17,10 @@ import orjson
 import valkey
 
 from sinks.alert_store import AlertStore
+from sinks.archive import Archive
 from sinks.base import Sink
 from sinks.deadletter import DeadLetterSink
-from sinks.errors import Misconfigured, SinkError
+from sinks.errors import Misconfigured, Retryable, SinkError
 from sinks.live import LiveSink
 from sinks.live_scores import LiveScores
 from sinks.outbox import Outbox
@@ -29,13 +30,15 @@ from sinks.score_store import ScoreStore
 from sinks.spool_places import left_bytes
 from sinks.store import Store
 from stream.alert_writers import AlertSinks
+from stream.archive_jobs import Desk, JobThread
+from stream.archive_pending import Pending
 from stream.bounds import notes
 from stream.catalog import Catalog
 from stream.continuity import GapError, OnGap
 from stream.durations import duration_ms
 from stream.ending import Ending
 from stream.enrich import Pseudonyms
-from stream.flow import ClusterError, Member, Parts, execute, make_recovery
+from stream.flow import ArchiveParts, ClusterError, Member, Parts, execute, make_recovery
 from stream.forecasts import outlooks
 from stream.meters import Meters
 from stream.people.journal import Directory
@@ -49,7 +52,7 @@ from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
 from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
 from streamgauge.retention import kept_alerts, kept_in_store
-from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, person_key
+from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, archive_url, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 8.0
 """A drain that takes longer is cut off. Nothing is lost: the run goes on from the last snapshot."""
+_ROLL_SNAPSHOTS = 30
+"""Events wait for so many snapshots for their file of the archive, about: a minute."""
 _BEGIN_S = 90.0
 """How long a cluster may take from the moment its members have met to the first read."""
 _FAILED_S = 2.0
@@ -115,7 +120,12 @@ class Run:
         return self.execute(facts, Member(number, addresses))
 
     def _execute(self, facts: Facts, member: Member) -> int:
-        parts = self._parts(facts, member)
+        meters = Meters()
+        url, pending = archive_url(self.settings, self.state), Pending(self.state / "archive-pending")
+        desk = Desk(Archive(url, facts.id), pending, meters.archived)
+        jobs = JobThread(desk, meters)
+        roll_ms = int(_ROLL_SNAPSHOTS * self.settings.snapshot_s * 1_000)
+        parts = self._parts(facts, member, ArchiveParts(pending, jobs, roll_ms), meters)
         for note in notes(self.plan) if member.number == 0 else ():
             logger.warning("%s", note)
         try:
@@ -124,6 +134,8 @@ class Run:
             for database in parts.databases.values():
                 database.setup()
             parts.alert_sinks.outbox.setup()
+            if self.plan.archived:
+                _try_out(desk)
             if parts.alert_sinks.influx is not None:
                 self._send_to(parts.alert_sinks.influx, parts)
             every = timedelta(seconds=self.settings.snapshot_s)
@@ -142,6 +154,7 @@ class Run:
             for database in parts.databases.values():
                 database.close()
             parts.alert_sinks.store.close()
+            jobs.stop()
             parts.people.close()
             parts.scores.store.close()
         return 0 if self.ending.failure is None else self._status_of(self.ending.failure)
@@ -162,7 +175,7 @@ class Run:
         drains = parts.member.number == 0 or self._own_state
         influx.start(refuse, stop, drains=drains)
 
-    def _parts(self, facts: Facts, member: Member) -> Parts:
+    def _parts(self, facts: Facts, member: Member, archive: ArchiveParts, meters: Meters) -> Parts:
         settings, plan = self.settings, self.plan
         assert settings.valkey_url is not None
         connect = client_factory(settings.valkey_url)
@@ -172,7 +185,6 @@ class Run:
         pruned = PrunedStore(store, kept_in_store(self.catalog, plan), None if kept is None else (alerts, kept))
         databases: dict[str, Sink] = {"store": pruned}
         influx = None
-        meters = Meters()
         if settings.influx_url is not None:
             from streamgauge.influx import writer_of  # half a second, for those who have none
 
@@ -211,6 +223,8 @@ class Run:
             people=PersonStore(settings.store_url(self.state)),
             files=Directory(self.state / "people"),
             scores=ScoreSinks(ScoreStore(settings.store_url(self.state)), LiveScores(client, scores_of(self.catalog))),
+            archive=archive,
+            meters=meters,
             keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,
             member=member,
@@ -219,7 +233,6 @@ class Run:
             trim=self.trim,
             on_gap=OnGap(settings.on_gap),
             group=group_of(self.catalog),
-            meters=meters,
             retired=_retired(self.state / "streams.json", plan.streams),
         )
 
@@ -264,6 +277,15 @@ class Run:
             _leave(0)  # all is saved; only others keep the engine
         logger.error("the last snapshot took longer than %.0f s; leaving without it", DRAIN_S)
         _leave(EXIT_CUT_OFF)
+
+
+def _try_out(desk: Desk) -> None:
+    """Raises Misconfigured where nothing could ever be archived. One that is only away is waited for."""
+    desk.pending.setup()
+    try:
+        desk.archive.setup()
+    except Retryable as error:
+        logger.warning("%s; events wait on disk until it is back", error)
 
 
 def _retired(path: Path, streams: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,9 +27,10 @@ from sinks.store import Store
 from stream.catalog import Catalog
 from stream.durations import DAY_MS, MINUTE_MS, duration_ms
 from stream.plan import Plan, compile_plan
+from streamgauge.archive_forgetting import changing
 from streamgauge.deadletters import Selection
 from streamgauge.places import group_of
-from streamgauge.settings import Settings
+from streamgauge.settings import Settings, archive_url
 
 _SHORT_KEPT_MS = 2 * 3_600_000
 """How long the store keeps windows of less than a minute where nothing else is said: enough for every sparkline."""
@@ -210,7 +211,7 @@ class Keeper:
     def _archive(self) -> Iterator[Old]:
         kept = self.catalog.keep.archive
         assert kept is not None
-        place = open_place(self.settings.archive_url or str(self.state / "archive"))
+        place = open_place(archive_url(self.settings, self.state))
         try:
             days = _days(place)
             now_ms = self.now_ms
@@ -224,7 +225,8 @@ class Keeper:
                 files += len(found)
                 size += sum(int(about.get("size") or 0) for about in found.values())
                 if not self.dry_run:
-                    place.files.rm(days[day], recursive=True)
+                    with changing(self.state):
+                        place.files.rm(days[day], recursive=True)
         except Exception as error:
             # Drivers of file systems raise whatever those that they stand on do.
             raise Retryable(f"{place.url}: {type(error).__name__}: {error}") from error

@@ -148,6 +148,11 @@ def read_settings(**overrides: object) -> Settings:
         raise SettingsError("\n".join(lines)) from None
 
 
+def archive_url(settings: Settings, state: Path) -> str:
+    """Where the events of the platform with this state directory are archived, for `open_place`."""
+    return settings.archive_url or str((state / "archive").resolve())
+
+
 def person_key(settings: Settings, state: Path, *, make: bool = True) -> bytes:
     """The key of the pseudonyms: the one that is set, else the one in `state`, made there on first use.
 
