@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table, func, inspect, select
 from sqlalchemy.engine import Connection, Engine
 
@@ -9,6 +11,8 @@ from sinks import migrations, schema
 from sinks.database import place_of, transaction
 from sinks.errors import Misconfigured
 from sinks.schema import SCHEMA_VERSION
+
+logger = logging.getLogger(__name__)
 
 _meta = schema.meta
 _VERSION = "schema_version"
@@ -50,6 +54,10 @@ def prepare(engine: Engine) -> None:
         if revision is None and version is not None:
             # From before there were revisions.
             _stamp(connection, version - 1 if version == _FIRST_OF_MANY else version)
+            if version == SCHEMA_VERSION:
+                return
+        found = version if revision is None else int(revision)
+        logger.info("%s: its schema version is %s and becomes %d", place_of(engine), found, SCHEMA_VERSION)
         migrations.upgrade(connection)
         # Programs from before there were revisions look here.
         connection.execute(_meta.update().where(_meta.c.key == _VERSION).values(value=str(SCHEMA_VERSION)))

@@ -275,9 +275,10 @@ class Spool:
         place = segments.index(segment)
         segment.close()
         lost = f"{segment.waiting_lines} lines"
-        again = None
-        with suppress(OSError):
+        try:
             again = self._read(segment.path, segment.kind, is_last=False, acknowledged=self._sent_seq)
+        except OSError as error:  # such as too many open files, or no room to set it aside: it is all still there
+            raise Retryable(f"{segment.path} cannot be read or mended: {error.strerror}") from error
         if again is None:
             self._on_aside(f"{segment.path}: {why}; {lost} of it are lost")
             segments.remove(segment)

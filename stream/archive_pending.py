@@ -51,7 +51,7 @@ class Pending:
     """The files in a directory of the state.
 
     *Guarantee*: what `write` has returned of is there after a power cut. *Failure*: `Retryable` while the disk is
-    full; a file that cannot be read any more is set aside, said, and the rest kept.
+    full or does not let a file be read; one that is damaged is set aside, said, and the rest kept.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -78,16 +78,22 @@ class Pending:
         return len(content)
 
     def read(self, names: Iterable[str]) -> pl.DataFrame | None:
-        """The rows of some files; None without any."""
+        """The rows of some files; None without any. Raises Retryable where the disk does not let one be read now."""
         found: list[pl.DataFrame] = []
         for name in names:
+            path = self.directory / name
             try:
-                found.append(pl.read_ipc(io.BytesIO((self.directory / name).read_bytes())))
+                content = path.read_bytes()
             except FileNotFoundError:
-                logger.error("%s is gone: its events are not archived", self.directory / name)
-            except (OSError, pl.exceptions.PolarsError) as error:
+                logger.error("%s is gone: its events are not archived", path)
+                continue
+            except OSError as error:  # such as too many open files: nothing is wrong with it
+                raise Retryable(f"events that wait for the archive cannot be read: {error}") from error
+            try:
+                found.append(pl.read_ipc(io.BytesIO(content)))
+            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
                 broken = self.directory / f"{name}{BROKEN}"
-                (self.directory / name).rename(broken)
+                path.rename(broken)
                 logger.error("%s cannot be read, so its events are not archived: %s", broken, error)
         return pl.concat(found) if found else None
 

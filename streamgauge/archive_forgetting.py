@@ -49,7 +49,7 @@ def scan_pending(directory: Path, marks: Marks) -> Scan:
         read += 1
         try:
             found += int(tells_of(pl.read_ipc(io.BytesIO(content)), marks.pseudonym.decode()).any())
-        except (OSError, pl.exceptions.PolarsError):
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
             # Half written when its process ended, or damaged: nobody knows whose events are in it.
             found += 1
     broken = any(not path.name.endswith(SUFFIX) for path in directory.glob("*"))

@@ -6,6 +6,7 @@ with the same change in `sinks.schema`, where SCHEMA_VERSION is the number of th
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _one_at_a_time = threading.Lock()
 
 def upgrade(connection: Connection) -> None:
     """Run the revisions that the database has not had, in the connection's transaction, which stays the caller's."""
+    # It tells everybody of its plug-ins, and that of SQLite it knows no better than to expect half a migration.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Only here: a database is migrated once, and opened each day.
     from alembic import command
     from alembic.config import Config

@@ -118,6 +118,19 @@ def test_a_database_of_an_earlier_version_becomes_one_of_this(database_url: str,
     store.close()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_migration_is_one_line_of_the_log(database_url: str, version: int, caplog: pytest.LogCaptureFixture) -> None:
+    made_by(version, database_url)
+    caplog.set_level("INFO")
+    setup(database_url)
+    said = [record.getMessage() for record in caplog.records]
+    if version == SCHEMA_VERSION:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert f"its schema version is {version} and becomes {SCHEMA_VERSION}" in said[0]
+
+
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_what_is_beside_the_points_is_read_as_before(database_url: str, version: int) -> None:
     made_by(version, database_url)

@@ -73,6 +73,17 @@ def all_lines(spool: Spool) -> list[bytes]:
     return [line for record in spool.peek(10**9) for line in record.lines]
 
 
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may not open another file meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def killed(spool: Spool, into: Path) -> Path:
     """The directory as it is at this moment, with nothing closed or flushed."""
     return Path(shutil.copytree(spool.directory, into))
@@ -288,6 +299,18 @@ def test_a_file_that_is_gone_is_said_and_the_rest_is_sent(tmp_path: Path) -> Non
     assert [record.lines for record in drained(spool)] == [[noise(i)] for i in range(lost, 200)]
     assert len(told.aside) == 1
     assert f"{lost} lines" in told.aside[0]
+    spool.close()
+
+
+def test_a_file_that_cannot_be_opened_now_is_sent_later(tmp_path: Path) -> None:
+    told = Told()
+    spool = told.spool(tmp_path)
+    spool.add([final(b"one"), final(b"two")], NOW_MS)
+    with no_more_files(), pytest.raises(Retryable, match=r"cannot be read or mended: Too many open files"):
+        spool.peek(10)
+    assert all_lines(spool) == [b"one", b"two"]
+    assert spool.waiting.lines == 2
+    assert told.aside == []
     spool.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -332,20 +334,55 @@ def test_a_new_state_in_an_archive_of_another_is_told(world: World, caplog: pyte
     assert "other states have archived (abc123)" in caplog.text
 
 
-def test_a_file_that_cannot_be_read_is_set_aside_and_the_rest_kept(
-    world: World, caplog: pytest.LogCaptureFixture
+def cut_off(content: bytes) -> bytes:
+    return content[:100]
+
+
+def one_wrong_byte(content: bytes) -> bytes:
+    """The reader of such files gives up on it in a way that is no Exception."""
+    for at in range(len(content) - 200, len(content)):
+        damaged = content[:at] + bytes([content[at] ^ 0x7F]) + content[at + 1 :]
+        try:
+            pl.read_ipc(io.BytesIO(damaged))
+        except pl.exceptions.PanicException:
+            return damaged
+        except Exception:
+            continue
+    raise AssertionError("expected a byte that matters")
+
+
+@pytest.mark.parametrize("damage", [cut_off, one_wrong_byte])
+def test_a_file_that_is_damaged_is_set_aside_and_the_rest_kept(
+    world: World, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ) -> None:
     for _ in range(3):
         world.count(4)
         world.snapshot()
     one, two, three = sorted((world.root / "archive-pending").iterdir())
-    two.write_bytes(two.read_bytes()[:100])
+    two.write_bytes(damage(two.read_bytes()))
     world.crash(0)
     world.drain()
     assert sorted(world.archived()["identity"].to_list()) == [*range(4), *range(8, 12)]
     assert f"{two.name}.broken cannot be read" in caplog.text
     assert not one.exists()
     assert not three.exists()
+
+
+def test_a_file_that_cannot_be_opened_now_is_read_later(world: World) -> None:
+    """Too many open files, say: its events are not lost by that."""
+    for _ in range(2):
+        world.count(4)
+        world.snapshot()
+    world.crash(0)
+    first = min((world.root / "archive-pending").iterdir())
+    moved = first.rename(world.root / "moved")
+    first.symlink_to(first.name)
+    with pytest.raises(Retryable, match="cannot be read"):
+        world.drain()
+    first.unlink()
+    moved.rename(first)
+    world.drain()
+    assert sorted(world.archived()["identity"].to_list()) == [*range(8)]
 
 
 def test_who_is_forgotten_is_in_nothing_that_is_made_after_it(world: World) -> None:
