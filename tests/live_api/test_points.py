@@ -415,7 +415,10 @@ def test_large_answers_are_compressed_for_who_can_take_it(api: Api) -> None:
     small = api.request("/v1/points", {"Accept-Encoding": "gzip"}, metric="orders", **{"from": 0, "to": HOUR})
     assert "Content-Encoding" not in plain.headers
     assert "Content-Encoding" not in small.headers
-    found = api.request("/v1/points", {"Accept-Encoding": "gzip"}, metric="orders", **ends)
+    for forbidden in ("gzip;q=0", "br, gzip; q=0.0", "x-gzip-9"):
+        answer = api.request("/v1/points", {"Accept-Encoding": forbidden}, metric="orders", **ends)
+        assert "Content-Encoding" not in answer.headers, forbidden
+    found = api.request("/v1/points", {"Accept-Encoding": "br;q=0.5, GZIP;q=0.8"}, metric="orders", **ends)
     assert found.headers["Content-Encoding"] == "gzip"
     assert found.headers["ETag"] != plain.headers["ETag"]
     assert found.data == plain.data, "as urllib3 has decompressed it"
