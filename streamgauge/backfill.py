@@ -259,28 +259,45 @@ def _refuse_lacking(found: Sequence[Lacking], catalog: Catalog, names: Collectio
 
 
 def _refuse_fewer(looked: Sequence[Looked], store: Store, from_ms: int | None, to_ms: int) -> None:
-    """Raise Refused where the store knows of more events than the archive has."""
+    """Raise Refused where the store knows of more events than the archive has, by the hour and at the end by the
+    minute: what came late just now is counted before it is archived."""
     here: dict[int, int] = {}
     for one in looked:
         for minute, rows in zip(one.minutes.tolist(), one.rows.tolist(), strict=True):
-            hour = minute * MINUTE_MS // _HOUR_MS * _HOUR_MS
-            here[hour] = here.get(hour, 0) + rows
+            here[minute * MINUTE_MS] = here.get(minute * MINUTE_MS, 0) + rows
+    in_hours: dict[int, int] = {}
+    for start_ms, rows in here.items():
+        hour_ms = start_ms // _HOUR_MS * _HOUR_MS
+        in_hours[hour_ms] = in_hours.get(hour_ms, 0) + rows
     begin = None if from_ms is None else from_ms // _HOUR_MS * _HOUR_MS
-    counted = store.points(EVENTS, "1h", from_ms=begin, to_ms=to_ms, limit=10_000_000)
-    fewer = [
-        point
-        for point in counted
-        if point.state is not State.OPEN
-        and point.start_ms + _HOUR_MS <= to_ms
-        and here.get(point.start_ms, 0) < point.count
-    ]
-    if fewer:
-        had, there = sum(here.get(point.start_ms, 0) for point in fewer), sum(point.count for point in fewer)
-        first, last = fewer[0].start_ms, fewer[-1].start_ms + _HOUR_MS
+    last_hour_ms = to_ms // _HOUR_MS * _HOUR_MS
+    at_end = last_hour_ms if begin is None else max(begin, last_hour_ms)
+    parts = (("hour", "1h", begin, _HOUR_MS, in_hours), ("minute", "1m", at_end, MINUTE_MS, here))
+    had = there = 0
+    spans: list[str] = []
+    starts: list[int] = []
+    end_ms = 0
+    for word, window, since_ms, width_ms, rows_in in parts:
+        counted = store.points(EVENTS, window, from_ms=since_ms, to_ms=to_ms, limit=10_000_000)
+        fewer = [
+            point
+            for point in counted
+            if point.state is not State.OPEN
+            and point.start_ms + width_ms <= to_ms
+            and rows_in.get(point.start_ms, 0) < point.count
+        ]
+        if fewer:
+            had += sum(rows_in.get(point.start_ms, 0) for point in fewer)
+            there += sum(point.count for point in fewer)
+            spans.append(f"{len(fewer)} {word}{'s' if len(fewer) > 1 else ''}")
+            starts.append(fewer[0].start_ms)
+            end_ms = fewer[-1].start_ms + width_ms
+    if spans:
         need = "" if from_ms is not None else "; sessions, retention, churn and forecasts need all that was before"
         raise Refused(
-            f"the archive has {had:,} of the {there:,} events that were counted in {len(fewer)} hours from "
-            f"{iso(first)} to {iso(last)}{need}\nwhat has just come late is archived within a minute or so: then try "
-            f"again; or choose a --since from {iso(last)} on, or other metrics (--metric); with --allow-missing the "
-            "numbers are of what is there, and replace those that are known"
+            f"the archive has {had:,} of the {there:,} events that were counted in {' and '.join(spans)} from "
+            f"{iso(starts[0])} to {iso(end_ms)}{need}\nwhat has just come late is archived within a minute or so: then "
+            "try again, or choose an earlier --until; events of people who were forgotten are gone for good; or choose "
+            f"a --since from {iso(end_ms)} on, or other metrics (--metric); with --allow-missing the numbers are of "
+            "what is there, and replace those that are known"
         )

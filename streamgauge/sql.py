@@ -70,7 +70,8 @@ class Session:
                 shown.append(f"{text} AS c{place}")
             names = ", ".join(f"c{place}" for place in range(len(columns)))
             if not _is_plain(query):
-                found = made.fetchall()
+                # Of a few rows. Numbers such as decimals are none that JSON has.
+                found = [[_as_it_is(value) for value in row] for row in made.fetchall()]
                 return [Column(column.name, "text") for column in columns], iter(found)
             self._connection.execute(f"SELECT {', '.join(shown)} FROM ({_bare(query)}\n) AS result({names})")
         return columns, self._fetched()
@@ -224,7 +225,14 @@ def _names(query: str, table: str) -> bool:
 
 def _is_plain(query: str) -> bool:
     """Whether it can stand in brackets: what describes a query cannot."""
-    return re.match(r"(\s|--[^\n]*\n)*(SELECT|WITH|FROM|VALUES|\()", query, re.IGNORECASE) is not None
+    return (
+        re.match(r"(\s|--[^\n]*\n|/\*.*?\*/)*(SELECT|WITH|FROM|VALUES|\()", query, re.IGNORECASE | re.DOTALL)
+        is not None
+    )
+
+
+def _as_it_is(value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _bare(query: str) -> str:

@@ -170,12 +170,19 @@ only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database: each test that asks runs once for SQLite and once for PostgreSQL."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'points.db'}"
+@contextmanager
+def empty_database(kind: str, request: pytest.FixtureRequest, directory: Path) -> Iterator[str]:
+    """The URL of an empty database, `sqlite` or `postgresql`, for fixtures of any scope."""
+    if kind == "sqlite":
+        yield f"sqlite:///{directory / 'points.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")
     with server.database() as name:
         yield server.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database: each test that asks runs once for SQLite and once for PostgreSQL."""
+    with empty_database(request.param, request, tmp_path) as url:
+        yield url

@@ -54,7 +54,7 @@ def response(request: Request, etag: str, body: Callable[[], bytes], *, kind: st
 
     `body` is called only when it is needed. `name` is what a file of it is called.
     """
-    compressed = "gzip" in request.headers.get("accept-encoding", "")
+    compressed = _takes_gzip(request.headers.get("accept-encoding", ""))
     headers = {
         "Cache-Control": f"private, max-age={keep_s}" if keep_s else "private, no-cache",
         "Vary": "Accept, Accept-Encoding",
@@ -80,6 +80,16 @@ def keep_s(asked: Question, found: Answer, lateness_ms: int) -> int:
     is_settled = asked.to_ms + lateness_ms <= found.watermark_ms and found.choice.end_ms <= found.watermark_ms
     is_open = any(_OPEN in run.states for run in (*found.runs, *found.compared))
     return SETTLED_FOR_S if is_settled and not is_open else 0
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header names gzip, and not with the weight 0, which forbids it."""
+    for part in accepted.split(","):
+        kind, *options = (one.strip().lower() for one in part.split(";"))
+        if kind == "gzip":
+            weight = next((one[2:] for one in options if one.startswith("q=")), "1")
+            return weight.strip("0.") != ""
+    return False
 
 
 def _columns(run: Run) -> list[Any]:

@@ -20,6 +20,7 @@ from sinks.records import Point, State
 from sinks.store import Store
 from stream.catalog import parse
 from stream.walltime import clock_ms
+from tests.postgres import empty_database
 
 from .conftest import Api, point
 
@@ -76,9 +77,15 @@ def _of(metric: str, window: str, start_ms: int, value: Any, count: int = 1, **o
     return point(value, start_ms, metric=metric, window=window, count=count, **made)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with empty_database(request.param, request, tmp_path_factory.mktemp("store")) as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/points.db")
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
     store.setup()
     # Three hours, of which each fifth minute had no order in Germany; more orders in the US, and one in France.
     store.write([_of("orders", "1m", DAY + n * MINUTE, n, n, country="DE") for n in range(180) if n % 5])
@@ -99,8 +106,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def api(valkey_server: ValkeyServer, store: Store) -> Iterator[Api]:
-    made = Api(valkey_server.connection_url, str(store._engine.url), catalog=CATALOG)
+def api(valkey_server: ValkeyServer, url: str, store: Store) -> Iterator[Api]:
+    made = Api(valkey_server.connection_url, url, catalog=CATALOG)
     yield made
     made.stop()
 
@@ -408,7 +415,10 @@ def test_large_answers_are_compressed_for_who_can_take_it(api: Api) -> None:
     small = api.request("/v1/points", {"Accept-Encoding": "gzip"}, metric="orders", **{"from": 0, "to": HOUR})
     assert "Content-Encoding" not in plain.headers
     assert "Content-Encoding" not in small.headers
-    found = api.request("/v1/points", {"Accept-Encoding": "gzip"}, metric="orders", **ends)
+    for forbidden in ("gzip;q=0", "br, gzip; q=0.0", "x-gzip-9"):
+        answer = api.request("/v1/points", {"Accept-Encoding": forbidden}, metric="orders", **ends)
+        assert "Content-Encoding" not in answer.headers, forbidden
+    found = api.request("/v1/points", {"Accept-Encoding": "br;q=0.5, GZIP;q=0.8"}, metric="orders", **ends)
     assert found.headers["Content-Encoding"] == "gzip"
     assert found.headers["ETag"] != plain.headers["ETag"]
     assert found.data == plain.data, "as urllib3 has decompressed it"

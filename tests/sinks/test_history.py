@@ -19,6 +19,7 @@ from sinks.history import History, Past, Series
 from sinks.records import Point, State
 from sinks.runs import STATES, Run
 from sinks.store import Store
+from tests.postgres import empty_database
 
 MINUTE = 60_000
 DAY = 1_767_225_600_000
@@ -54,12 +55,13 @@ class Held:
             yield past, past.series(metric, "1m", by, {})
 
 
-@pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
-    made = Held(f"sqlite:///{tmp_path_factory.mktemp('history')}/points.db")
-    yield made
-    made.history.close()
-    made.store.close()
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    with empty_database(request.param, request, tmp_path_factory.mktemp("history")) as url:
+        made = Held(url)
+        yield made
+        made.history.close()
+        made.store.close()
 
 
 def _point(minute: int, value: float | None, count: int, state: State, revision: int, where: str = "a") -> Point:

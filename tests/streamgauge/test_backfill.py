@@ -221,6 +221,28 @@ def test_an_archive_with_fewer_events_than_were_counted_is_refused(shop: Shop) -
     assert shop.all_points("orders", "1h") == before
 
 
+def test_an_event_of_the_running_hour_that_is_not_archived_yet_is_waited_for(shop: Shop) -> None:
+    last_hour = T0 + 2 * DAY - HOUR
+    before = shop.all_points("orders", "1m")
+    for path in sorted(shop.place.rglob("*.parquet")):
+        rows = pl.read_parquet(path, hive_partitioning=False).sort("time")
+        late = rows["time"].dt.epoch("ms") >= last_hour
+        if late.sum() > 1:
+            # Its shard has come as far as before: only one of its events is missing.
+            first = late.arg_max()
+            assert first is not None
+            pl.concat([rows[:first], rows[first + 1 :]]).write_parquet(path)
+            break
+    else:
+        raise AssertionError("no file has two events of the last hour")
+    made = shop.compute("--to", "store")
+    assert made.exit_code == 1, made.output
+    assert "events that were counted in 1 minute from 2026-03-03T23:" in made.stderr, made.stderr
+    assert shop.all_points("orders", "1m") == before
+    earlier = shop.compute("--to", "store", "--until", "2026-03-03T23:00Z")
+    assert "store: 0 new, 0 changed" in earlier.stderr, earlier.output
+
+
 def test_what_makes_no_sense_is_refused(shop: Shop) -> None:
     for arguments, words in (
         (("--to", "kafka"), "--to: expected some of store, influx"),

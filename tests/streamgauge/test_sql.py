@@ -67,6 +67,13 @@ def test_values_with_several_numbers_are_json(shop: Shop) -> None:
     assert rows == [{"dimensions": {"k": 'a "quoted" one'}, "value": None, "p50": "1.5"}]
 
 
+def test_what_describes_a_query_is_json_too_and_a_comment_before_one_changes_nothing(shop: Shop) -> None:
+    (price,) = [row for row in answer(shop, "SUMMARIZE events") if row["column_name"] == "price"]
+    assert (price["count"], float(price["null_percentage"])) == (len(shop.events), 0.0)
+    first = "SELECT min(time) AS first, sum(1) AS n FROM events"
+    assert answer(shop, f"/* the\nfirst */ {first}") == answer(shop, first)
+
+
 def test_an_empty_platform_has_empty_tables(tmp_path: Path, shop: Shop) -> None:
     catalog = tmp_path / "new.toml"
     catalog.write_text((shop.directory / "after.toml").read_text().replace('"Shop"', '"New"'))
