@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stream.tables import Duration, FieldName, Table, WindowText, each_once
 
@@ -34,6 +34,15 @@ class Buckets(Table):
     """Windows of a day and more."""
 
 
+def _by_window(value: Any) -> Any:
+    """Raise ValueError for one duration where there is one for each window."""
+    if not isinstance(value, dict):
+        raise ValueError(
+            f'expected a duration for each window, such as {{ "1m" = "90d", "1h" = "365d" }}; found {value!r}'
+        )
+    return value
+
+
 class Keep(Table):
     """`[keep]`: for how long each thing is kept, wherever it is. What has no duration is kept for good.
 
@@ -44,7 +53,7 @@ class Keep(Table):
     """Entries of the streams, once they are counted."""
     dead_letters: Duration | None = None
     """Events that were refused."""
-    store: dict[WindowText, Duration] = Field({})
+    store: Annotated[dict[WindowText, Duration], BeforeValidator(_by_window)] = Field({})
     """Points, by their window. Those of less than a minute are kept for two hours if nothing else is said."""
     alerts: Duration | None = None
     """Alerts that have ended."""

@@ -45,8 +45,10 @@ def problem_of(
     if error["type"] in ("model_type", "dict_type") and isinstance(error["input"], list):
         return Problem(key, f"one table, [{key}]", f"several, [[{key}]]")
     if error["type"] == "list_type" and isinstance(error["input"], dict):
-        return Problem(key, f"tables, [[{key}]], of which there may be several", f"[{key}]")
+        keep = "; for how long things are kept is said in [keep]" if key == "retention" else ""
+        return Problem(key, f"tables, [[{key}]], of which there may be several{keep}", f"[{key}]")
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("a valid dictionary", "a table")
     message = message.replace("a valid list", 'a list, such as ["a", "b"]')
     message = message.replace("List should have", "a list with")
     message = message.replace(" after validation", "")

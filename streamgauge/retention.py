@@ -163,7 +163,9 @@ class Keeper:
 
     def _client(self) -> valkey.Valkey:
         if self.settings.valkey_url is None:
-            raise Misconfigured("VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379")
+            raise Misconfigured(
+                "VALKEY_URL is not set: it names the server, such as valkey://127.0.0.1:6379 (`up` prints its own)"
+            )
         try:
             return valkey.Valkey.from_url(self.settings.valkey_url, socket_timeout=60, socket_connect_timeout=5)
         except ValueError as error:

@@ -46,7 +46,7 @@ def bucket_changes(catalog: Catalog, settings: Settings, *, dry_run: bool) -> It
                     api.update_bucket(bucket)
                 yield name, has_s, wanted_s, ""
     except ApiException as error:
-        text = f"{url}: {error.status} {_message(error)}"
+        text = f"{url} answered {error.status}: {_message(error) or error.reason or 'no message'}"
         if error.status in (401, 403):
             raise Misconfigured(f"{text}. INFLUX_TOKEN has to be one that may read and write buckets") from error
         raise Retryable(text) from error

@@ -212,6 +212,10 @@ class _Arrow:
 def _in_words() -> Iterator[None]:
     try:
         yield
+    except duckdb.ParserException as error:
+        bare = re.search(r'(?<!["\w])window(?!["\w])', str(error), re.IGNORECASE)
+        hint = '\nwindow is a word of SQL: the column is written "window"' if bare else ""
+        raise QueryError(f"{str(error).strip()}{hint}") from error
     except duckdb.Error as error:
         raise QueryError(str(error).strip()) from error
     except (OSError, RuntimeError) as error:

@@ -70,6 +70,15 @@ MISTAKES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         COUNT + 'window = ["1m"]',
         [('metric[0] "n".window', "windows", "did you mean windows?")],
     ),
+    "durations where people who come back are declared": (
+        f'[retention]\nstreams = "1d"\n{COUNT}',
+        [("retention", "in [keep]", "[retention]")],
+    ),
+    "one duration for all windows": (
+        f'[keep]\nstore = "90d"\n{COUNT}',
+        [("keep.store", 'a duration for each window, such as { "1m" = "90d"', "'90d'")],
+    ),
+    "text in the place of a table": (f'fields = "number"\n{COUNT}', [("fields", "a table", "'number'")]),
     "unknown key like no other": (COUNT + "qqq = 1", [('metric[0] "n".qqq', "one of name", "unknown key 'qqq'")]),
     "unknown measure": (
         COUNT.replace("count", "cuont"),

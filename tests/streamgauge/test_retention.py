@@ -390,7 +390,8 @@ def test_buckets_keep_what_the_catalog_says(verb: Command, catalog_path: Path, s
     ("status", "body", "says"),
     [
         (401, b'{"code": "unauthorized", "message": "unauthorized access"}', "INFLUX_TOKEN"),
-        (503, b'{"code": "unavailable", "message": "busy"}', "503 busy"),
+        (503, b'{"code": "unavailable", "message": "busy"}', "503: busy"),
+        (502, b"<html>", "502: Bad Gateway"),
         (200, b"", "no bucket elsewhere"),
     ],
 )

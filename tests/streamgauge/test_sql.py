@@ -109,6 +109,7 @@ def test_a_field_of_the_catalog_that_was_never_archived_is_there_without_values(
         ("SELECT * FROM read_parquet('https://example.org/x.parquet')", ""),
         ("SELECT * FROM sqlite_scan('{tmp}/shop/points.db', 'points')", "sqlite_scan"),
         ("SELECT * FRM events", "syntax error"),
+        ("SELECT window, count(*) FROM points GROUP BY ALL", 'written "window"'),
         ("SELECT nothing FROM events", "nothing"),
         ("SELECT count(DISTINCT a.i + b.i * 100000) FROM range(90000) a(i), range(90000) b(i)", "emory"),
     ],
