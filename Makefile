@@ -22,8 +22,8 @@ setup: $(UV)
 demo: setup  # everything, with a simulated community as producer, on http://127.0.0.1:8000/
 	@$(RUN)/streamgauge up --demo
 
-test: setup  # all tests
-	@$(RUN)/python -m pytest
+test: setup  # all tests, each file of them in one of two processes: most of the time they wait for others
+	@$(RUN)/python -m pytest -n 2 --dist loadfile
 
 chaos: setup  # a million events through a cluster that is killed at random; some minutes. CHAOS_SEED repeats a run
 	@$(RUN)/python -m tests.chaos
