@@ -124,6 +124,7 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
         assert seen["sent_dead_letters_total", ""] == 24
         assert {stage for name, stage in seen if name == "errors_total"} == {
             "read",
+            "archive",
             "decode",
             "live",
             "store",
