@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from sinks.errors import Misconfigured, Retryable
+from sinks.spool_file import SUFFIX, Segment
 from sinks.spool_segment import FILE_HEAD, BrokenRecord, Kind, Placed, Record, pack, scan, set_aside, unpack
 
 _MOST_SEGMENT_BYTES = 4_000_000
-_SUFFIX = ".spool"
 _ACK_BYTES = 12
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
@@ -76,7 +75,7 @@ class Spool:
         self._on_dropped = on_dropped
         self._on_aside = on_aside
         self._lock = threading.Lock()
-        self._segments: dict[Kind, deque[_Segment]] = {kind: deque() for kind in Kind}
+        self._segments: dict[Kind, deque[Segment]] = {kind: deque() for kind in Kind}
         self._next_seq = 1
         self._sent_seq = 0
         self._ack_slot = 0
@@ -219,7 +218,7 @@ class Spool:
         if segments and (segments[-1].fd < 0 or segments[-1].size_bytes > self._segment_bytes):
             segments[-1].close()
         if not segments or segments[-1].fd < 0:
-            segments.append(_Segment.create(self.directory, kind, seq))
+            segments.append(Segment.create(self.directory, kind, seq))
         segment = segments[-1]
         data, at = b"".join(packed), segment.size_bytes
         try:
@@ -247,7 +246,7 @@ class Spool:
 
     # Reading.
 
-    def _oldest(self, most_lines: int) -> Iterator[tuple[_Segment, Placed, bytes]]:
+    def _oldest(self, most_lines: int) -> Iterator[tuple[Segment, Placed, bytes]]:
         unsent = {kind: self._unsent(kind) for kind in Kind}
         heads = {kind: next(unsent[kind], None) for kind in Kind}
         lines = 0
@@ -262,12 +261,12 @@ class Spool:
             yield segment, placed, segment.read(placed)
             heads[of] = next(unsent[of], None)
 
-    def _unsent(self, kind: Kind) -> Iterator[tuple[_Segment, Placed]]:
+    def _unsent(self, kind: Kind) -> Iterator[tuple[Segment, Placed]]:
         for segment in self._segments[kind]:
             for place in range(segment.head, len(segment.seqs)):
                 yield segment, segment.placed(place)
 
-    def _repair(self, segment: _Segment, placed: Placed, why: str) -> None:
+    def _repair(self, segment: Segment, placed: Placed, why: str) -> None:
         """What could be read when it was opened, and cannot now."""
         segments = self._segments[segment.kind]
         if segment not in segments:
@@ -301,7 +300,7 @@ class Spool:
             # The other slot is written next, whichever that is.
             self._ack_slot = 1 if slots[0] == _ack(newest) else 0
             return newest
-        if any(self.directory.glob(f"*{_SUFFIX}")):
+        if any(self.directory.glob(f"*{SUFFIX}")):
             self._on_aside(
                 f"{path}: it does not say how far was sent; final lines are sent again, and open ones are not"
             )
@@ -315,7 +314,7 @@ class Spool:
         self._sent_seq = acknowledged or 0
         newest = self._sent_seq
         for kind in Kind:
-            paths = sorted(self.directory.glob(f"{kind.name.lower()}-*{_SUFFIX}"))
+            paths = sorted(self.directory.glob(f"{kind.name.lower()}-*{SUFFIX}"))
             for path in paths:
                 segment = self._read(path, kind, is_last=path == paths[-1], acknowledged=self._sent_seq)
                 if segment is None:
@@ -333,7 +332,7 @@ class Spool:
             with suppress(OSError):
                 os.pwrite(self._ack, _ack(0), 0)
 
-    def _read(self, path: Path, kind: Kind, *, is_last: bool, acknowledged: int) -> _Segment | None:
+    def _read(self, path: Path, kind: Kind, *, is_last: bool, acknowledged: int) -> Segment | None:
         """A segment that is not added to any more, repaired where it has to be. None where there is no such file."""
         try:
             data = path.read_bytes()
@@ -352,7 +351,7 @@ class Spool:
                 f"and its {len(found.records)} sound records are still there"
             )
             found = scan(path.read_bytes())
-        segment = _Segment(path, kind, size_bytes=path.stat().st_size)
+        segment = Segment(path, kind, size_bytes=path.stat().st_size)
         for placed in found.records:
             segment.append(placed, counts=False)
         segment.forget_to(acknowledged)
@@ -365,91 +364,6 @@ class Spool:
             f"{self.directory} cannot be written: {error.strerror}. What waits for InfluxDB is kept there: give the "
             "state directory (STREAMGAUGE_STATE) to the processor's user, on a disk that can be written."
         )
-
-
-@dataclass(slots=True, eq=False)
-class _Segment:
-    """A file, and what of it is not sent. Its records are kept as columns, as there may be half a million."""
-
-    path: Path
-    kind: Kind
-    fd: int = -1
-    """Where it is added to; -1 when it is not any more."""
-    size_bytes: int = 0
-    head: int = 0
-    """Place of the first record that is not sent."""
-    seqs: array[int] = field(default_factory=lambda: array("Q"))
-    offsets: array[int] = field(default_factory=lambda: array("Q"))
-    sizes: array[int] = field(default_factory=lambda: array("L"))
-    lines: array[int] = field(default_factory=lambda: array("L"))
-    at_ms: array[int] = field(default_factory=lambda: array("Q"))
-    waiting_lines: int = 0
-    waiting_bytes: int = 0
-    _reader: int = -1
-
-    @classmethod
-    def create(cls, directory: Path, kind: Kind, seq: int) -> _Segment:
-        path = directory / f"{kind.name.lower()}-{seq:020d}{_SUFFIX}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            os.pwrite(fd, FILE_HEAD, 0)
-            parent = os.open(directory, os.O_RDONLY)
-            try:
-                os.fsync(parent)
-            finally:
-                os.close(parent)
-        except OSError:
-            os.close(fd)
-            path.unlink()
-            raise
-        return cls(path, kind, fd, len(FILE_HEAD))
-
-    @property
-    def waits(self) -> bool:
-        return self.head < len(self.seqs)
-
-    def append(self, placed: Placed, *, counts: bool = True) -> None:
-        """A record was written; `counts`: at its end."""
-        for column, value in zip(
-            (self.seqs, self.offsets, self.sizes, self.lines, self.at_ms),
-            (placed.seq, placed.offset, placed.size_bytes, placed.lines, placed.at_ms),
-            strict=True,
-        ):
-            column.append(value)
-        self.waiting_lines += placed.lines
-        self.waiting_bytes += placed.size_bytes
-        if counts:
-            self.size_bytes += placed.size_bytes
-
-    def placed(self, place: int) -> Placed:
-        return Placed(self.seqs[place], self.offsets[place], self.sizes[place], self.lines[place], self.at_ms[place])
-
-    def forget_to(self, seq: int) -> bool:
-        """All up to `seq` were sent. Returns whether nothing of it waits any more."""
-        while self.waits and self.seqs[self.head] <= seq:
-            self.waiting_lines -= self.lines[self.head]
-            self.waiting_bytes -= self.sizes[self.head]
-            self.head += 1
-        return not self.waits
-
-    def read(self, placed: Placed) -> bytes:
-        """The bytes of a record, fewer where they are not there."""
-        try:
-            if self._reader < 0:
-                self._reader = os.open(self.path, os.O_RDONLY)
-            return os.pread(self._reader, placed.size_bytes, placed.offset)
-        except OSError:
-            return b""
-
-    def close(self) -> None:
-        for fd in (self.fd, self._reader):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self._reader = -1
-
-    def delete(self) -> None:
-        self.close()
-        self.path.unlink(missing_ok=True)
 
 
 def _size(packed: Sequence[bytes]) -> int:
