@@ -18,6 +18,7 @@ from live_api.points.shift import COMPARES
 from sinks.errors import SinkError
 from sinks.history import History
 from stream.durations import duration_ms
+from stream.metrics import GivenMetric
 from stream.walltime import clock_ms
 
 MAX_POINTS = formats.MOST_POINTS
@@ -29,6 +30,7 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
     api = APIRouter(prefix="/v1")
     known = described(context.catalog)
     keys = {metric.name: metric.keys for metric in context.catalog.every_metric}
+    later = {one.name for one in context.catalog.every_metric if one.on is not None or isinstance(one, GivenMetric)}
     zone = context.catalog.platform.zone
     lateness_ms = duration_ms(context.catalog.event.allowed_lateness)
 
@@ -82,7 +84,7 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
         found = known.get(metric)
         if found is None:
             raise HTTPException(404, f"metric: expected one of {', '.join(known)}; found {metric!r}")
-        asked = question(found, keys[metric], request, now_ms=clock())
+        asked = question(found, keys[metric], request, now_ms=clock(), of_events=metric not in later)
         try:
             return _plain(request, asked) if asked.plain else _answered(request, asked)
         except Impossible as error:

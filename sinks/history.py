@@ -104,13 +104,18 @@ class Past:
         row = self._connection.execute(query.where(_series.c.metric == metric, _series.c.window == window)).one()
         return None if row[0] is None else (row[0], row[1])
 
-    def watermark_ms(self, ids: Collection[int]) -> int | None:
-        """Up to when the store has everything, as far as the latest windows of some series and of all events tell."""
+    def watermark_ms(self, ids: Collection[int], *, of_events: bool = True) -> int | None:
+        """Up to when the store has everything of some series, as far as their latest windows tell.
+
+        `of_events`: those of all events tell it too. Of what is known later than events are, such as facts about
+        people, they do not.
+        """
         own = _points.alias("own")
         latest = select(own.c.watermark_ms).where(own.c.series_id == _series.c.id, own.c.watermark_ms < ALL_READ_MS)
         latest = latest.correlate(_series).order_by(own.c.start_ms.desc()).limit(1)
         query = select(func.max(latest.scalar_subquery())).select_from(_series)
-        query = query.where(or_(_series.c.metric == _PULSE, _series.c.id.in_(list(ids))))
+        mine = _series.c.id.in_(list(ids))
+        query = query.where(or_(_series.c.metric == _PULSE, mine) if of_events else mine)
         found: int | None = self._connection.execute(query).scalar_one()
         return found
 

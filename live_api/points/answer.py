@@ -93,7 +93,7 @@ def answer(past: Past, asked: Question, zone: ZoneInfo) -> Answer:
     if total > asked.limit:
         adds_up = metric["measure"] in _ADDS_UP
         found = past.largest(found, choice.starts[0], choice.end_ms, asked.limit, adds_up=adds_up)
-    watermark_ms = past.watermark_ms([one.id for one in found])
+    watermark_ms = past.watermark_ms([one.id for one in found], of_events=asked.of_events)
     bounds = past.bounds(metric["name"], choice.window.name) if asked.fill != "none" else None
     filling = Filling(asked.fill, None if bounds is None else bounds[0], watermark_ms)
     runs = _runs(past, found, choice, asked, watermark_ms)

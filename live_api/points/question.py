@@ -49,11 +49,15 @@ class Question:
     format: str
     shape: str
     limit: int
+    of_events: bool
+    """Whether its windows close as those of events do, and not when people or models have settled."""
     plain: bool
     """Whether it asks for nothing but the points of a window that it names."""
 
 
-def question(metric: Described, keys: tuple[str, ...], request: Request, *, now_ms: int) -> Question:
+def question(
+    metric: Described, keys: tuple[str, ...], request: Request, *, now_ms: int, of_events: bool = True
+) -> Question:
     """Reads and checks the parameters. Answers 400, naming the parameter and what it may be."""
     said = request.query_params
     window, step = said.get("window"), said.get("step")
@@ -95,6 +99,7 @@ def question(metric: Described, keys: tuple[str, ...], request: Request, *, now_
         form,
         shape,
         _limit(said.get("limit")),
+        of_events=of_events,
         plain=window is not None and own <= {"metric", "window", "from", "to"} and not several and form == "json",
     )
 

@@ -179,6 +179,18 @@ def test_what_was_computed_of_all_input_is_over(held: Held) -> None:
     assert [STATES[state] for state in run.states] == [State.FINAL]
 
 
+def test_what_is_known_later_than_events_is_not_over_when_they_are(tmp_path: Path) -> None:
+    held = Held(f"sqlite:///{tmp_path}/points.db")
+    own = _point(1, 1, 1, State.FINAL, 1)
+    held.store.write([own, Point("streamgauge_events", "1m", DAY, (), 3, 3, State.FINAL, 1, DAY + 9 * MINUTE)])
+    with held.history.reading() as past:
+        ids = [one.id for one in past.series("m", "1m", ["where"], {})]
+        assert past.watermark_ms(ids) == DAY + 9 * MINUTE
+        assert past.watermark_ms(ids, of_events=False) == own.watermark_ms
+    held.history.close()
+    held.store.close()
+
+
 def test_a_run_in_another_order_is_put_right() -> None:
     run = Run((), [2, 1], '{"a":1},5', [0, 1], [7, 8], [1, 1], [None, 0.5]).sorted()
     assert run == Run((), [1, 2], '5,{"a":1}', [1, 0], [8, 7], [1, 1], [0.5, None])
