@@ -154,6 +154,23 @@ def compute(job: Job, advance: Callable[[int], None], now_ms: int) -> Iterator[l
         yield [point for point in pipeline.pass_to(stretch.to_ms, now_ms).live if inside.has(point)]
 
 
+def meanwhile(job: Job, store: Store) -> None:
+    """Raise Refused where events of the range were counted while it was computed, and are not in what was written."""
+    try:
+        _refuse_fewer(job.looked, store, None if _knows_before(job) else job.since_ms, _compared_to_ms(job))
+    except Refused as error:
+        message = "events of this range came late while it was computed: the same command puts right what they changed"
+        raise Refused(f"{message}\n{error}") from error
+
+
+def _knows_before(job: Job) -> bool:
+    return job.plan.people is not None or bool(job.catalog.forecast)
+
+
+def _compared_to_ms(job: Job) -> int:
+    return min(job.watermark_ms, job.until_ms)
+
+
 class Inside:
     """Which points are of windows that a job is to give."""
 

@@ -152,7 +152,7 @@ def _over_archive(
     from stream.archived import ArchiveError
     from stream.walltime import clock_ms
     from streamgauge.archive_input import at_hand, names_in, place_named
-    from streamgauge.backfill import Asked, Refused, prepare
+    from streamgauge.backfill import Asked, Refused, meanwhile, prepare
     from streamgauge.backfill import compute as work_out
     from streamgauge.backfill_write import AT_ONCE, Tally, ToFile, ToInflux, ToStore, influx_of, short_windows, store_of
     from streamgauge.deadletters import moment_ms
@@ -212,6 +212,8 @@ def _over_archive(
                         write()
                 if waiting:
                     write()
+            if store is not None and "store" in destinations and not dry_run and not allow_missing:
+                meanwhile(job, store)
         if file is not None and out is not None:
             file.finish()
         elif file is not None:

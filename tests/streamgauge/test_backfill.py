@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import polars as pl
 import pytest
@@ -23,6 +24,7 @@ from stream.catalog import Catalog, load
 from stream.enrich import Pseudonyms
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
+from streamgauge import backfill
 from streamgauge.cli import app
 from tests.archives import archive
 from tests.batches import KEY, data_batch
@@ -241,6 +243,22 @@ def test_an_event_of_the_running_hour_that_is_not_archived_yet_is_waited_for(sho
     assert shop.all_points("orders", "1m") == before
     earlier = shop.compute("--to", "store", "--until", "2026-03-03T23:00Z")
     assert "store: 0 new, 0 changed" in earlier.stderr, earlier.output
+
+
+def test_what_comes_late_while_it_is_computed_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    work_out = backfill.compute
+
+    def and_meanwhile(job: backfill.Job, advance: Callable[[int], None], now_ms: int) -> Iterator[list[Point]]:
+        yield from work_out(job, advance, now_ms)
+        [known] = shop.store.points("streamgauge_events", "1h", from_ms=T0 + HOUR, to_ms=T0 + 2 * HOUR)
+        more = known.count + 1
+        late = msgspec.structs.replace(known, value=more, count=more, state=State.CORRECTED)
+        shop.store.write([late])
+
+    monkeypatch.setattr(backfill, "compute", and_meanwhile)
+    made = shop.compute("--to", "store")
+    assert made.exit_code == 1, made.output
+    assert "came late while it was computed: the same command puts right" in made.stderr
 
 
 def test_what_makes_no_sense_is_refused(shop: Shop) -> None:
