@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sinks.archive_compact import compact as join_files
-from sinks.archive_compact import plan, remove_abandoned
-from sinks.archive_place import open_place
 from sinks.errors import Misconfigured, SinkError
 from stream.durations import duration_ms
 from stream.walltime import clock_ms
-from streamgauge.archive_forgetting import changing
 from streamgauge.places import state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings
 from streamgauge.settings import EXIT_CONFIGURATION, archive_url
@@ -50,6 +46,11 @@ def compact(
     The processor may run, and files may be read: what is replaced is deleted once its successor is there as a whole.
     Ended at any point, the next run finishes it.
     """
+    from sinks.archive_compact import compact as join_files
+    from sinks.archive_compact import plan, remove_abandoned
+    from sinks.archive_place import open_place
+    from streamgauge.archive_forgetting import changing
+
     _, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     own_state = state_of(settings.state, loaded)

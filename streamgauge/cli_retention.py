@@ -10,7 +10,6 @@ import typer
 from stream.walltime import clock_ms
 from streamgauge.places import state_of
 from streamgauge.preconditions import load_catalog, load_settings
-from streamgauge.retention import Keeper
 
 app = typer.Typer(
     name="retention",
@@ -50,6 +49,8 @@ def apply(
     not deleted at once. A place that cannot be reached is an error of its own: the others are done, and the exit status
     is 1.
     """
+    from streamgauge.retention import Keeper
+
     _, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     now_ms = clock_ms()
