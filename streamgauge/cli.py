@@ -27,6 +27,7 @@ from streamgauge import (
     cli_sql,
     cli_webhooks,
 )
+from streamgauge.cli_options import CatalogOption, StateOption
 from streamgauge.places import find_catalog, state_of
 from streamgauge.preconditions import (
     fail,
@@ -59,14 +60,6 @@ app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
 
-CatalogOption = Annotated[
-    str,
-    typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one."),
-]
-StateOption = Annotated[
-    Path | None,
-    typer.Option("--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"),
-]
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from sinks.errors import Misconfigured, SinkError
 from stream.durations import duration_ms
 from stream.walltime import clock_ms
+from streamgauge.cli_options import RunningCatalogOption, StateOption
 from streamgauge.places import state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings
 from streamgauge.settings import EXIT_CONFIGURATION, archive_url
@@ -26,16 +26,8 @@ def archive() -> None:
 
 @app.command()
 def compact(
-    catalog: Annotated[
-        str,
-        typer.Option("--catalog", "-c", metavar="FILE", help="The catalog the processor runs with, or a ready one."),
-    ],
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"
-        ),
-    ] = None,
+    catalog: RunningCatalogOption,
+    state: StateOption = None,
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="DURATION", help="How long a day is over before it is touched.")
     ] = "1d",

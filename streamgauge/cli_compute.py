@@ -13,6 +13,7 @@ from sinks.base import Sink
 from sinks.errors import Misconfigured, SinkError
 from sinks.records import Point, iso
 from stream.catalog import Catalog
+from streamgauge.cli_options import CatalogOption, StateOption
 from streamgauge.places import state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError
@@ -26,9 +27,7 @@ class _Target(Protocol):
 
 
 def compute(
-    catalog: Annotated[
-        str, typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one.")
-    ],
+    catalog: CatalogOption,
     files: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -39,12 +38,7 @@ def compute(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write here: .parquet, or NDJSON for any other name."),
     ] = None,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"
-        ),
-    ] = None,
+    state: StateOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no report of refused events.")] = False,
     place: Annotated[
         str | None,

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from streamgauge.cli_options import RunningCatalogOption, StateOption
 
 
 def forget(
     user_id: Annotated[
         str, typer.Argument(metavar="USER_ID", help="The id as events have it; - to read it from standard input.")
     ],
-    catalog: Annotated[
-        str,
-        typer.Option("--catalog", "-c", metavar="FILE", help="The catalog the processor runs with, or a ready one."),
-    ],
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"
-        ),
-    ] = None,
+    catalog: RunningCatalogOption,
+    state: StateOption = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Change nothing: look through every store for what is left of them.")
     ] = False,

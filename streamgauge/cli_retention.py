@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stream.walltime import clock_ms
+from streamgauge.cli_options import RunningCatalogOption, StateOption
 from streamgauge.places import state_of
 from streamgauge.preconditions import load_catalog, load_settings
 
@@ -26,16 +26,8 @@ def _group() -> None:
 
 @app.command()
 def apply(
-    catalog: Annotated[
-        str,
-        typer.Option("--catalog", "-c", metavar="FILE", help="The catalog the processor runs with, or a ready one."),
-    ],
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"
-        ),
-    ] = None,
+    catalog: RunningCatalogOption,
+    state: StateOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go; change nothing.")] = False,
     by_clock: Annotated[
         bool,

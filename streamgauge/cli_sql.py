@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sinks.errors import Misconfigured, SinkError
+from streamgauge.cli_options import CatalogOption, StateOption
 from streamgauge.places import state_of
 from streamgauge.preconditions import fail, load_catalog, load_settings
 from streamgauge.settings import EXIT_CONFIGURATION
@@ -20,9 +21,7 @@ _USAGE = 2
 
 def sql(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to ask, or - to read it from standard input.")],
-    catalog: Annotated[
-        str, typer.Option("--catalog", "-c", metavar="FILE", help="Catalog file, or the name of a ready one.")
-    ],
+    catalog: CatalogOption,
     form: Annotated[
         str | None,
         typer.Option(
@@ -47,12 +46,7 @@ def sql(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Rows of a table; 0: all.")] = 100,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Most memory that a query may take.")] = "1GB",
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state", metavar="DIR", help="Where state is kept. Default: STREAMGAUGE_STATE, else .streamgauge"
-        ),
-    ] = None,
+    state: StateOption = None,
 ) -> None:
     """Ask the archive and the store in SQL (DuckDB's): `SELECT day, count(*) FROM events GROUP BY day`.
 
