@@ -79,6 +79,11 @@ class Job:
     notes: tuple[str, ...]
     """What somebody who reads the numbers should know."""
 
+    @property
+    def knows_before(self) -> bool:
+        """Whether the numbers depend on all that was before the range."""
+        return _knows_before(self.plan, self.catalog)
+
 
 def prepare(
     catalog: Catalog,
@@ -112,7 +117,7 @@ def prepare(
     if since_ms >= until_ms:
         raise Refused(f"expected --since before --until, found {iso(since_ms)} and {iso(until_ms)}")
     notes: list[str] = []
-    knows_before = plan.people is not None or bool(small.forecast)
+    knows_before = _knows_before(plan, small)
     # A file of the first days may have nothing but what came late.
     read_from_ms = begin[0] // MINUTE_MS * MINUTE_MS
     if not knows_before:
@@ -132,13 +137,14 @@ def prepare(
     looked = [look_at(file) for file in files if _near(file.day, read_from_ms, max(watermark_ms, read_from_ms))]
     if not asked.allow_missing:
         _refuse_lacking(lacking(looked, plan), small, wanted)
-        if store is not None:
-            known_from_ms = None if knows_before else since_ms
-            _refuse_fewer(looked, store, known_from_ms, min(watermark_ms, until_ms))
     else:
         notes.extend(_say(one) for one in lacking(looked, plan))
     events = sum(_rows(one, read_from_ms, watermark_ms) for one in looked)
-    return Job(small, plan, wanted, since_ms, until_ms, read_from_ms, watermark_ms, tuple(looked), events, tuple(notes))
+    seen, said = tuple(looked), tuple(notes)
+    job = Job(small, plan, wanted, since_ms, until_ms, read_from_ms, watermark_ms, seen, events, said)
+    if store is not None and not asked.allow_missing:
+        _refuse_fewer(job, store)
+    return job
 
 
 def compute(job: Job, advance: Callable[[int], None], now_ms: int) -> Iterator[list[Point]]:
@@ -157,18 +163,10 @@ def compute(job: Job, advance: Callable[[int], None], now_ms: int) -> Iterator[l
 def meanwhile(job: Job, store: Store) -> None:
     """Raise Refused where events of the range were counted while it was computed, and are not in what was written."""
     try:
-        _refuse_fewer(job.looked, store, None if _knows_before(job) else job.since_ms, _compared_to_ms(job))
+        _refuse_fewer(job, store)
     except Refused as error:
         message = "events of this range came late while it was computed: the same command puts right what they changed"
         raise Refused(f"{message}\n{error}") from error
-
-
-def _knows_before(job: Job) -> bool:
-    return job.plan.people is not None or bool(job.catalog.forecast)
-
-
-def _compared_to_ms(job: Job) -> int:
-    return min(job.watermark_ms, job.until_ms)
 
 
 class Inside:
@@ -244,6 +242,10 @@ def _out_of_orderness_ms(catalog: Catalog) -> int:
     return duration_ms(catalog.event.out_of_orderness)
 
 
+def _knows_before(plan: Plan, catalog: Catalog) -> bool:
+    return plan.people is not None or bool(catalog.forecast)
+
+
 def _day(time_ms: int) -> date:
     return datetime.fromtimestamp(time_ms / 1_000, UTC).date()
 
@@ -275,11 +277,13 @@ def _refuse_lacking(found: Sequence[Lacking], catalog: Catalog, names: Collectio
     )
 
 
-def _refuse_fewer(looked: Sequence[Looked], store: Store, from_ms: int | None, to_ms: int) -> None:
+def _refuse_fewer(job: Job, store: Store) -> None:
     """Raise Refused where the store knows of more events than the archive has, by the hour and at the end by the
     minute: what came late just now is counted before it is archived."""
+    from_ms = None if job.knows_before else job.since_ms
+    to_ms = min(job.watermark_ms, job.until_ms)
     here: dict[int, int] = {}
-    for one in looked:
+    for one in job.looked:
         for minute, rows in zip(one.minutes.tolist(), one.rows.tolist(), strict=True):
             here[minute * MINUTE_MS] = here.get(minute * MINUTE_MS, 0) + rows
     in_hours: dict[int, int] = {}
