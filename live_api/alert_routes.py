@@ -15,7 +15,9 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from live_api.admission import Origins
 from live_api.asked import asked_for, dimensions_asked, time_ms
 from live_api.described import described
+from live_api.guard import requires
 from live_api.orders import author, reason, silence_end, silenced
+from live_api.permissions import Permission
 from sinks.alert_records import Alert, AlertStatus, Command, Order, Scored, Severity, Silence
 from sinks.alert_store import AlertStore
 from sinks.commands import CommandSink
@@ -100,7 +102,7 @@ def router(
         about = {"alert": command.alert, "silence": command.silence}
         return told | {name: value for name, value in about.items() if value is not None}
 
-    @api.get("/alerts", summary="Alerts, the latest opened first")
+    @api.get("/alerts", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="Alerts, the latest opened first")
     def alerts(
         status: str = Query("active", description=f"One of {', '.join(_STATUSES)}; active: not resolved"),
         rule: str | None = Query(None, description="Name of a rule"),
@@ -123,7 +125,7 @@ def router(
         )
         return {"alerts": [alert.to_json() for alert in found[:limit]], "truncated": len(found) > limit}
 
-    @api.get("/alerts/{id}", summary="One alert by its id")
+    @api.get("/alerts/{id}", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="One alert by its id")
     def alert(name: Id) -> dict[str, Any]:
         return _alert(store, name).to_json()
 
@@ -138,16 +140,29 @@ def router(
             more |= {"rule": found.rule, "dimensions": found.dimensions}
         return tell(Command(order, by, clock(), platform, found.id, why, **more))
 
-    @api.post("/alerts/{id}/ack", status_code=202, summary="Somebody takes it on", openapi_extra=_BODY)
+    @api.post(
+        "/alerts/{id}/ack",
+        dependencies=[requires(Permission.ACKNOWLEDGE)],
+        status_code=202,
+        summary="Somebody takes it on",
+        openapi_extra=_BODY,
+    )
     def ack(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(name, Order.ACK, body)
 
-    @api.post("/alerts/{id}/resolve", status_code=202, summary="It is over", openapi_extra=_BODY)
+    @api.post(
+        "/alerts/{id}/resolve",
+        dependencies=[requires(Permission.ACKNOWLEDGE)],
+        status_code=202,
+        summary="It is over",
+        openapi_extra=_BODY,
+    )
     def resolve(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(name, Order.RESOLVE, body)
 
     @api.post(
         "/alerts/{id}/false_alarm",
+        dependencies=[requires(Permission.ACKNOWLEDGE)],
         status_code=202,
         summary="It was none: it ends, and that series has to be stranger from now on",
         openapi_extra=_BODY,
@@ -157,6 +172,7 @@ def router(
 
     @api.post(
         "/alerts/{id}/silence",
+        dependencies=[requires(Permission.ACKNOWLEDGE)],
         status_code=202,
         summary="Nobody is told of alerts of its rule and series for a while",
         openapi_extra=_BODY,
@@ -165,11 +181,21 @@ def router(
         until_ms = silence_end(body, clock())
         return order(name, Order.SILENCE, body, silence=_new_id(), until_ms=until_ms)
 
-    @api.get("/silences", summary="Silences that have not ended, the next to end first")
+    @api.get(
+        "/silences",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="Silences that have not ended, the next to end first",
+    )
     def silences() -> dict[str, Any]:
         return {"silences": [_silence(one) for one in _asked(lambda: store.silences(clock()))]}
 
-    @api.post("/silences", status_code=202, summary="Silence a whole rule, or some series", openapi_extra=_BODY)
+    @api.post(
+        "/silences",
+        dependencies=[requires(Permission.ACKNOWLEDGE)],
+        status_code=202,
+        summary="Silence a whole rule, or some series",
+        openapi_extra=_BODY,
+    )
     def silence(body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         rule, dimensions = silenced(body, rules)
         return tell(
@@ -186,14 +212,23 @@ def router(
             )
         )
 
-    @api.delete("/silences/{id}", status_code=202, summary="End a silence", dependencies=[Depends(allowed)])
+    @api.delete(
+        "/silences/{id}",
+        dependencies=[requires(Permission.ACKNOWLEDGE), Depends(allowed)],
+        status_code=202,
+        summary="End a silence",
+    )
     def unsilence(name: Id, by: str = Query(description="Who says so")) -> dict[str, Any]:
         who = author({"by": by})
         if name not in (one.id for one in _asked(lambda: store.silences(clock()))):
             raise HTTPException(404, f"silence: there is none {name!r}, or it has ended")
         return tell(Command(Order.UNSILENCE, who, clock(), platform, silence=name))
 
-    @api.get("/rules", summary="The rules of the catalog, and how many series of each are in which state")
+    @api.get(
+        "/rules",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="The rules of the catalog, and how many series of each are in which state",
+    )
     def all_rules() -> dict[str, Any]:
         watched = _asked(store.watched)
         return {
@@ -214,7 +249,11 @@ def router(
             ]
         }
 
-    @api.get("/scores", summary="What the rules made of a metric's windows, oldest first")
+    @api.get(
+        "/scores",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="What the rules made of a metric's windows, oldest first",
+    )
     def scores(
         request: Request,
         metric: str = Query(description="Name of a metric of the catalog"),

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 import valkey
 from fastapi import FastAPI
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -43,10 +43,13 @@ from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
+from live_api.guard import Identified, Identify, guarded
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
+from live_api.identity import LOCAL, Identity
 from live_api.latest import Latest
 from live_api.pages import page_routes
+from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.topics import About, Topics
@@ -89,11 +92,12 @@ def create_app(
     limits: Limits | None = None,
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
+    identify: Identify | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only.
+    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -175,6 +179,7 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.state.failed = False
+    app.add_middleware(Identified, identify=identify or _local)
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
     app.include_router(history.router(context, past))
@@ -186,11 +191,15 @@ def create_app(
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
-    app.router.routes.append(Route("/v1/live", events, methods=["GET"]))
+    app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
     if (STATIC / "index.html").exists():
         app.router.routes.extend(page_routes(STATIC / "index.html", declared))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
+
+
+async def _local(_: HTTPConnection) -> Identity:
+    return LOCAL
 
 
 class Server(uvicorn.Server):

@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 
 from live_api.boards import Board
+from live_api.guard import requires
+from live_api.permissions import Permission
 from stream.catalog import Platform
 
 
@@ -15,7 +17,7 @@ def router(boards: Mapping[str, Board], platform: Platform) -> APIRouter:
     """Routes over the boards by name, of which the first is the default one."""
     api = APIRouter(prefix="/v1")
 
-    @api.get("/boards", summary="Which boards there are")
+    @api.get("/boards", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="Which boards there are")
     async def all_boards() -> dict[str, Any]:
         return {
             "boards": [
@@ -24,7 +26,7 @@ def router(boards: Mapping[str, Board], platform: Platform) -> APIRouter:
             "default": next(iter(boards)),
         }
 
-    @api.get("/boards/{name}", summary="One board with its tiles")
+    @api.get("/boards/{name}", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="One board with its tiles")
     async def one_board(name: str) -> dict[str, Any]:
         board = boards.get(name)
         if board is None:

@@ -15,8 +15,10 @@ from fastapi import Path as Parameter
 
 from live_api.asked import time_ms
 from live_api.context import Context
+from live_api.guard import requires
 from live_api.lasting import Lasting
 from live_api.people import risk
+from live_api.permissions import Permission
 from live_api.whose import Pseudonym, names_of
 from sinks.errors import Misconfigured, SinkError
 from sinks.records import iso
@@ -61,7 +63,11 @@ def router(
         begun = {status.name: status for status in ask(scores.models)}
         return {name: _not_begun(name) for name in _names(context.catalog)} | begun
 
-    @api.get("/churn", summary="Who is likely to leave, the most likely first, and how many there are")
+    @api.get(
+        "/churn",
+        dependencies=[requires(Permission.PREDICTIONS)],
+        summary="Who is likely to leave, the most likely first, and how many there are",
+    )
     def churn(
         level: Annotated[str | None, Query(description=f"Only this level: {_LEVELS}")] = None,
         limit: Annotated[int, Query(ge=0, le=MOST_PERSONS, description="How many persons; 0: only how many")] = 100,
@@ -96,7 +102,11 @@ def router(
         return Response(orjson.dumps(table), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     # Ids may have slashes in them.
-    @api.get("/churn/{person:path}", summary="How likely one person is to leave, by the id that events have")
+    @api.get(
+        "/churn/{person:path}",
+        dependencies=[requires(Permission.PREDICTIONS)],
+        summary="How likely one person is to leave, by the id that events have",
+    )
     def one_person(
         raw: Annotated[str, Parameter(alias="person", description="As events have it, kept nowhere; or a pseudonym")],
         response: Response,
@@ -110,7 +120,11 @@ def router(
         what = f"has come in the last {active_days} days, as of the end of the last day"
         raise HTTPException(404, f"person: nobody with that id {what}")
 
-    @api.get("/models", summary="Every model: its version, how good it is, what it has learned from")
+    @api.get(
+        "/models",
+        dependencies=[requires(Permission.PREDICTIONS)],
+        summary="Every model: its version, how good it is, what it has learned from",
+    )
     def models() -> dict[str, Any]:
         return {
             "state": context.feed.system.state(clock_ms()),
@@ -118,7 +132,7 @@ def router(
         }
 
     # Names of forecasts have those of metrics and windows in them.
-    @api.get("/models/{name:path}", summary="One model by its name")
+    @api.get("/models/{name:path}", dependencies=[requires(Permission.PREDICTIONS)], summary="One model by its name")
     def model(name: str) -> dict[str, Any]:
         known = all_models()
         if name not in known:

@@ -10,6 +10,8 @@ from fastapi import APIRouter, HTTPException, Query, Request
 
 from live_api.asked import asked_for, dimensions_asked
 from live_api.described import Described, described
+from live_api.guard import requires
+from live_api.permissions import Permission
 from live_api.yesterday import Then, at_same_time_yesterday
 from sinks.errors import SinkError
 from sinks.records import Point, iso
@@ -40,7 +42,11 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
         zone = catalog.platform.zone
         return at_same_time_yesterday(read, found["measure"], found["windows"], window, zone, now_ms=now_ms, key=key)
 
-    @api.get("/compare", summary="What a number was at the same time yesterday; null where that is not known")
+    @api.get(
+        "/compare",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="What a number was at the same time yesterday; null where that is not known",
+    )
     def compare(
         request: Request,
         metric: str = Query(description="Name of a metric of the catalog"),

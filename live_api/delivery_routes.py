@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 
+from live_api.guard import requires
+from live_api.permissions import Permission
 from sinks.deliveries import Deliveries
 from sinks.errors import SinkError
 
@@ -16,7 +18,11 @@ def router(log: Deliveries) -> APIRouter:
     """Routes over the delivery log."""
     api = APIRouter(prefix="/v1")
 
-    @api.get("/deliveries", summary="What webhooks were told, and what came of it")
+    @api.get(
+        "/deliveries",
+        dependencies=[requires(Permission.VIEW_HEALTH)],
+        summary="What webhooks were told, and what came of it",
+    )
     def deliveries(
         endpoint: Annotated[str | None, Query(description="Only of this webhook")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST, description="How many")] = 100,

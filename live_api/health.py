@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from live_api.context import Context
 from live_api.feed import SILENT_AFTER_MS
+from live_api.guard import PUBLIC
 from stream.walltime import clock_ms
 
 
@@ -15,11 +16,16 @@ def router(context: Context) -> APIRouter:
     """`/healthz` is about the process alone; `/readyz` about the live numbers: server, processor, and every stream."""
     api = APIRouter()
 
-    @api.get("/healthz", summary="Whether the process answers")
+    @api.get("/healthz", dependencies=[PUBLIC], summary="Whether the process answers")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.get("/readyz", summary="Whether live numbers are current", responses={503: {"description": "not ready"}})
+    @api.get(
+        "/readyz",
+        dependencies=[PUBLIC],
+        summary="Whether live numbers are current",
+        responses={503: {"description": "not ready"}},
+    )
     async def readyz(response: Response) -> dict[str, Any]:
         system = context.feed.describe()
         reasons = []

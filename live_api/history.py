@@ -9,6 +9,8 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from live_api.context import Context
 from live_api.described import described
+from live_api.guard import requires
+from live_api.permissions import Permission
 from live_api.points import cached, formats, plain
 from live_api.points.answer import answer
 from live_api.points.choose import Impossible
@@ -34,7 +36,11 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
     zone = context.catalog.platform.zone
     lateness_ms = duration_ms(context.catalog.event.allowed_lateness)
 
-    @api.get("/metrics", summary="Every metric of the catalog, and how many events were refused")
+    @api.get(
+        "/metrics",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="Every metric of the catalog, and how many events were refused",
+    )
     async def metrics() -> dict[str, Any]:
         rejects = context.feed.rejects()
         platform = context.catalog.platform
@@ -46,7 +52,13 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
             "version": context.version,
         }
 
-    @api.get("/points", summary="Points of one metric, from the store", responses=RESPONSES, response_class=Response)
+    @api.get(
+        "/points",
+        dependencies=[requires(Permission.VIEW_NUMBERS)],
+        summary="Points of one metric, from the store",
+        responses=RESPONSES,
+        response_class=Response,
+    )
     def points(
         request: Request,
         metric: str = Query(description="Name of a metric of the catalog", examples=["edits"]),

@@ -15,9 +15,11 @@ from live_api.asked import time_ms
 from live_api.churn_routes import score_of
 from live_api.context import Context
 from live_api.described import title_of
+from live_api.guard import requires
 from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
+from live_api.permissions import Permission
 from live_api.whose import Pseudonym, names_of
 from sinks.errors import Misconfigured, SinkError
 from sinks.person_records import PersonLine
@@ -141,11 +143,17 @@ def router(
     analyses = analyses_of(context.catalog)
     answers: dict[str, Lasting[_Answer]] = {name: Lasting(clock, lambda: _LASTING_S) for name in analyses}
 
-    @api.get("/people", summary="Which analyses of people there are")
+    @api.get(
+        "/people", dependencies=[requires(Permission.VIEW_BEHAVIOUR)], summary="Which analyses of people there are"
+    )
     async def people() -> dict[str, Any]:
         return {"analyses": [{"name": one.name, "type": one.type, "title": one.title} for one in analyses.values()]}
 
-    @api.get("/people/{analysis}", summary="One analysis of people as a table")
+    @api.get(
+        "/people/{analysis}",
+        dependencies=[requires(Permission.VIEW_BEHAVIOUR)],
+        summary="One analysis of people as a table",
+    )
     def analysed(
         request: Request,
         analysis: str,
@@ -192,7 +200,11 @@ def router(
         return Response(orjson.dumps(head)[:-1] + b"," + table[1:], media_type="application/json")
 
     # Ids may have slashes in them.
-    @api.get("/persons/{id:path}", summary="What is known of one person, by the id that events have")
+    @api.get(
+        "/persons/{id:path}",
+        dependencies=[requires(Permission.VIEW_OWN, Permission.VIEW_OTHERS)],
+        summary="What is known of one person, by the id that events have",
+    )
     def person(
         raw: Annotated[str, Parameter(alias="id", description="As events have it, kept nowhere; or a pseudonym")],
         response: Response,

@@ -24,6 +24,7 @@ from stream.durations import duration_ms
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.forecast import Forecast, check_forecasts, given_of, names_given
 from stream.given import churn_metrics
+from stream.intake import Enrich, Ingest, Sampling
 from stream.keeping import Archive, Buckets, Influx, Keep
 from stream.measures.base import Takes
 from stream.measures.registry import make
@@ -144,6 +145,9 @@ class Catalog(Table):
     influx: Influx = Field(default_factory=lambda: Influx.model_validate({}))
     archive: Archive | None = None
     keep: Keep = Field(default_factory=lambda: Keep.model_validate({}))
+    ingest: Ingest = Field(default_factory=lambda: Ingest.model_validate({}))
+    enrich: Enrich = Field(default_factory=lambda: Enrich.model_validate({}))
+    sampling: Sampling = Field({})
 
     @property
     def given(self) -> list[GivenMetric]:
@@ -423,6 +427,8 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
         "influx": Influx,
         "archive": Archive,
         "keep": Keep,
+        "ingest": Ingest,
+        "enrich": Enrich,
         **ANALYSES,
     }
     table = tables.get(location[0], Catalog) if len(location) > 1 else Catalog

@@ -96,6 +96,45 @@ class Settings(BaseSettings):
     """New live lines a second that one API process takes for long; twice as many at once."""
     heartbeat_s: float = Field(5.0, ge=0.25, le=60)
     """How often a client is told something when there is nothing to tell."""
+    anonymous: Literal["none", "viewer", "analyst", "operator", "admin"] | None = None
+    """Role of whoever shows no key and no login. Default: `admin` while the API is on loopback and there are neither
+    keys nor OIDC, else `none`."""
+    public_url: str | None = None
+    """Where browsers find the API, such as https://wall.example; what a login comes back to."""
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses, separated by commas, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    oidc_issuer: str | None = None
+    """OpenID Connect: who signs the tokens of people, such as https://login.example/realms/ops."""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    """For the login of browsers; not needed where only bearer tokens come."""
+    oidc_audience: str | None = None
+    """What a bearer token has to be for. Default: the client id."""
+    oidc_roles_claim: str = "roles"
+    """Claim that says which roles somebody has; dots lead into objects, as in realm_access.roles."""
+    oidc_roles: str = ""
+    """Which value of the claim is which role: `sre=operator,data=analyst`. Values that are roles need no word."""
+    oidc_rows: str = ""
+    """Which claim limits the rows that somebody sees: `community=communities` shows them the series whose dimension
+    `community` is one of the claim's values."""
+    oidc_person_claim: str | None = None
+    """Claim with the id that events have for the same person, for what is known of oneself."""
+    ingest_origins: str = ""
+    """Origins, separated by commas, whose pages may send events besides our own; `*` for all."""
+    ingest_max_bytes: int = Field(5 << 20, ge=1_024, le=1 << 30)
+    """Largest body of a request with events, once it is unpacked."""
+    ingest_events_per_s: float = Field(100_000.0, gt=0)
+    """Events a second that one API process takes for long from one key; twice as many at once."""
+    ingest_backlog: int = Field(1_000_000, ge=1)
+    """Entries that may wait in the streams before events are refused with 503."""
+    ingest_dedupe_s: int = Field(600, ge=0, le=86_400)
+    """For how long the door remembers ids of events to say `duplicate` by itself; 0: not at all."""
+    geoip: Path | None = None
+    """A MaxMind database (`.mmdb`) for `country` and `region`."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """How logs are written; `auto`: for people on a terminal, as JSON elsewhere."""
+    otlp_endpoint: str | None = Field(None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    """Where traces go, in OTLP over HTTP. Needs the extra `otel`."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator("metrics_port", "api_metrics_port", "deliver_metrics_port", mode="before")
@@ -136,16 +175,45 @@ class Settings(BaseSettings):
 
 
 def read_settings(**overrides: object) -> Settings:
-    """The settings of this process's environment; `overrides` are what the command line says."""
+    """The settings of this process's environment; `overrides` are what the command line says.
+
+    `<VARIABLE>_FILE` names a file that has the value, as secrets are handed to containers. Raises SettingsError.
+    """
+    overrides = _from_files() | {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         lines = []
         for item in error.errors():
             name = str(item["loc"][0])
-            shown = name if name.isupper() else f"STREAMGAUGE_{name.upper()}"
+            shown = variables().get(name, name)
             lines.append(f"{shown}: {item['msg']}; found {item['input']!r}")
         raise SettingsError("\n".join(lines)) from None
+
+
+def variables() -> dict[str, str]:
+    """The variable of each setting."""
+    names = {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"STREAMGAUGE_{name.upper()}"
+    return names
+
+
+def _from_files() -> dict[str, object]:
+    """The settings that are in files. Raises SettingsError."""
+    found: dict[str, object] = {}
+    for name, variable in variables().items():
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable}: expected it or {variable}_FILE; found both")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}_FILE: {path} cannot be read: {error}") from None
+    return found
 
 
 def archive_url(settings: Settings, state: Path) -> str:
@@ -189,6 +257,9 @@ def existing_person_key(settings: Settings, state: Path) -> bytes:
     return key
 
 
-def as_environment(values: Mapping[str, object]) -> dict[str, str]:
-    """Variables for a child process; what is None is left out."""
-    return {name: str(value) for name, value in values.items() if value is not None}
+def environment_with(values: Mapping[str, object]) -> dict[str, str]:
+    """The environment of a child process: ours with `values`, which come before files that we were given; what is None
+    is left out."""
+    said = {name: str(value) for name, value in values.items() if value is not None}
+    ours = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in said}
+    return ours | said

@@ -21,7 +21,7 @@ from stream.catalog import Catalog
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
 from streamgauge.preconditions import stop_event
-from streamgauge.settings import Settings, as_environment
+from streamgauge.settings import Settings, environment_with
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def up(
     stopping = stop_event()
     with _only_one(state):
         server, url = _server(settings, state)
-        environment = os.environ | as_environment(
+        environment = environment_with(
             {
                 "VALKEY_URL": url,
                 "DATABASE_URL": settings.store_url(state),

@@ -28,6 +28,7 @@ from stream.boards import TAKES, Board, Tile
 from stream.catalog import Catalog, Event, Platform, parse
 from stream.derived import DERIVED
 from stream.forecast import Forecast
+from stream.intake import Enrich, Ingest
 from stream.keeping import Archive, Buckets, Influx, Keep
 from stream.measures.registry import MEASURES
 from stream.meters import Meters
@@ -74,7 +75,22 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = _text("docs/catalog.md")
-    for table in (Platform, Event, Metric, Board, Tile, Rule, Webhook, Forecast, Influx, Archive, Keep, Buckets):
+    for table in (
+        Platform,
+        Event,
+        Metric,
+        Board,
+        Tile,
+        Rule,
+        Webhook,
+        Forecast,
+        Influx,
+        Archive,
+        Keep,
+        Buckets,
+        Ingest,
+        Enrich,
+    ):
         for key in table.model_fields:
             assert f"`{key}`" in text, f"{table.__name__}.{key}"
     for name in Catalog.model_fields:

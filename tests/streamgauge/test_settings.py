@@ -6,22 +6,24 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from streamgauge.settings import (
     MetricsPlace,
     Settings,
     SettingsError,
-    as_environment,
+    environment_with,
     existing_person_key,
     person_key,
     read_settings,
+    variables,
 )
 
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.upper().startswith(("STREAMGAUGE_", "VALKEY_", "DATABASE_", "INFLUX_")):
+        if name.upper().startswith(("STREAMGAUGE_", "VALKEY_", "DATABASE_", "INFLUX_", "OTEL_")):
             monkeypatch.delenv(name)
 
 
@@ -87,7 +89,34 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s) == (5, 4, 2.5)
     assert settings.heartbeat_s == 1
     assert not settings.loopback
-    assert len(values) == len(Settings.model_fields)
+    outside = {
+        "STREAMGAUGE_ANONYMOUS": "viewer",
+        "STREAMGAUGE_PUBLIC_URL": "https://wall.example",
+        "STREAMGAUGE_TRUSTED_PROXIES": "10.0.0.1",
+        "STREAMGAUGE_OIDC_ISSUER": "https://login.example",
+        "STREAMGAUGE_OIDC_CLIENT_ID": "gauge",
+        "STREAMGAUGE_OIDC_CLIENT_SECRET": "hidden",
+        "STREAMGAUGE_OIDC_AUDIENCE": "api",
+        "STREAMGAUGE_OIDC_ROLES_CLAIM": "realm_access.roles",
+        "STREAMGAUGE_OIDC_ROLES": "sre=operator",
+        "STREAMGAUGE_OIDC_ROWS": "community=communities",
+        "STREAMGAUGE_OIDC_PERSON_CLAIM": "user_id",
+        "STREAMGAUGE_INGEST_ORIGINS": "*",
+        "STREAMGAUGE_INGEST_MAX_BYTES": "2048",
+        "STREAMGAUGE_INGEST_EVENTS_PER_S": "7.5",
+        "STREAMGAUGE_INGEST_BACKLOG": "11",
+        "STREAMGAUGE_INGEST_DEDUPE_S": "0",
+        "STREAMGAUGE_GEOIP": "/var/lib/geo.mmdb",
+        "STREAMGAUGE_LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://traces:4318",
+    }
+    for name, value in outside.items():
+        monkeypatch.setenv(name, value)
+    settings, of = read_settings(), {variable: name for name, variable in variables().items()}
+    for name, value in outside.items():
+        found = getattr(settings, of[name])
+        assert str(found.get_secret_value() if isinstance(found, SecretStr) else found) == value
+    assert len(values | outside) == len(Settings.model_fields)
 
 
 def test_metrics_are_off_when_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +246,14 @@ def test_a_spoiled_key_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "person.key").read_text() == "short\n"
 
 
-def test_an_environment_leaves_out_what_is_none() -> None:
-    assert as_environment({"A": 1, "B": None, "C": Path("/x"), "D": ""}) == {"A": "1", "C": "/x", "D": ""}
+def test_the_environment_of_a_child_has_values_before_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_FILE", "/secret")
+    monkeypatch.setenv("B_FILE", "/secret")
+    made = environment_with({"A": 1, "B": None, "C": Path("/x"), "D": ""})
+    assert {name: made[name] for name in "ACD"} == {"A": "1", "C": "/x", "D": ""}
+    assert "B" not in made
+    assert "A_FILE" not in made
+    assert made["B_FILE"] == "/secret"
 
 
 @pytest.mark.parametrize(
@@ -227,4 +262,24 @@ def test_an_environment_leaves_out_what_is_none() -> None:
 def test_origins_are_origins(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     monkeypatch.setenv("STREAMGAUGE_ORIGINS", origins)
     with pytest.raises(SettingsError, match=r"STREAMGAUGE_ORIGINS: .*expected origins such as"):
+        read_settings()
+
+
+def test_a_setting_can_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "database"
+    secret.write_text("postgresql://a:b@c/d\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(secret))
+    monkeypatch.setenv("STREAMGAUGE_PERSON_KEY_FILE", str(secret))
+    settings = read_settings()
+    assert settings.database_url == "postgresql://a:b@c/d"
+    assert settings.person_key is not None
+    assert settings.person_key.get_secret_value() == "postgresql://a:b@c/d"
+
+
+def test_a_setting_and_its_file_at_once_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match=r"DATABASE_URL_FILE: .*missing cannot be read"):
+        read_settings()
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/x.db")
+    with pytest.raises(SettingsError, match="DATABASE_URL: expected it or DATABASE_URL_FILE; found both"):
         read_settings()
