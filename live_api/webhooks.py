@@ -115,7 +115,7 @@ class Courier:
                 logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
                 await self._lead(stopping, asked_s + self._lease_s)
             except LeaseLost as error:
-                logger.warning("%s", error)
+                logger.warning("%s", error, extra={"event": "webhook_lease_lost"})
             except exceptions.ValkeyError as error:
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
             except Exception:

@@ -29,6 +29,7 @@ from stream.catalog import Catalog
 from stream.webhooks import PAGERDUTY_URL, Webhook, check_url
 from streamgauge.exposition import expose
 from streamgauge.places import outbox_of
+from streamgauge.redaction import REDACTED
 from streamgauge.settings import EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
@@ -114,11 +115,13 @@ def _secret(webhook: Webhook, name: str, environment: Mapping[str, str]) -> tupl
     where = f"secret_file {path}"
     try:
         with path.open("rb") as file:
-            return where, file.read(_MOST_SECRET_BYTES).decode("ascii").strip()
+            secret = file.read(_MOST_SECRET_BYTES).decode("ascii").strip()
     except OSError as error:
         raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found {error.strerror}") from None
     except UnicodeDecodeError:
         raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found letters beyond ASCII") from None
+    REDACTED.hide(secret)
+    return where, secret
 
 
 def _variable(name: str, variable: str, expected: str, environment: Mapping[str, str]) -> str:
@@ -127,6 +130,7 @@ def _variable(name: str, variable: str, expected: str, environment: Mapping[str,
         raise Misconfigured(
             f"webhook {name}: {variable}: expected {expected} in this environment variable; found nothing"
         )
+    REDACTED.hide(value)
     return value
 
 

@@ -127,7 +127,7 @@ class Run:
         roll_ms = int(_ROLL_SNAPSHOTS * self.settings.snapshot_s * 1_000)
         parts = self._parts(facts, member, ArchiveParts(pending, jobs, roll_ms), meters)
         for note in notes(self.plan) if member.number == 0 else ():
-            logger.warning("%s", note)
+            logger.warning("%s", note, extra={"event": "catalog_note"})
         try:
             # Not before the state is ours: whoever had it until now may still have the port.
             expose(parts.meters.registry, self.settings, member.number)
@@ -238,7 +238,8 @@ class Run:
 
     def _status_of(self, error: Exception) -> int:
         if isinstance(error, StateError):
-            logger.critical("%s", unusable(self.state, f"recovery: {error}"))
+            said = unusable(self.state, f"recovery: {error}")
+            logger.critical("%s", said, extra={"event": "state_unusable"})
             return EXIT_CONFIGURATION
         if isinstance(error, GapError):
             logger.critical(
@@ -248,7 +249,7 @@ class Run:
             )
             return EXIT_CONFIGURATION
         if isinstance(error, Misconfigured):
-            logger.critical("%s", error)
+            logger.critical("%s", error, extra={"event": "processor_misconfigured"})
             return EXIT_CONFIGURATION
         # When told to stop, going back to the last snapshot is an orderly end too: nothing is lost by it.
         logger.error("ending at the last snapshot: %s", error)
