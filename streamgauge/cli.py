@@ -22,6 +22,7 @@ from streamgauge import (
     cli_forget,
     cli_grafana,
     cli_influx,
+    cli_operate,
     cli_retention,
     cli_sql,
     cli_webhooks,
@@ -59,6 +60,7 @@ app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
+app.command()(cli_operate.health)
 
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")

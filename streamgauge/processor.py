@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import orjson
 import valkey
 
+from live_api.conditions import Condition
 from sinks.alert_store import AlertStore
 from sinks.archive import Archive
 from sinks.base import Sink
@@ -50,8 +51,10 @@ from stream.snapshots import StateError
 from stream.writers import Patience, deadletter_writer
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
+from streamgauge.health import Health, alive, of_processor
 from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
 from streamgauge.retention import kept_alerts, kept_in_store
+from streamgauge.samples import Samples
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, archive_url, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
@@ -130,7 +133,7 @@ class Run:
             logger.warning("%s", note, extra={"event": "catalog_note"})
         try:
             # Not before the state is ours: whoever had it until now may still have the port.
-            expose(parts.meters.registry, self.settings, member.number)
+            expose(parts.meters.registry, self.settings, member.number, health=_health(parts.meters))
             for database in parts.databases.values():
                 database.setup()
             parts.alert_sinks.outbox.setup()
@@ -278,6 +281,13 @@ class Run:
             _leave(0)  # all is saved; only others keep the engine
         logger.error("the last snapshot took longer than %.0f s; leaving without it", DRAIN_S)
         _leave(EXIT_CUT_OFF)
+
+
+def _health(meters: Meters) -> Health:
+    def ready() -> list[Condition]:
+        return list(of_processor(Samples.of(meters.registry), time.time()))
+
+    return Health(lambda: alive(meters.turned_ago_s()), ready)
 
 
 def _try_out(desk: Desk) -> None:
