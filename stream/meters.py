@@ -90,6 +90,7 @@ class Meters:
         self._spool_dropped = self._counter("influx_dropped_lines", "Lines of open windows that a full spool let go of")
         self._spool_asides = self._counter("influx_set_aside", "Damaged files of the spool that were set aside")
         self._spool_sent_at = self._gauge("influx_last_success_timestamp_seconds", "When InfluxDB last took a write")
+        self._free = self._gauge("state_free_bytes", "Free space where the state directory is; NaN while not known")
         self._epoch_s = self._histogram("epoch_seconds", "From the end of one epoch to the next", _EPOCH_S)
         self._commit_s = self._histogram(
             "epoch_commit_seconds", "From the end of an epoch until reading goes on", _PAUSE_S
@@ -115,6 +116,17 @@ class Meters:
         self._ended_s: dict[str, float] = {}
         """When the epoch ended at each source, until it is known to be committed."""
         self._last_end_s: float | None = None
+
+    def kept_where(self, free_bytes: Callable[[], int]) -> None:
+        """The state is kept; `free_bytes` tells, from any thread, how much room there is. It may raise OSError."""
+
+        def free() -> float:
+            try:
+                return free_bytes()
+            except OSError:
+                return math.nan
+
+        self._free.set_function(free)
 
     def reading(self, stream: str, queued: Callable[[], int]) -> None:
         """A stream is being read; `queued` tells, from any thread, how many batches wait."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -124,6 +125,7 @@ class Run:
 
     def _execute(self, facts: Facts, member: Member) -> int:
         meters = Meters()
+        meters.kept_where(lambda: shutil.disk_usage(self.state).free)
         url, pending = archive_url(self.settings, self.state), Pending(self.state / "archive-pending")
         desk = Desk(Archive(url, facts.id), pending, meters.archived)
         jobs = JobThread(desk, meters)
