@@ -48,6 +48,7 @@ from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.identity import LOCAL, Identity
 from live_api.latest import Latest
+from live_api.meters import HubMeters
 from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
@@ -119,6 +120,7 @@ def create_app(
         since_ms = clock_ms() - FORGET_MS
         return await asyncio.to_thread(_recall_alerts, alert_store, since_ms)
 
+    meters = HubMeters()
     feed = Feed(
         valkey_url,
         latest,
@@ -128,6 +130,7 @@ def create_app(
         clock=clock_ms,
         recall_alerts=recall_alerts,
         monotonic=time.monotonic,
+        meters=meters,
     )
     hub = Hub(
         latest,
@@ -139,6 +142,7 @@ def create_app(
         wall=_build(),
         tick_ms=tick_ms,
         heartbeat_s=heartbeat_s,
+        meters=meters,
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()

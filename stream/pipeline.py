@@ -5,7 +5,6 @@ The same classes in the same order as `stream.flow`; only the wiring differs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -24,11 +23,10 @@ from stream.enrich import Enricher, Pseudonyms, shard_of
 from stream.forecasts import Forecasts, Outlook
 from stream.merge import Merge
 from stream.origins import NOWHERE
+from stream.panes import noticed
 from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
 from stream.shard import Shard, through_days
-
-logger = logging.getLogger(__name__)
 
 
 class Snapshot(NamedTuple):
@@ -135,7 +133,7 @@ class Pipeline:
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of any catalog. It has to be made with the files of that."""
         for shard, saved in zip(self._shards, snapshot.shards, strict=True):
-            shard.restore(saved, logger.warning)
+            shard.restore(saved, noticed)
         for key, merge in self._merges.items():
             if key in snapshot.merges:
                 merge.restore(snapshot.merges[key])

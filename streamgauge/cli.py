@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +22,11 @@ from streamgauge import (
     cli_forget,
     cli_grafana,
     cli_influx,
+    cli_operate,
     cli_retention,
     cli_sql,
     cli_webhooks,
+    logs,
 )
 from streamgauge.cli_options import CatalogOption, StateOption
 from streamgauge.places import find_catalog, state_of
@@ -59,6 +60,7 @@ app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
+app.command()(cli_operate.health)
 
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
@@ -94,6 +96,7 @@ def up(
     from streamgauge.up import Demo, UpError
     from streamgauge.up import up as run_up
 
+    logs.bind("up")
     path, loaded = load_catalog(catalog or ("food_sharing" if demo else "events"))
     settings = load_settings(port=port, host=host, state=state)
     try:
@@ -129,6 +132,7 @@ def run(
     one fails. Over several machines, start one with `--cluster HOST:PORT,HOST:PORT,… --member I` on each, with the same
     catalog and settings; members count from 0. The number may change from one start to the next.
     """
+    logs.bind("processor", member)
     path, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     addresses = _members(cluster, member, processes)
@@ -147,7 +151,6 @@ def run(
             elif supervised is None:
                 status = run_machine(path, settings, own_state, trim=trim, addresses=addresses, number=member or 0)
             else:
-                _log_as(f"member {member}")
                 status = run_member(
                     loaded, settings, own_state, trim=trim, addresses=addresses, number=member or 0, kind=supervised
                 )
@@ -183,6 +186,7 @@ def serve(
     from streamgauge.embedded import PortTaken
     from streamgauge.serving import serve_many, serve_one
 
+    logs.bind("api", number)
     path, loaded = load_catalog(catalog)
     settings = load_settings(port=port, host=host, state=state)
     own_state = state_directory(settings, loaded)
@@ -212,6 +216,7 @@ def deliver(
     """
     from streamgauge.delivering import pace_of, run_deliver
 
+    logs.bind("deliver")
     _, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     own_state = state_directory(settings, loaded)
@@ -375,6 +380,7 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed")] = 7,
 ) -> None:
     """Send a simulated food-sharing community's events to the catalog's streams."""
+    logs.bind("demo")
     import valkey
 
     from streamgauge.demo.food_sharing import FoodSharing
@@ -396,7 +402,7 @@ def simulate(
 
 def main() -> None:
     """The `streamgauge` command."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin()
     app()
 
 
@@ -417,9 +423,3 @@ def _members(cluster: str | None, member: int | None, processes: int) -> tuple[s
     if member >= len(addresses):
         fail(f"--member: expected 0 to {len(addresses) - 1}, as there are {len(addresses)} members; found {member}", 2)
     return addresses
-
-
-def _log_as(name: str) -> None:
-    """Several processes write to one log."""
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from live_api.admission import Limits, Origins
 from live_api.app import create_app, serve
+from live_api.health import conditions
 from sinks.errors import Misconfigured, Retryable
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
+from stream.walltime import clock_ms
 from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
+from streamgauge.health import Health, alive
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
 
@@ -48,7 +51,11 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         origins=Origins(settings.allowed_origins, settings.loopback),
         pseudonym=_pseudonym(settings, state),
     )
-    expose(hub.meters.registry, settings, number, "api")
+    health = Health(
+        lambda: alive(hub.meters.turned_ago_s()),
+        lambda: list(conditions(hub.feed, catalog.platform.streams, clock_ms())),
+    )
+    expose(hub.meters.registry, settings, number, "api", health)
     as_asked = serve(
         app,
         hub,
