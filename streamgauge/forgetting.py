@@ -100,7 +100,7 @@ class Theirs:
             earliest_ms=-_FAR_MS,
         )
         fields = {self._person: plan.fields.get(self._person, FieldType.STRING)}
-        lenient = replace(plan, event=envelope, fields=fields, people=None, ordered=False)
+        lenient = replace(plan, event=envelope, fields=fields, enrich=None, people=None, ordered=False)
         self._decoder = Decoder(lenient, max_entry_bytes=1 << 40)
 
     def of(self, entries: Sequence[tuple[str, Fields]]) -> dict[str, Whose]:
