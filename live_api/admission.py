@@ -42,6 +42,10 @@ class Bucket:
         self._left -= amount
         return True
 
+    def wait_s(self, amount: float) -> float:
+        """How long until there are so many, as far as there ever are."""
+        return max(0.0, (min(amount, self._burst) - self._left) / self._per_s)
+
 
 class Admission:
     """Counts who is in. `arrive` comes first for each connection, then `enter`, and for those let in `leave`."""

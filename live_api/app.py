@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from live_api import (
     delivery_routes,
     health,
     history,
+    ingest,
     people_routes,
     session,
     sse,
@@ -47,6 +48,8 @@ from live_api.guard import Identified, Identify, guarded
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.identity import LOCAL, Identity
+from live_api.intake.described import describe_ingest
+from live_api.intake.keys import IdentifyKey
 from live_api.latest import Latest
 from live_api.meters import HubMeters
 from live_api.pages import page_routes
@@ -94,11 +97,17 @@ def create_app(
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
     identify: Identify | None = None,
+    identify_key: IdentifyKey | None = None,
+    ingest_limits: ingest.IngestLimits | None = None,
+    ingest_origins: Sequence[str] = (),
+    ingest_group: str = ingest.GROUP,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
     can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
+    `identify_key` says whose a key is that came with events; `ingest_origins` are pages that may send some besides our
+    own, and `ingest_group` is the consumer group that shows how far the processor is.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -147,6 +156,16 @@ def create_app(
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
     door = Door(hub, feed, admission, origins, time.monotonic)
+    events_in = ingest.Ingest(
+        catalog,
+        valkey_url,
+        registry=hub.meters.registry,
+        pseudonym=pseudonym,
+        identify_key=identify_key,
+        limits=ingest_limits,
+        origins=Origins(ingest_origins, origins.loopback),
+        group=ingest_group,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -166,6 +185,7 @@ def create_app(
             persons.close()
             scores.close()
             client.close()
+            await events_in.close()
 
     async def live(websocket: WebSocket) -> None:
         await session.serve(websocket, door)
@@ -194,6 +214,8 @@ def create_app(
     app.include_router(churn_routes.router(context, scores, pseudonym))
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
+    app.router.routes.extend(events_in.routes())
+    describe_ingest(app)
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
     if (STATIC / "index.html").exists():

@@ -177,6 +177,11 @@ class Meters:
             # Asked for when it is read: a processor that hangs falls behind, and that has to show.
             self._event_lag_s.labels(name).set_function(lambda: (self._clock() - self._watermarks_ms[name]) / 1_000)
 
+    def left_out(self, events: Tally[Reason]) -> None:
+        """So many events were left out before they came to a shard."""
+        for reason, number in events.items():
+            self._discarded.labels(reason.value).inc(number)
+
     def shown(self, oldest_added_ms: int) -> None:
         """The live sink has written points that count entries for the first time, the oldest of them added then."""
         self._fresh_s.observe((self._clock() - oldest_added_ms) / 1_000)

@@ -47,7 +47,7 @@ def forget(user_id: str, catalog: str, state: Path | None, *, verify: bool, wait
         fail("the catalog's [event] names no person, so nothing is known of any", EXIT_CONFIGURATION)
     own_state = state_of(settings.state, loaded)
     try:
-        pseudonym = Pseudonyms(existing_person_key(settings, own_state)).of(user_id)
+        pseudonym = Pseudonyms(existing_person_key(settings, own_state)).meant(user_id)
     except SettingsError as error:
         fail(str(error), EXIT_CONFIGURATION)
     except OSError as error:

@@ -52,6 +52,7 @@ from stream.snapshots import StateError
 from stream.writers import Patience, deadletter_writer
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
+from streamgauge.geo import geo_of
 from streamgauge.health import Health, alive, of_processor
 from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
 from streamgauge.retention import kept_alerts, kept_in_store
@@ -99,6 +100,7 @@ class Run:
         if settings.valkey_url is None:
             message = "VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379"
             raise Misconfigured(message)
+        self._geo = geo_of(settings, catalog)
         self.catalog = catalog
         self.settings = settings
         self.state = state
@@ -230,6 +232,7 @@ class Run:
             scores=ScoreSinks(ScoreStore(settings.store_url(self.state)), LiveScores(client, scores_of(self.catalog))),
             archive=archive,
             meters=meters,
+            geo=self._geo,
             keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,
             member=member,

@@ -13,6 +13,7 @@ from pathlib import Path
 from live_api.admission import Limits, Origins
 from live_api.app import create_app, serve
 from live_api.health import conditions
+from live_api.ingest import IngestLimits
 from sinks.errors import Misconfigured, Retryable
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
@@ -22,6 +23,7 @@ from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
 from streamgauge.health import Health, alive
+from streamgauge.places import group_of
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
 
@@ -50,6 +52,14 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         limits=Limits(settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s),
         origins=Origins(settings.allowed_origins, settings.loopback),
         pseudonym=_pseudonym(settings, state),
+        ingest_limits=IngestLimits(
+            settings.ingest_max_bytes,
+            settings.ingest_events_per_s,
+            settings.ingest_backlog,
+            settings.ingest_dedupe_s,
+        ),
+        ingest_origins=settings.allowed_ingest_origins,
+        ingest_group=group_of(catalog),
     )
     health = Health(
         lambda: alive(hub.meters.turned_ago_s()),

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
             return value
         raise ValueError("expected a port, or `off`")
 
-    @field_validator("origins")
+    @field_validator("origins", "ingest_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
         for origin in filter(None, (one.strip() for one in value.split(","))):
@@ -160,6 +160,10 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> tuple[str, ...]:
         return tuple(filter(None, (one.strip() for one in self.origins.split(","))))
+
+    @property
+    def allowed_ingest_origins(self) -> tuple[str, ...]:
+        return tuple(filter(None, (one.strip() for one in self.ingest_origins.split(","))))
 
     @property
     def loopback(self) -> bool:
