@@ -43,7 +43,7 @@ from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
-from live_api.guard import Identified, Identify, guarded
+from live_api.guard import Identified, Identify, by_ticket, identity_of
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.identity import LOCAL, Identity
@@ -93,11 +93,13 @@ def create_app(
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
     identify: Identify | None = None,
+    redeem: Callable[[str], Identity | None] = lambda _: None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
+    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`. `redeem`
+    says whose a ticket is, once; without it no ticket is of any use.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -142,7 +144,7 @@ def create_app(
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
-    door = Door(hub, feed, admission, origins, time.monotonic)
+    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, redeem)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -191,11 +193,17 @@ def create_app(
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
-    app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
+    reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
+    app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
     if (STATIC / "index.html").exists():
-        app.router.routes.extend(page_routes(STATIC / "index.html", declared))
+        app.router.routes.extend(page_routes(STATIC / "index.html", declared, _knows_boards))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
+
+
+def _knows_boards(request: Request) -> bool:
+    identity = identity_of(request)
+    return identity.may(Permission.VIEW_NUMBERS) and not identity.rows.limited
 
 
 async def _local(_: HTTPConnection) -> Identity:

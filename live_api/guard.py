@@ -72,6 +72,28 @@ def guarded(endpoint: Endpoint, *permissions: Permission) -> Endpoint:
     return behind
 
 
+Holder = Callable[[str], Awaitable[Identity | None]]
+"""Whose a ticket is; None for one that is of no use."""
+
+
+def by_ticket(endpoint: Endpoint, holder: Holder, *permissions: Permission) -> Endpoint:
+    """As `guarded`, for those that can send no header: `?ticket=` says who asks, once, before all else does."""
+
+    async def with_ticket(request: Request) -> Response:
+        ticket = request.query_params.get("ticket")
+        # A HEAD reads nothing, and must not use up what the GET behind it needs.
+        if ticket is not None and request.method != "HEAD":
+            found = await holder(ticket)
+            if found is None:
+                raise HTTPException(401, "ticket: expected one that has not been used and is not too old")
+            request.scope[_IDENTITY] = found
+        return await behind(request)
+
+    behind = guarded(endpoint, *permissions)
+    with_ticket.permissions = permissions  # type: ignore[attr-defined]
+    return with_ticket
+
+
 class Identified:
     """ASGI middleware: finds out who asks, once for each request and each handshake."""
 

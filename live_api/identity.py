@@ -63,3 +63,5 @@ class Identity:
 LOCAL = Identity("local", frozenset(Permission))
 """Whoever is on this machine, while nobody has said who may do what."""
 NOBODY = Identity("anonymous", frozenset())
+LASTING = (LOCAL.name, NOBODY.name)
+"""Those who have nothing that could be taken back from them, or be somebody else's in a moment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +21,13 @@ class _Named(Protocol):
     def title(self) -> str: ...
 
 
-def page_routes(index: Path, boards: Mapping[str, _Named]) -> list[BaseRoute]:
+def page_routes(
+    index: Path, boards: Mapping[str, _Named], knows: Callable[[Request], bool] = lambda _: True
+) -> list[BaseRoute]:
     """Routes for the default board and for each by its name.
 
     Any board's page is the same one, which finds out by its address what to show. It is asked for each time, and sent
-    when it has changed. A name that no board has is answered with 404 and the boards there are.
+    when it has changed. A name that no board has is answered with 404 and the boards there are, to who `knows` them.
     """
 
     def page(request: Request) -> Response:
@@ -43,7 +45,8 @@ def page_routes(index: Path, boards: Mapping[str, _Named]) -> list[BaseRoute]:
 
     def board(request: Request) -> Response:
         name = request.path_params.get("name", "")
-        if name in boards:
+        # Who may not know which boards there are gets the page, which then asks who they are.
+        if name in boards or not knows(request):
             return page(request)
         if name.rstrip("/") in boards:
             query = f"?{request.url.query}" if request.url.query else ""
