@@ -33,6 +33,7 @@ from live_api import (
     delivery_routes,
     health,
     history,
+    identity_routes,
     people_routes,
     session,
     sse,
@@ -52,6 +53,7 @@ from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
+from live_api.tickets import Tickets
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
 from sinks.alert_records import Alert
@@ -191,6 +193,7 @@ def create_app(
     app.include_router(people_routes.router(context, persons, pseudonym, scores))
     app.include_router(churn_routes.router(context, scores, pseudonym))
     app.include_router(health.router(context))
+    app.include_router(identity_routes.router(Tickets(client)))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
