@@ -95,13 +95,11 @@ def create_app(
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
     identify: Identify | None = None,
-    redeem: Callable[[str], Identity | None] = lambda _: None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`. `redeem`
-    says whose a ticket is, once; without it no ticket is of any use.
+    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -146,7 +144,8 @@ def create_app(
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
-    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, redeem)
+    tickets = Tickets(client)
+    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, tickets.redeem)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -193,7 +192,7 @@ def create_app(
     app.include_router(people_routes.router(context, persons, pseudonym, scores))
     app.include_router(churn_routes.router(context, scores, pseudonym))
     app.include_router(health.router(context))
-    app.include_router(identity_routes.router(Tickets(client)))
+    app.include_router(identity_routes.router(tickets))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)

@@ -20,14 +20,13 @@ from live_api.hub import Client, Hub
 from live_api.identity import LASTING, Identity
 from live_api.permissions import Permission
 from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError, Refresh
+from live_api.tickets import line_ms
 from live_api.transport import EXTENSION, Line, TaskLine
 from sinks.errors import SinkError
 
 logger = logging.getLogger(__name__)
 
 HELLO_WITHIN_S = 10.0
-LINE_MS = 15 * 60_000
-"""How long a line of a key or a login lasts, unless it is refreshed: so long may one that was taken back be heard."""
 READY_WITHIN_S = 2.0
 """How long a client may wait for the live stream to be read for the first time."""
 
@@ -78,8 +77,8 @@ class Door:
         looks for that at each frame, so no line of theirs lasts long; None: it lasts."""
         if identity.name in LASTING:
             return identity.until_ms
-        longest_ms = self.clock() + LINE_MS
-        return longest_ms if identity.until_ms is None else min(identity.until_ms, longest_ms)
+        now_ms = self.clock()
+        return now_ms + line_ms(identity, now_ms)
 
     async def ready(self) -> None:
         """Wait until what there is to tell has been read, but not for long."""
