@@ -45,6 +45,7 @@ from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
 from live_api.guard import Identified, Identify, by_ticket, identity_of
+from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.identity import LOCAL, Identity
@@ -185,6 +186,8 @@ def create_app(
     app.add_middleware(Identified, identify=identify or _local)
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
+    # Outermost: refusals carry them too.
+    app.add_middleware(Headers, origins=origins)
     app.include_router(history.router(context, past))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
@@ -247,8 +250,11 @@ class Server(uvicorn.Server):
         os._exit(1 if _failed(self.config.app) else self._cut_off_status)
 
 
-def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warning") -> uvicorn.Config:
-    """uvicorn as the hub needs it."""
+def server_config(
+    app: FastAPI, *, host: str, port: int, log_level: str = "warning", trusted_proxies: str = "127.0.0.1"
+) -> uvicorn.Config:
+    """uvicorn as the hub needs it. `trusted_proxies` are addresses, separated by commas, that may say for whom they
+    ask, and whether that was by https."""
     return uvicorn.Config(
         app,
         host=host,
@@ -256,6 +262,8 @@ def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warni
         log_config=None,
         log_level=log_level.lower(),
         access_log=False,
+        server_header=False,
+        forwarded_allow_ips=trusted_proxies,
         http=RequestProtocol,
         ws=HubProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -278,6 +286,7 @@ def serve(
     accepts_per_s: float = Limits().accepts_per_s,
     shared: bool = False,
     cut_off_status: int = 1,
+    trusted_proxies: str = "127.0.0.1",
 ) -> bool:
     """Run until SIGTERM or SIGINT, or until a part of it fails; returns whether it ended as asked.
 
@@ -289,7 +298,7 @@ def serve(
     # default would turn an orderly end into a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    config = server_config(app, host=host, port=port, log_level=log_level)
+    config = server_config(app, host=host, port=port, log_level=log_level, trusted_proxies=trusted_proxies)
     server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
     server.run([listener(host, port, shared=shared)])
     return server.started and not _failed(app)

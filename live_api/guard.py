@@ -23,6 +23,10 @@ Identify = Callable[[HTTPConnection], Awaitable[Identity]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+OF_ALL_PERSONS = frozenset({Permission.VIEW_OTHERS, Permission.VIEW_BEHAVIOUR, Permission.PREDICTIONS})
+"""What is known of people is of all they did, in whatever rows: it is for those who see every row."""
+
+
 def identity_of(connection: HTTPConnection) -> Identity:
     """Who asks; nobody where no middleware has looked."""
     found: Identity = connection.scope.get(_IDENTITY, NOBODY)
@@ -33,6 +37,8 @@ def check(connection: HTTPConnection, *permissions: Permission) -> Identity:
     """Who asks, if they may: any one of `permissions` will do. Answers 401 to nobody in particular, 403 to others."""
     identity = identity_of(connection)
     if any(identity.may(permission) for permission in permissions):
+        if identity.rows.limited and OF_ALL_PERSONS.issuperset(permissions):
+            raise HTTPException(403, f"expected somebody who sees every row; {identity.name} sees some only")
         return identity
     wanted = " or ".join(permissions)
     if identity.name == NOBODY.name:

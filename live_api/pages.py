@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -14,6 +15,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 _HEADERS = {"Cache-Control": "no-cache"}
+_STYLE = "body { font: 1.5rem/1.6 system-ui, sans-serif; margin: 3rem }"
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Of the page that is made here: its style stands in it."""
 
 
 class _Named(Protocol):
@@ -51,7 +58,8 @@ def page_routes(
         if name.rstrip("/") in boards:
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"{root_of(request)}/board/{quote(name.rstrip('/'))}{query}", headers=_HEADERS)
-        return HTMLResponse(_no_board(name, f"{root_of(request)}/", boards), 404, headers=_HEADERS)
+        headers = {**_HEADERS, "Content-Security-Policy": _POLICY}
+        return HTMLResponse(_no_board(name, f"{root_of(request)}/", boards), 404, headers=headers)
 
     return [Route("/", page), Route("/board", board), Route("/board/{name:path}", board)]
 
@@ -78,7 +86,7 @@ def _no_board(name: str, root: str, boards: Mapping[str, _Named]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8" /><title>No such board</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1" />'
-        '<meta name="color-scheme" content="dark light" /></head>'
-        f'<body style="font: 1.5rem/1.6 system-ui, sans-serif; margin: 3rem"><h1>No board {escape(name[:100])!r}</h1>'
+        f'<meta name="color-scheme" content="dark light" /><style>{_STYLE}</style></head>'
+        f"<body><h1>No board {escape(name[:100])!r}</h1>"
         f"<p>There are:</p><ul>{links}</ul></body></html>"
     )

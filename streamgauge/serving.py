@@ -58,6 +58,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         accepts_per_s=settings.accepts_per_s,
         shared=shared,
         cut_off_status=EXIT_CUT_OFF,
+        trusted_proxies=settings.trusted_proxies,
     )
     return 0 if as_asked else 1
 

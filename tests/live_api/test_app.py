@@ -205,6 +205,8 @@ def test_the_api_describes_itself(start: Start) -> None:
         "/v1/rules",
         "/v1/scores",
         "/v1/deliveries",
+        "/v1/session",
+        "/v1/tickets",
         "/healthz",
         "/readyz",
     }
