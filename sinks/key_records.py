@@ -1,9 +1,9 @@
 """API keys: what is known of one, and its text, which only its holder has.
 
-A key is `sg_`, its id of 8 letters and digits, `_`, 32 random letters and digits, and 8 hex digits that are the CRC-32 of
-all before them: a scanner for secrets can tell it from other text, and a slip of the hand is noticed without a look into
-the store. What is stored is SHA-256 of it. A slow hash would protect what people make up; 190 random bits cannot be
-guessed at any speed, and a fast one can be checked on every request.
+A key is `sg_`, its id of 8 letters and digits, `_`, 32 random letters and digits, and 8 hex digits that are the CRC-32
+of all before them: a scanner for secrets can tell it from other text, and a slip of the hand is noticed without a look
+into the store. What is stored is SHA-256 of it. A slow hash would protect what people make up; 190 random bits cannot
+be guessed at any speed, and a fast one can be checked on every request.
 """
 
 from __future__ import annotations

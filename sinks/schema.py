@@ -239,4 +239,4 @@ _ONLY_GROWS_POSTGRESQL = (
 )
 for _dialect, _statements in (("sqlite", _ONLY_GROWS), ("postgresql", _ONLY_GROWS_POSTGRESQL)):
     for _statement in _statements:
-        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
