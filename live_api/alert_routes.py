@@ -14,13 +14,16 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from live_api.admission import Origins
 from live_api.asked import asked_for, dimensions_asked, time_ms
+from live_api.auditing import Audit
 from live_api.described import described
 from live_api.guard import identity_of, requires
+from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.orders import author, reason, silence_end, silenced
 from live_api.permissions import Permission
 from live_api.within import metrics_within
 from sinks.alert_records import Alert, AlertStatus, Command, Order, Scored, Severity, Silence
 from sinks.alert_store import AlertStore
+from sinks.audit_store import Action
 from sinks.commands import CommandSink
 from sinks.errors import SinkError
 from sinks.records import Dimensions, iso
@@ -44,9 +47,8 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["by"],
                     "properties": {
-                        "by": {"type": "string", "description": "Who says so"},
+                        "by": {"type": "string", "description": "Who says so; a login or a key says it itself"},
                         "reason": {"type": "string", "description": "Required for a silence and a false alarm"},
                         "for": {"type": "string", "description": "Of a silence: how long, such as 2h"},
                         "until": {"type": "string", "description": "Of a silence, instead: ISO 8601 or epoch ms"},
@@ -61,7 +63,13 @@ _BODY = {
 
 
 def router(
-    catalog: Catalog, store: AlertStore, commands: CommandSink, origins: Origins, *, clock: Callable[[], int] = clock_ms
+    catalog: Catalog,
+    store: AlertStore,
+    commands: CommandSink,
+    origins: Origins,
+    audit: Audit,
+    *,
+    clock: Callable[[], int] = clock_ms,
 ) -> APIRouter:
     """Routes over the catalog and the store, and the way to the processor.
 
@@ -95,11 +103,22 @@ def router(
             raise HTTPException(400, f"expected a JSON object; found {type(body).__name__}")
         return body
 
-    def tell(command: Command) -> dict[str, Any]:
+    def by_whom(identity: Identity, body: Mapping[str, Any]) -> str:
+        """Whoever is known is who says so, whatever name they give; others are asked for one."""
+        if identity.name not in (LOCAL.name, NOBODY.name):
+            return identity.name
+        who = author(body)
+        if who.startswith(("key:", "user:", "cli:")):
+            raise HTTPException(400, "by: names that begin with key:, user: and cli: are those of keys and logins")
+        return who
+
+    def tell(command: Command, identity: Identity) -> dict[str, Any]:
         try:
             commands.write(command)
         except SinkError as error:
             raise HTTPException(503, str(error)) from error
+        subject = command.alert or command.silence or ""
+        audit.may(identity.name, Action.ACKNOWLEDGED, subject, f"{command.order.value} by {command.by}")
         told = {"order": command.order.value, "by": command.by, "at": iso(command.at_ms)}
         about = {"alert": command.alert, "silence": command.silence}
         return told | {name: value for name, value in about.items() if value is not None}
@@ -135,14 +154,15 @@ def router(
 
     def order(request: Request, name: str, order: Order, body: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Of an alert that is there and goes on."""
-        by, why = author(body), reason(body, required=order in (Order.SILENCE, Order.FALSE_ALARM))
+        identity = identity_of(request)
+        by, why = by_whom(identity, body), reason(body, required=order in (Order.SILENCE, Order.FALSE_ALARM))
         found = _alert(store, name, request)
         if found.status is AlertStatus.RESOLVED:
             raise HTTPException(409, f"alert {name} is resolved already, since {iso(found.resolved_ms or 0)}")
         if order is Order.SILENCE:
             # Of its series, also when the alert is over before this is read.
             more |= {"rule": found.rule, "dimensions": found.dimensions}
-        return tell(Command(order, by, clock(), platform, found.id, why, **more))
+        return tell(Command(order, by, clock(), platform, found.id, why, **more), identity)
 
     @api.post(
         "/alerts/{id}/ack",
@@ -151,7 +171,7 @@ def router(
         summary="Somebody takes it on",
         openapi_extra=_BODY,
     )
-    def ack(name: Id, request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def ack(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(request, name, Order.ACK, body)
 
     @api.post(
@@ -161,7 +181,7 @@ def router(
         summary="It is over",
         openapi_extra=_BODY,
     )
-    def resolve(name: Id, request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def resolve(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(request, name, Order.RESOLVE, body)
 
     @api.post(
@@ -171,7 +191,7 @@ def router(
         summary="It was none: it ends, and that series has to be stranger from now on",
         openapi_extra=_BODY,
     )
-    def false_alarm(name: Id, request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def false_alarm(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         return order(request, name, Order.FALSE_ALARM, body)
 
     @api.post(
@@ -181,7 +201,7 @@ def router(
         summary="Nobody is told of alerts of its rule and series for a while",
         openapi_extra=_BODY,
     )
-    def silence_alert(name: Id, request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def silence_alert(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         until_ms = silence_end(body, clock())
         return order(request, name, Order.SILENCE, body, silence=_new_id(), until_ms=until_ms)
 
@@ -218,15 +238,15 @@ def router(
         openapi_extra=_BODY,
     )
     def silence(request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+        identity = identity_of(request)
         rule, dimensions = silenced(body, own_rules(request))
-        rows = identity_of(request).rows
-        if not rows.show(dimensions):
-            names = ", ".join(name for name, _ in rows.allowed)
+        if not identity.rows.show(dimensions):
+            names = ", ".join(name for name, _ in identity.rows.allowed)
             raise HTTPException(403, f"dimensions: expected those of your own rows, with {names}; found others")
         return tell(
             Command(
                 Order.SILENCE,
-                author(body),
+                by_whom(identity, body),
                 clock(),
                 platform,
                 reason=reason(body, required=True),
@@ -234,7 +254,8 @@ def router(
                 rule=rule,
                 dimensions=dimensions,
                 until_ms=silence_end(body, clock()),
-            )
+            ),
+            identity,
         )
 
     @api.delete(
@@ -243,11 +264,16 @@ def router(
         status_code=202,
         summary="End a silence",
     )
-    def unsilence(name: Id, request: Request, by: str = Query(description="Who says so")) -> dict[str, Any]:
-        who = author({"by": by})
+    def unsilence(
+        request: Request,
+        name: Id,
+        by: str | None = Query(None, description="Who says so; a login or a key says it itself"),
+    ) -> dict[str, Any]:
+        identity = identity_of(request)
+        who = by_whom(identity, {"by": by})
         if name not in (one.id for one in standing(request)):
             raise HTTPException(404, f"silence: there is none {name!r}, or it has ended")
-        return tell(Command(Order.UNSILENCE, who, clock(), platform, silence=name))
+        return tell(Command(Order.UNSILENCE, who, clock(), platform, silence=name), identity)
 
     @api.get(
         "/rules",

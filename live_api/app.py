@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 import valkey
 from fastapi import FastAPI
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 
 from live_api import (
     alert_routes,
+    audit_routes,
     board_routes,
     boards,
     churn_routes,
@@ -34,11 +35,13 @@ from live_api import (
     health,
     history,
     identity_routes,
+    login_routes,
     people_routes,
     session,
     sse,
     ticker,
 )
+from live_api.access import Access, Entrance
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
@@ -48,13 +51,11 @@ from live_api.guard import Identified, Identify, by_ticket, identity_of
 from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
-from live_api.identity import LOCAL, Identity
 from live_api.latest import Latest
 from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
-from live_api.tickets import Tickets
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
 from sinks.alert_records import Alert
@@ -95,19 +96,21 @@ def create_app(
     limits: Limits | None = None,
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
+    access: Access | None = None,
     identify: Identify | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
+    can be asked for by that name only. `access` says who may do what; without it whoever shows nothing is `LOCAL`.
+    `identify` stands in for what it would make of requests.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
     past = History(store_url)
     persons, scores = PersonStore(store_url), ScoreStore(store_url)
-    # For what people say about alerts; the feed has a client of its own.
+    # For what people say about alerts, tickets and sessions; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
 
@@ -145,8 +148,9 @@ def create_app(
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
-    tickets = Tickets(client)
-    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, tickets.redeem)
+    entrance = Entrance(access or Access(), store_url, client, origins, pseudonym)
+    audit = entrance.audit
+    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, entrance.tickets.redeem)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -165,6 +169,7 @@ def create_app(
             alert_store.close()
             persons.close()
             scores.close()
+            await entrance.aclose()
             client.close()
 
     async def live(websocket: WebSocket) -> None:
@@ -183,20 +188,22 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.state.failed = False
-    app.add_middleware(Identified, identify=identify or _local)
+    app.add_middleware(Identified, identify=identify or entrance.asking, refused=entrance.refused)
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
     # Outermost: refusals carry them too.
     app.add_middleware(Headers, origins=origins)
-    app.include_router(history.router(context, past))
+    app.include_router(history.router(context, past, audit))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
-    app.include_router(people_routes.router(context, persons, pseudonym, scores))
-    app.include_router(churn_routes.router(context, scores, pseudonym))
+    app.include_router(people_routes.router(context, persons, pseudonym, scores, audit))
+    app.include_router(churn_routes.router(context, scores, pseudonym, audit))
     app.include_router(health.router(context))
-    app.include_router(identity_routes.router(tickets))
-    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
+    app.include_router(identity_routes.router(entrance))
+    app.include_router(login_routes.router(entrance))
+    app.include_router(audit_routes.router(audit.store))
+    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins, audit))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
     app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
@@ -209,10 +216,6 @@ def create_app(
 def _knows_boards(request: Request) -> bool:
     identity = identity_of(request)
     return identity.may(Permission.VIEW_NUMBERS) and not identity.rows.limited
-
-
-async def _local(_: HTTPConnection) -> Identity:
-    return LOCAL
 
 
 class Server(uvicorn.Server):
@@ -263,6 +266,7 @@ def server_config(
         log_level=log_level.lower(),
         access_log=False,
         server_header=False,
+        proxy_headers=True,
         forwarded_allow_ips=trusted_proxies,
         http=RequestProtocol,
         ws=HubProtocol,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from live_api.context import Context
-from live_api.feed import SILENT_AFTER_MS
-from live_api.guard import PUBLIC
+from live_api.feed import OF_ALL_ROWS, SILENT_AFTER_MS
+from live_api.guard import PUBLIC, identity_of
+from live_api.permissions import Permission
 from stream.walltime import clock_ms
 
 
@@ -26,7 +27,7 @@ def router(context: Context) -> APIRouter:
         summary="Whether live numbers are current",
         responses={503: {"description": "not ready"}},
     )
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(request: Request, response: Response) -> dict[str, Any]:
         system = context.feed.describe()
         reasons = []
         if not context.feed.caught_up:
@@ -44,6 +45,12 @@ def router(context: Context) -> APIRouter:
                 if now_ms - seen_ms >= SILENT_AFTER_MS:
                     reasons.append(f"the stream {stream} has not been read for 5 s")
         response.status_code = 503 if reasons else 200
-        return {"status": "not ready" if reasons else "ready", "reasons": reasons, "system": system}
+        told: dict[str, Any] = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        # Names of streams and how much is in them are for those who look after the installation.
+        identity = identity_of(request)
+        if not identity.may(Permission.VIEW_HEALTH):
+            return told
+        hidden = OF_ALL_ROWS if identity.rows.limited else ()
+        return told | {"system": {name: value for name, value in system.items() if name not in hidden}}
 
     return api

@@ -7,9 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from live_api.auditing import Audit
 from live_api.context import Context
 from live_api.described import described
-from live_api.guard import identity_of, requires
+from live_api.guard import check, identity_of, requires
 from live_api.identity import LASTING
 from live_api.permissions import Permission
 from live_api.points import cached, formats, plain
@@ -19,6 +20,7 @@ from live_api.points.described import RESPONSES, enum
 from live_api.points.question import ARROW, CSV, FILLS, FORMATS, SHAPES, Question, question
 from live_api.points.shift import COMPARES
 from live_api.within import metrics_within
+from sinks.audit_store import Action
 from sinks.errors import SinkError
 from sinks.history import History
 from stream.durations import duration_ms
@@ -29,7 +31,7 @@ MAX_POINTS = formats.MOST_POINTS
 _KINDS = {"json": "application/json", "csv": f"{CSV}; charset=utf-8; header=present", "arrow": ARROW}
 
 
-def router(context: Context, history: History, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
+def router(context: Context, history: History, audit: Audit, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
     """Routes over the catalog and the store."""
     api = APIRouter(prefix="/v1")
     known = described(context.catalog)
@@ -104,6 +106,9 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
             raise HTTPException(404, f"metric: expected one of {', '.join(offered)}; found {metric!r}")
         of_events = metric not in later
         asked = question(found, keys[metric], request, now_ms=clock(), of_events=of_events, rows=identity.rows)
+        if asked.format != "json":
+            check(request, Permission.EXPORT)
+            audit.must(identity, Action.EXPORTED, metric, asked.format)
         try:
             return _plain(request, asked) if asked.plain else _answered(request, asked)
         except Impossible as error:

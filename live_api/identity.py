@@ -56,7 +56,7 @@ class Identity:
     permissions: frozenset[Permission]
     rows: Rows = field(default=EVERY_ROW)
     person: str | None = None
-    """The id that events have for them, where they are one of the persons that events are about."""
+    """Their pseudonym, where they are one of the persons that events are about."""
     until_ms: int | None = None
     """When it ends: a key's or a token's time; None for never."""
 

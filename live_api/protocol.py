@@ -35,7 +35,8 @@ class Close(IntEnum):
     FULL = 4001
     """As many clients as there may be, in all or from this address."""
     BAD_TICKET = 4003
-    """The ticket of a `hello` is of no use: used before, too old, or nobody's. A new one may be."""
+    """The ticket of a `hello` is of no use: used before, too old, or nobody's. A new one may be. Or who this is cannot
+    be found out now."""
     EXPIRED = 4004
     """The time of whoever the line is of is over, and no `refresh` came before."""
     TOO_MANY_MESSAGES = 4500

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -15,7 +16,7 @@ from live_api import protocol
 from live_api.admission import Admission, Bucket, Origins
 from live_api.feed import Feed
 from live_api.frame import Frame
-from live_api.guard import identity_of
+from live_api.guard import identity_of, refused_of
 from live_api.hub import Client, Hub
 from live_api.identity import LASTING, Identity
 from live_api.permissions import Permission
@@ -186,6 +187,9 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
                                 line.close(Close.BAD_TICKET, "the ticket is of no use; come back with another")
                                 return
                             identity = holder
+                        elif _is_in_doubt(refused_of(websocket)):
+                            line.close(Close.BAD_TICKET, "who this is cannot be found out now; come back")
+                            return
                         if not identity.may(Permission.VIEW_NUMBERS):
                             hub.meters.refused("unauthorized")
                             why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {identity.name} may not"
@@ -232,6 +236,11 @@ async def _refreshed(door: Door, identity: Identity, message: Refresh) -> int | 
         why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {holder.name} may not"
         raise ProtocolError("unauthorized", why, message.request)
     return door.until_ms(holder)
+
+
+def _is_in_doubt(refused: HTTPException | None) -> bool:
+    """Whether whoever shook hands may be somebody all the same: what they showed could not be looked up."""
+    return refused is not None and refused.status_code not in (401, 403)
 
 
 def _patient(patience: asyncio.Timeout, for_s: float | None) -> None:

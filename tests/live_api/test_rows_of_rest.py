@@ -279,11 +279,11 @@ def test_silences_lie_within_ones_rows(api: Api) -> None:
     assert ask(api, "silences/s-Borduria?by=Bo", "b", "DELETE")["http"] == 202
 
 
-@pytest.mark.parametrize("path", ["people", "people/anything", "persons/x", "churn", "churn/x", "models"])
+@pytest.mark.parametrize("path", ["people", "people/anything", "persons/x", "churn", "models"])
 def test_what_is_known_of_people_is_for_those_who_see_every_row(api: Api, path: str) -> None:
     answer = ask(api, path, "b")
     if path == "persons/x":
         # What one is oneself is ones own.
         assert answer["http"] != 200
         return
-    assert (answer["http"], answer["detail"]) == (403, "expected somebody who sees every row; key:b sees some only")
+    assert (answer["http"], "key:b sees the rows of their country only" in answer["detail"]) == (403, True)
