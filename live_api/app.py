@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 import valkey
 from fastapi import FastAPI
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 
 from live_api import (
     alert_routes,
+    audit_routes,
     board_routes,
     boards,
     churn_routes,
@@ -33,21 +34,24 @@ from live_api import (
     delivery_routes,
     health,
     history,
+    identity_routes,
     ingest,
+    login_routes,
     people_routes,
     session,
     sse,
     ticker,
 )
+from live_api.access import Access, Entrance
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
-from live_api.guard import Identified, Identify, guarded
+from live_api.guard import Identified, Identify, by_ticket, identity_of
+from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
-from live_api.identity import LOCAL, Identity
 from live_api.intake.described import describe_ingest
 from live_api.intake.keys import IdentifyKey
 from live_api.latest import Latest
@@ -96,6 +100,7 @@ def create_app(
     limits: Limits | None = None,
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
+    access: Access | None = None,
     identify: Identify | None = None,
     identify_key: IdentifyKey | None = None,
     ingest_limits: ingest.IngestLimits | None = None,
@@ -105,16 +110,17 @@ def create_app(
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
-    `identify_key` says whose a key is that came with events; `ingest_origins` are pages that may send some besides our
-    own, and `ingest_group` is the consumer group that shows how far the processor is.
+    can be asked for by that name only. `access` says who may do what; without it whoever shows nothing is `LOCAL`.
+    `identify` stands in for what it would make of requests, `identify_key` of keys that come with events otherwise than
+    in a header of ours. `ingest_origins` are pages that may send events besides our own, and `ingest_group` is the
+    consumer group that shows how far the processor is.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
     past = History(store_url)
     persons, scores = PersonStore(store_url), ScoreStore(store_url)
-    # For what people say about alerts; the feed has a client of its own.
+    # For what people say about alerts, tickets and sessions; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
 
@@ -155,13 +161,15 @@ def create_app(
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
-    door = Door(hub, feed, admission, origins, time.monotonic)
+    entrance = Entrance(access or Access(), store_url, client, origins, pseudonym)
+    audit = entrance.audit
+    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, entrance.tickets.redeem)
     events_in = ingest.Ingest(
         catalog,
         valkey_url,
         registry=hub.meters.registry,
         pseudonym=pseudonym,
-        identify_key=identify_key,
+        identify_key=identify_key or entrance.asking.identify_key,
         limits=ingest_limits,
         origins=Origins(ingest_origins, origins.loopback),
         group=ingest_group,
@@ -184,6 +192,7 @@ def create_app(
             alert_store.close()
             persons.close()
             scores.close()
+            await entrance.aclose()
             client.close()
             await events_in.close()
 
@@ -203,29 +212,36 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
     app.state.failed = False
-    app.add_middleware(Identified, identify=identify or _local)
+    app.add_middleware(Identified, identify=identify or entrance.asking, refused=entrance.refused)
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
-    app.include_router(history.router(context, past))
+    # Outermost: refusals carry them too.
+    app.add_middleware(Headers, origins=origins)
+    app.include_router(history.router(context, past, audit))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
-    app.include_router(people_routes.router(context, persons, pseudonym, scores))
-    app.include_router(churn_routes.router(context, scores, pseudonym))
+    app.include_router(people_routes.router(context, persons, pseudonym, scores, audit))
+    app.include_router(churn_routes.router(context, scores, pseudonym, audit))
     app.include_router(health.router(context))
-    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
+    app.include_router(identity_routes.router(entrance))
+    app.include_router(login_routes.router(entrance))
+    app.include_router(audit_routes.router(audit.store))
+    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins, audit))
     app.router.routes.extend(events_in.routes())
     describe_ingest(app)
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
-    app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
+    reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
+    app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
     if (STATIC / "index.html").exists():
-        app.router.routes.extend(page_routes(STATIC / "index.html", declared))
+        app.router.routes.extend(page_routes(STATIC / "index.html", declared, _knows_boards))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
 
 
-async def _local(_: HTTPConnection) -> Identity:
-    return LOCAL
+def _knows_boards(request: Request) -> bool:
+    identity = identity_of(request)
+    return identity.may(Permission.VIEW_NUMBERS) and not identity.rows.limited
 
 
 class Server(uvicorn.Server):
@@ -263,8 +279,11 @@ class Server(uvicorn.Server):
         os._exit(1 if _failed(self.config.app) else self._cut_off_status)
 
 
-def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warning") -> uvicorn.Config:
-    """uvicorn as the hub needs it."""
+def server_config(
+    app: FastAPI, *, host: str, port: int, log_level: str = "warning", trusted_proxies: str = "127.0.0.1"
+) -> uvicorn.Config:
+    """uvicorn as the hub needs it. `trusted_proxies` are addresses, separated by commas, that may say for whom they
+    ask, and whether that was by https."""
     return uvicorn.Config(
         app,
         host=host,
@@ -272,6 +291,9 @@ def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warni
         log_config=None,
         log_level=log_level.lower(),
         access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=trusted_proxies,
         http=RequestProtocol,
         ws=HubProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -294,6 +316,7 @@ def serve(
     accepts_per_s: float = Limits().accepts_per_s,
     shared: bool = False,
     cut_off_status: int = 1,
+    trusted_proxies: str = "127.0.0.1",
 ) -> bool:
     """Run until SIGTERM or SIGINT, or until a part of it fails; returns whether it ended as asked.
 
@@ -305,7 +328,7 @@ def serve(
     # default would turn an orderly end into a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    config = server_config(app, host=host, port=port, log_level=log_level)
+    config = server_config(app, host=host, port=port, log_level=log_level, trusted_proxies=trusted_proxies)
     server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
     server.run([listener(host, port, shared=shared)])
     return server.started and not _failed(app)

@@ -368,3 +368,7 @@ class Feed:
             "rejects": rejects,
             "rejected_total": sum(rejects.values()),
         }
+
+
+OF_ALL_ROWS = ("watch", "rejects", "rejected_total")
+"""What of the `system` part counts over every row, and is kept from those who see some only."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from live_api.conditions import Condition, State, answer
 from live_api.context import Context
-from live_api.feed import SILENT_AFTER_MS, Feed
-from live_api.guard import PUBLIC
+from live_api.feed import OF_ALL_ROWS, SILENT_AFTER_MS, Feed
+from live_api.guard import PUBLIC, identity_of
+from live_api.permissions import Permission
 from stream.walltime import clock_ms
 
 BEHIND_MS = 10_000
@@ -31,10 +32,16 @@ def router(context: Context) -> APIRouter:
         summary="Whether live numbers are current",
         responses={503: {"description": "not ready"}},
     )
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(request: Request, response: Response) -> dict[str, Any]:
         found = conditions(context.feed, context.catalog.platform.streams, clock_ms())
         response.status_code, said = answer(found)
-        return {**said, "system": context.feed.describe()}
+        identity = identity_of(request)
+        if not identity.may(Permission.VIEW_HEALTH):
+            # Names of streams and how much is in them are for those who look after the installation.
+            return {"status": said["status"], "reasons": said["reasons"]}
+        hidden = OF_ALL_ROWS if identity.rows.limited else ()
+        system = context.feed.describe()
+        return said | {"system": {name: value for name, value in system.items() if name not in hidden}}
 
     return api
 

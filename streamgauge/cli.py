@@ -22,6 +22,7 @@ from streamgauge import (
     cli_forget,
     cli_grafana,
     cli_influx,
+    cli_keys,
     cli_operate,
     cli_retention,
     cli_sql,
@@ -56,6 +57,7 @@ app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
 app.add_typer(cli_retention.app)
 app.add_typer(cli_influx.app)
+app.add_typer(cli_keys.app)
 app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
@@ -102,6 +104,8 @@ def up(
     try:
         own_state = state_of(settings.state, loaded)
         status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
+    except Misconfigured as error:
+        fail(str(error), EXIT_CONFIGURATION)
     except (PortTaken, UpError, OSError) as error:
         fail(str(error))
     raise typer.Exit(status)
@@ -194,7 +198,7 @@ def serve(
         if number is not None:
             raise typer.Exit(serve_one(loaded, settings, own_state, number=number, shared=not own_ports))
         if processes > 1:
-            status = serve_many(path, settings, processes, own_ports=own_ports)
+            status = serve_many(path, settings, own_state, processes, own_ports=own_ports)
             raise typer.Exit(status)
         raise typer.Exit(serve_one(loaded, settings, own_state))
     except Misconfigured as error:

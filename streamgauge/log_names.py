@@ -37,7 +37,16 @@ NAMES: Mapping[str, Named] = {
     "%s cannot run as it is set up; see its message above": _named("part_misconfigured", "part"),
     "%s did not stop in %.0f s and was killed": _named("part_killed", "part", "within_s"),
     "VALKEY_URL is set: using that server, starting none": _named("no_server_started"),
-    "INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS": _named("insecure_api", "host", "port"),
+    "INSECURE: EVERYBODY WHO REACHES %s:%d MAY DO WHAT THE ROLE %s MAY, WITHOUT A KEY": _named(
+        "insecure_api", "host", "port", "role_of_nobody"
+    ),
+    "INSECURE: PAGES OF %s, AND WHOEVER A PROXY THERE LETS THROUGH, READ ALL NUMBERS WITHOUT A KEY": _named(
+        "insecure_proxy", "origins"
+    ),
+    "whether there are keys is not known: %s": _named("keys_unknown", "error"),
+    "the audit log lacks that %s %s %s: %s": _named("audit_not_written", "who", "action", "subject", "error"),
+    "when key %s was last used is not noted: %s": _named("key_use_not_noted", "key", "error"),
+    "a ticket cannot be looked up: %s": _named("ticket_not_looked_up", "error"),
     "INSECURE: STREAMGAUGE_ORIGINS=* LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS": _named(
         "insecure_origins"
     ),

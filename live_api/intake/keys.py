@@ -9,27 +9,30 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from live_api.guard import check, identify_as
-from live_api.identity import Identity
+from live_api.asking import address_of
+from live_api.guard import check, identify_as, identity_of
+from live_api.identity import LOCAL, Identity
 from live_api.permissions import Permission
 
-IdentifyKey = Callable[[str], Awaitable[Identity | None]]
-"""Who has a key; None where nobody has."""
+IdentifyKey = Callable[[str, str], Awaitable[Identity | None]]
+"""Who has a key, which somebody at an address shows; None where nobody has. Answers 429 and 503."""
 _WRITES_ONLY = frozenset({Permission.TRACK})
 
 
 async def admit(request: Request, identify_key: IdentifyKey | None, in_body: str | None) -> Identity:
-    """Whoever sends events, if they may. Without `identify_key` there are no keys, and those that come are not looked
-    at. Raises HTTPException 401 and 403."""
+    """Whoever sends events, if they may. While nobody needs a key, those that come are not looked at.
+
+    Raises HTTPException 401, 403, 429 and 503.
+    """
     in_address = request.query_params.get("key")
     if in_address is not None:
         # Whoever logs requests behind us shall not find it.
         request.scope["query_string"] = b""
-    if identify_key is not None:
+    if identify_key is not None and identity_of(request) is not LOCAL:
         shown = request.headers.get("x-write-key") or _user(request.headers.get("authorization", "")) or in_body
         key = shown or in_address
         if key is not None:
-            found = await identify_key(key)
+            found = await identify_key(key, address_of(request))
             if found is None:
                 raise HTTPException(401, "expected a key that is good; this one is not", {"WWW-Authenticate": "Bearer"})
             if not shown and found.permissions != _WRITES_ONLY:
