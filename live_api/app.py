@@ -40,6 +40,7 @@ from live_api import (
 )
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
+from live_api.api_page import api_page_routes
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
@@ -48,6 +49,8 @@ from live_api.hosts import OwnNames
 from live_api.hub import Hub
 from live_api.identity import LOCAL, Identity
 from live_api.latest import Latest
+from live_api.live_described import LIVE_PATHS
+from live_api.openapi import describe
 from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
@@ -177,7 +180,7 @@ def create_app(
             signal.raise_signal(signal.SIGTERM)
 
     context = Context(catalog, store, feed, version)
-    app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
+    app = FastAPI(title="streamgauge", version=version, lifespan=lifespan, openapi_url=None)
     app.state.failed = False
     app.add_middleware(Identified, identify=identify or _local)
     if origins.loopback:
@@ -192,6 +195,8 @@ def create_app(
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
+    describe(app, LIVE_PATHS)
+    app.router.routes.extend(api_page_routes(app, STATIC))
     if (STATIC / "index.html").exists():
         app.router.routes.extend(page_routes(STATIC / "index.html", declared))
     app.router.routes.append(Mount("/", _wall()))
