@@ -45,6 +45,8 @@ from live_api import (
 from live_api.access import Access, Entrance
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
+from live_api.api_page import api_page_routes
+from live_api.browsers import cookie_name
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
@@ -52,10 +54,12 @@ from live_api.guard import Identified, Identify, by_ticket, identity_of
 from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
-from live_api.intake.described import describe_ingest
+from live_api.intake.described import paths as ingest_paths
 from live_api.intake.keys import IdentifyKey
 from live_api.latest import Latest
+from live_api.live_described import LIVE_PATHS
 from live_api.meters import HubMeters
+from live_api.openapi import describe
 from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
@@ -210,7 +214,7 @@ def create_app(
             signal.raise_signal(signal.SIGTERM)
 
     context = Context(catalog, store, feed, version)
-    app = FastAPI(title="streamgauge", version=version, lifespan=lifespan)
+    app = FastAPI(title="streamgauge", version=version, lifespan=lifespan, openapi_url=None)
     app.state.failed = False
     app.add_middleware(Identified, identify=identify or entrance.asking, refused=entrance.refused)
     if origins.loopback:
@@ -229,10 +233,17 @@ def create_app(
     app.include_router(audit_routes.router(audit.store))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins, audit))
     app.router.routes.extend(events_in.routes())
-    describe_ingest(app)
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
     app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
+    access = entrance.access
+    describe(
+        app,
+        LIVE_PATHS | ingest_paths(),
+        cookie=cookie_name(secure=(access.public_url or "").startswith("https:")),
+        oidc_issuer=None if access.oidc is None else access.oidc.issuer,
+    )
+    app.router.routes.extend(api_page_routes(app, STATIC))
     if (STATIC / "index.html").exists():
         app.router.routes.extend(page_routes(STATIC / "index.html", declared, _knows_boards))
     app.router.routes.append(Mount("/", _wall()))

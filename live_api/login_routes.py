@@ -38,7 +38,13 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         root = access.public_url.rstrip("/") if access.public_url else str(request.base_url).rstrip("/")
         return f"{root}/auth/callback"
 
-    @api.get("/login", dependencies=[PUBLIC], summary="Log in with the OIDC issuer, and come back")
+    @api.get(
+        "/login",
+        dependencies=[PUBLIC],
+        status_code=303,
+        response_class=RedirectResponse,
+        summary="Log in with the OIDC issuer, and come back",
+    )
     async def login(
         request: Request, to: Annotated[str, Query(description="The path to come back to, such as /board/x")] = "/"
     ) -> Response:
@@ -57,7 +63,13 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         )
         return response
 
-    @api.get("/callback", dependencies=[PUBLIC], summary="Where the OIDC issuer sends browsers back to")
+    @api.get(
+        "/callback",
+        dependencies=[PUBLIC],
+        status_code=303,
+        response_class=RedirectResponse,
+        summary="Where the OIDC issuer sends browsers back to",
+    )
     async def callback(
         request: Request,
         code: Annotated[str | None, Query()] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from live_api.permissions import Permission
 
 _EVENT = {"event": "signup", "id": "01J9Z6", "user_id": "42", "time": "2026-11-22T10:00:00Z", "value": 9.5}
 _TRACK = {
@@ -16,7 +16,7 @@ _TRACK = {
     "properties": {"value": 9.5},
 }
 _CAPTURE = {
-    "api_key": "sgw_…",
+    "api_key": "sg_…",
     "event": "signup",
     "uuid": "0192a4c8-5f6e-7c3a-9d54-0b8f5f2f8a11",
     "distinct_id": "42",
@@ -55,19 +55,22 @@ _VERDICT: dict[str, Any] = {
         },
         "detail": {"type": "string"},
     },
-    "example": {
-        "accepted": 1,
-        "duplicates": 0,
-        "rejected": [
-            {
-                "index": 1,
-                "code": "bad_type",
-                "path": "value",
-                "message": "value: expected a finite number, found 'much'",
-            }
-        ],
-    },
 }
+_TAKEN: dict[str, Any] = {"accepted": 2, "duplicates": 0, "rejected": []}
+_MIXED: dict[str, Any] = {
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": [
+        {
+            "index": 1,
+            "code": "bad_type",
+            "path": "value",
+            "message": "value: expected a finite number, found 'much'",
+        }
+    ],
+}
+_NONE: dict[str, Any] = {"accepted": 0, "duplicates": 0, "rejected": [], "detail": "expected …; found …"}
+_SHOWN = {"200": _TAKEN, "202": _TAKEN, "207": _MIXED}
 _ANSWERS = {
     "200": "As 202 and 207, for PostHog's own clients, which expect nothing else",
     "202": "All events were taken, or had been before",
@@ -96,20 +99,6 @@ _SENT_AT = {
 }
 
 
-def describe_ingest(app: FastAPI) -> None:
-    """Have the application's OpenAPI document tell of these routes too."""
-    of_fastapi = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = of_fastapi()
-            document["paths"] |= paths()
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
 def paths() -> dict[str, Any]:
     found = {
         "/v1/events": _post(
@@ -132,22 +121,23 @@ def paths() -> dict[str, Any]:
         "/batch": _post(
             "Send captures as PostHog's clients do",
             "Captures in `batch`, with `api_key` and `sent_at`.",
-            _json({"api_key": "sgw_…", "batch": [_CAPTURE], "sent_at": "2026-11-22T10:00:01Z"}),
+            _json({"api_key": "sg_…", "batch": [_CAPTURE], "sent_at": "2026-11-22T10:00:01Z"}),
         ),
         "/s.js": {
             "get": {
                 "tags": ["events"],
                 "summary": "The script for pages",
-                "operationId": "script",
                 "responses": {
                     "200": {
                         "description": "Sends a page view, and what `streamgauge('event', {…})` is told",
-                        "content": {"text/javascript": {"schema": {"type": "string"}}},
+                        "content": {"text/javascript": _content({"type": "string"}, "(function () { … })()")},
                     }
                 },
             }
         },
     }
+    # /v1/batch is Segment's, and no two operations have one name.
+    found["/batch"]["post"]["operationId"] = "post_posthog_batch"
     for call in ("track", "page", "screen", "identify", "group", "alias"):
         example = {key: value for key, value in _TRACK.items() if call == "track" or key not in ("event", "type")}
         found[f"/v1/{call}"] = _post(f"Send a call of Segment's {call}", "One call.", _json(example))
@@ -156,7 +146,7 @@ def paths() -> dict[str, Any]:
 
 def _post(summary: str, text: str, content: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {
-        status: {"description": said, "content": {"application/json": {"schema": _VERDICT}}}
+        status: {"description": said, "content": {"application/json": _content(_VERDICT, _SHOWN.get(status, _NONE))}}
         for status, said in _ANSWERS.items()
     }
     for status in ("429", "503"):
@@ -165,9 +155,9 @@ def _post(summary: str, text: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "post": {
             "tags": ["events"],
+            "x-permissions": [Permission.TRACK.value],
             "summary": summary,
             "description": f"{text} May be packed with gzip. The answer has a verdict on each event.",
-            "operationId": summary.lower().replace(" ", "_").replace("'", ""),
             "parameters": [_KEY, _SENT_AT],
             "requestBody": {"required": True, "content": content},
             "responses": answers,

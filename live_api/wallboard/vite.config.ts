@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 
@@ -10,9 +12,22 @@ const baseOfServer: Plugin = {
   transformIndexHtml: () => [{ tag: "base", attrs: { href: "/" }, injectTo: "head-prepend" }],
 };
 
+/** What `public/apidocs/page.html` shows the API with: files as they come, as bundling them again gains nothing. */
+const apiPage: Plugin = {
+  name: "api-page",
+  apply: "build",
+  generateBundle() {
+    const { resolve } = createRequire(import.meta.url);
+    for (const name of ["swagger-ui-bundle.js", "swagger-ui-bundle.js.LICENSE.txt", "swagger-ui.css", "LICENSE", "NOTICE"]) {
+      const source = readFileSync(resolve(`swagger-ui-dist/${name}`));
+      this.emitFile({ type: "asset", fileName: `apidocs/${name}`, source });
+    }
+  },
+};
+
 export default defineConfig({
   base: "./",
-  plugins: [svelte(), baseOfServer],
+  plugins: [svelte(), baseOfServer, apiPage],
   build: {
     outDir: "../static",
     emptyOutDir: true,
