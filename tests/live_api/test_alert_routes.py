@@ -469,8 +469,6 @@ def test_a_database_that_knew_no_alerts_is_made_ready(start: Start, tmp_path: An
             "models",
             "api_keys",
             "audit",
-            "api_keys",
-            "audit",
             "streamgauge_revision",
         )
         for table in ("scores", "scored_series", "alerts", "silences", "rules", *later):

@@ -447,8 +447,6 @@ def test_a_database_of_an_earlier_version_knows_nobody(start: Start, tmp_path: P
             "models",
             "api_keys",
             "audit",
-            "api_keys",
-            "audit",
             "streamgauge_revision",
         ):
             connection.execute(f"DROP TABLE {table}")
