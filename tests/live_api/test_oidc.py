@@ -36,11 +36,8 @@ def pseudonym(raw: str) -> str:
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 KEYS: dict[str, Any] = {"RS256": RSA, "PS256": RSA, "ES256": ec.generate_private_key(ec.SECP256R1())}
 KEYS["EdDSA"] = ed25519.Ed25519PrivateKey.generate()
-_SHOWN = {
-    "RS256": jwt.algorithms.RSAAlgorithm,
-    "ES256": jwt.algorithms.ECAlgorithm,
-    "EdDSA": jwt.algorithms.OKPAlgorithm,
-}
+_SHOWN: dict[str, Any] = {"RS256": jwt.algorithms.RSAAlgorithm, "ES256": jwt.algorithms.ECAlgorithm}
+_SHOWN["EdDSA"] = jwt.algorithms.OKPAlgorithm
 
 
 def jwk(algorithm: str, kid: str = "k", **more: str) -> dict[str, Any]:
