@@ -70,8 +70,10 @@ class Headers:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message.get("headers", ())
-                message["headers"] = self._completed(own, path, asked.get(b"host", b""), readers, secure=secure)
+                host = asked.get(b"host", b"")
+                headers = self._completed(message.get("headers", ()), path, readers, secure=secure)
+                # What a browser has already keeps its policy: this answer does not know of what kind it is.
+                message["headers"] = headers if message["status"] == 304 else self._with_policy(headers, host)
             await send(message)
 
         await self._app(scope, receive, with_headers)
@@ -96,19 +98,14 @@ class Headers:
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    def _completed(
-        self, own: Iterable[_Header], path: str, host: bytes, readers: list[_Header], *, secure: bool
-    ) -> list[_Header]:
+    def _completed(self, own: Iterable[_Header], path: str, readers: list[_Header], *, secure: bool) -> list[_Header]:
         headers = list(own)
         if path.startswith(OF_PERSONS):
             headers = [one for one in headers if one[0].lower() != b"cache-control"] + [_NO_STORE]
         elif path.startswith(_API):
             # What says nothing of itself is of this moment, and of whoever asked.
             headers = _with(headers, [_NO_STORE])
-        kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-        is_page = kind.startswith(b"text/html")
-        policy = page_policy(host, self._framed) if is_page else f"default-src 'none'; frame-ancestors {self._framed}"
-        told = [*_ALWAYS, (b"content-security-policy", policy.encode())]
+        told = [*_ALWAYS]
         if self._framed == "'none'":
             told.append((b"x-frame-options", b"DENY"))
         told.append((b"cross-origin-resource-policy", b"cross-origin" if path in ANYBODYS else b"same-origin"))
@@ -118,6 +115,12 @@ class Headers:
             told += [*readers, (b"access-control-expose-headers", _TOLD)]
         headers = _with(headers, told)
         return _varying(headers) if self._listed or self._any else headers
+
+    def _with_policy(self, headers: list[_Header], host: bytes) -> list[_Header]:
+        kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
+        is_page = kind.startswith(b"text/html")
+        policy = page_policy(host, self._framed) if is_page else f"default-src 'none'; frame-ancestors {self._framed}"
+        return _with(headers, [(b"content-security-policy", policy.encode())])
 
 
 _LOOKED_AT = frozenset({b"origin", b"host", b"access-control-request-method"})

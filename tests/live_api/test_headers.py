@@ -196,6 +196,10 @@ def test_the_api_says_them_and_not_what_it_is_made_with(
         assert "server" not in told
         assert told["x-content-type-options"] == "nosniff"
     assert "style-src 'sha256-" in (ask(api, "/board/nowhere")["content-security-policy"] or "")
+    # A page that a browser has keeps the policy that came with it.
+    known = ask(api, "/")["etag"]
+    assert known is not None
+    assert "content-security-policy" not in ask(api, "/", **{"If-None-Match": known})
     # A name that is not ours is refused, and that says them too.
     assert ask(api, "/v1/metrics", Host="evil.example")["x-content-type-options"] == "nosniff"
     assert ask(api, "/v1/metrics", Origin=WALL)["access-control-allow-origin"] == WALL
