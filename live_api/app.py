@@ -210,7 +210,8 @@ def create_app(
     app.include_router(churn_routes.router(context, scores, pseudonym))
     app.include_router(health.router(context))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
-    app.router.routes.extend(events_in.routes())
+    # Before all others: no other route is asked as often.
+    app.router.routes[:0] = events_in.routes()
     describe_ingest(app)
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
