@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -162,3 +163,26 @@ def test_an_event_means_the_same_alone(some: list[str]) -> None:
     alone = [told(decoded_by(NATIVE, [one])) for one in raw]
     assert sum(len(one[0]) for one in alone) == len(rows)
     assert sorted(letter[2] for letter in letters) == sorted(letter[2] for one in alone for letter in one[1])
+
+
+@pytest.mark.parametrize("name", ["channel", "unread"])
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        (r"\ud83d\ude00", True),
+        (r"\uD83D\uDE00\\ud83d", True),
+        (r"\ud83d", False),
+        (r"\\\ud83d", False),
+        (r"\\ud83d\ude00", False),
+        (r"\ud83d\ud83d\ude00", False),
+        (r"\ude00\ud83d", False),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_wherever_it_is(name: str, text: str, taken: bool) -> None:
+    """Also in a field that nobody reads, and whichever way the event is read."""
+    body = b'{"user":"u","%b":"%b"}' % (name.encode(), text.encode())
+    for decoder in (NATIVE, SLOW):
+        for some in ([body], [b'{"user":"a"}', body, b'{"user":"b"}'], [b"{}", body]):
+            rows, letters = told(decoded_by(decoder, [[b"data", one] for one in some]))
+            assert len(rows) == (2 if len(some) == 3 else 0) + taken
+            assert len(letters) == len(some) - len(rows)
