@@ -24,6 +24,7 @@ from streamgauge.exposition import expose
 from streamgauge.health import Health, alive
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
+from streamgauge.tracing import Traced, tracing_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,9 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         lambda: list(conditions(hub.feed, catalog.platform.streams, clock_ms())),
     )
     expose(hub.meters.registry, settings, number, "api", health)
+    tracing = tracing_of(settings, "api")
+    if tracing is not None:
+        app.add_middleware(Traced, tracing=tracing)
     as_asked = serve(
         app,
         hub,
@@ -66,6 +70,8 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         shared=shared,
         cut_off_status=EXIT_CUT_OFF,
     )
+    if tracing is not None:
+        tracing.close()
     return 0 if as_asked else 1
 
 

@@ -126,7 +126,7 @@ def test_it_goes_on_until_it_is_told_to_end() -> None:
 def test_one_screen_without_a_terminal(
     valkey_client: valkey.Valkey, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    LiveSink(valkey_client, platform="Shop").write(
+    LiveSink(valkey.Valkey.from_url(valkey_url), platform="Shop").write(
         [], {"clicks": {"at_ms": clock_ms(), "lag": 9, "lag_ms": 12_000}}, now_ms=clock_ms()
     )
     hub = HubMeters()
@@ -141,6 +141,7 @@ def test_one_screen_without_a_terminal(
         server.shutdown()
         server.server_close()
     assert told.exit_code == 0, told.output
+    assert "\n clicks" in told.output, told.output
     assert row(told.output, "clicks") == ["clicks", "-", "9", "12", "s", "now"]
     assert "processor is not reachable: http://127.0.0.1:" in told.output
     assert "deliver is not reachable: STREAMGAUGE_DELIVER_METRICS_PORT=off" in told.output
