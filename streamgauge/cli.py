@@ -63,6 +63,8 @@ app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
 app.command()(cli_operate.health)
+app.command()(cli_operate.doctor)
+app.command()(cli_operate.top)
 
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")

@@ -27,6 +27,7 @@ from streamgauge.letting_in import access_of, check_not_open, origins_of, warn_o
 from streamgauge.places import group_of
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
+from streamgauge.tracing import Traced, tracing_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         lambda: list(conditions(hub.feed, catalog.platform.streams, clock_ms())),
     )
     expose(hub.meters.registry, settings, number, "api", health)
+    tracing = tracing_of(settings, "api")
+    if tracing is not None:
+        app.add_middleware(Traced, tracing=tracing)
     as_asked = serve(
         app,
         hub,
@@ -81,6 +85,8 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         cut_off_status=EXIT_CUT_OFF,
         trusted_proxies=settings.trusted_proxies,
     )
+    if tracing is not None:
+        tracing.close()
     return 0 if as_asked else 1
 
 
