@@ -52,8 +52,8 @@ class Who:
         address: str | None = None,
         browser: str | None = None,
     ) -> None:
-        """`pseudonym` may raise SinkError, and is called for each person who was not there lately. `address` and `browser` are
-        fields in which an event says from where it is itself."""
+        """`pseudonym` may raise SinkError, and is called for each person who was not there lately. `address` and
+        `browser` are fields in which an event says from where it is itself."""
         self._person = kept.field(person)
         self._anonymous = None if ingest.anonymous == person else kept.field(ingest.anonymous)
         self._consent = kept.field(ingest.consent)
