@@ -16,7 +16,11 @@ def routes_of(application: Any) -> str:
     sections = []
     for path, methods in asked.items():
         for method, about in methods.items():
-            sections.append(_route(method.upper(), path, about, needs.get((method.upper(), path))))
+            sections.append(_route(method.upper(), path, about, needs.pop((method.upper(), path), None)))
+    # Those of Starlette are in no OpenAPI document: streams, and what takes a body that is none of FastAPI's.
+    for (method, path), permissions in needs.items():
+        if method != "HEAD":
+            sections.append(f"### `{method} {path}`\n\nNeeds {_asked(permissions)}. Not in `/openapi.json`.\n")
     return "\n".join(sections)
 
 
@@ -33,10 +37,14 @@ def _permissions(routes: Any) -> Iterator[tuple[tuple[str, str], tuple[str, ...]
             yield (method, path), tuple(str(one) for permissions in found for one in permissions)
 
 
+def _asked(permissions: tuple[str, ...]) -> str:
+    return " or ".join(f"`{one}`" for one in permissions) if permissions else "nothing: everybody may"
+
+
 def _route(method: str, path: str, about: Mapping[str, Any], needs: tuple[str, ...] | None) -> str:
     if needs is None:
         raise Undocumented(f"{method} {path}: expected `requires(…)`, `guarded(…)` or PUBLIC, found none")
-    asks = " or ".join(f"`{one}`" for one in needs) if needs else "nothing: everybody may"
+    asks = _asked(needs)
     lines = [f"### `{method} {path}`", "", f"{about['summary']}. Needs {asks}.", ""]
     if about.get("description"):
         lines[2] = f"{about['summary']}. {' '.join(about['description'].split())} Needs {asks}."

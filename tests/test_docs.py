@@ -401,6 +401,17 @@ def test_what_is_made_of_the_code_is_as_the_code_is() -> None:
     assert sorted(made) == sorted([*TABLES, "settings", "routes"])
 
 
+def test_every_verb_of_make_is_there_and_told() -> None:
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", _text("Makefile"), re.MULTILINE))
+    said = re.compile(r"`make ([a-z-]+)`|^make ([a-z-]+)(?: +#.*)?$", re.MULTILINE)
+    named = {one or other for page in _PAGES for one, other in said.findall(page.read_text())}
+    assert len(named) > 8
+    assert named <= verbs
+    told = _text("CONTRIBUTING.md")
+    for verb in verbs - {"setup", "format", "clean"}:
+        assert f"`make {verb}`" in told or verb.startswith("bench-"), verb
+
+
 def test_figures_of_sizing_are_those_that_were_measured() -> None:
     rows = re.findall(r"^\| .+ \| ([\d.,]+) \| `(\w+\.json)` `(\w+)` \|$", _text("docs/running.md"), re.MULTILINE)
     assert len(rows) > 10

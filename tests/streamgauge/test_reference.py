@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from live_api.guard import PUBLIC, requires
+from live_api.guard import PUBLIC, guarded, requires
 from live_api.permissions import Permission
 from stream.tables import Duration, FieldName, Table
 from streamgauge.reference import written_anew
@@ -88,6 +91,15 @@ def test_a_route_is_told_with_what_it_needs_takes_and_answers() -> None:
         "",
         "Answers `200`, `404` None.",
     ]
+
+
+def test_a_route_that_is_in_no_openapi_document_is_told_too() -> None:
+    async def stream(request: Request) -> Response:
+        return Response()
+
+    api = FastAPI()
+    api.router.routes.append(Route("/live", guarded(stream, Permission.VIEW_NUMBERS), methods=["GET"]))
+    assert routes_of(api) == "### `GET /live`\n\nNeeds `view_numbers`. Not in `/openapi.json`.\n"
 
 
 def test_a_route_that_says_nothing_of_who_may_ask_it_is_refused() -> None:
