@@ -76,7 +76,7 @@ class Tile(Table):
     title: Title | None = None
     """Above the tile. Default: the metric's, with its dimensions and `key`; or from the name of the `analysis`."""
     unit: str | None = None
-    """Behind the number. Default: the metric's."""
+    """Shown with the numbers. Default: the metric's."""
     width: int | None = Field(None, ge=1, le=COLUMNS)
     """Cells of a grid with twelve columns. Default: see above."""
     height: int | None = Field(None, ge=1, le=COLUMNS)

@@ -89,7 +89,7 @@ class Metric(Table):
     title: str | None = None
     """Shown on the wall, where a tile does not say otherwise, as the next three are."""
     unit: str | None = None
-    """Such as `"EUR"`; `"s"`, `"ms"` and `"bytes"` are written as people read them."""
+    """Such as `"EUR"` or `"ms"`. It changes no number: with `"%"` they go to 100."""
     description: str | None = None
     """A sentence on what is counted, for `GET /v1/metrics` and Grafana."""
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
