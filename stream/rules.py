@@ -87,7 +87,7 @@ class Rule(Table):
     resolve_after: int = Field(3, ge=1, le=1_000)
     """It is over after so many quiet windows in a row."""
     keep_firing: Off = "off"
-    """But not before so long after the last that was not quiet."""
+    """It is not over before so long after the last window that was not quiet."""
     cooldown: Off = "off"
     """For so long after an end none opens for that series."""
     escalate_after: Off = "off"

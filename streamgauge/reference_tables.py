@@ -121,6 +121,8 @@ def _type(hint: Any) -> str:
         inner, comma, more = _type(arguments[0]).partition(",")
         return f"list of {_SEVERAL.get(inner, inner)}{comma}{more}"
     if origin is dict:
+        if get_origin(arguments[1]) in (Union, types.UnionType):
+            return "table"
         return f"table of {_type(arguments[1])} by {_type(arguments[0])}"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return "table"
