@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
+.PHONY: demo test chaos soak screenshots docs check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -33,6 +33,9 @@ soak: setup  # the demo and a wall in a browser, whose memory must stay flat: te
 
 screenshots: setup  # docs/images, of the demo after a minute
 	@STREAMGAUGE_SCREENSHOTS=docs/images $(RUN)/python -m pytest -q tests/browser/test_pictures.py
+
+docs: setup  # the tables of keys, settings and routes, anew from the code
+	$(RUN)/python -m streamgauge.reference docs/*.md
 
 check: setup  # lint, format, types, and the rule which way imports run
 	$(RUN)/ruff check .
