@@ -68,6 +68,7 @@ from sinks.records import Point
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.geo import Geo
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -100,13 +101,15 @@ def create_app(
     ingest_limits: ingest.IngestLimits | None = None,
     ingest_origins: Sequence[str] = (),
     ingest_group: str = ingest.GROUP,
+    geo: Geo | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
     can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
     `identify_key` says whose a key is that came with events; `ingest_origins` are pages that may send some besides our
-    own, and `ingest_group` is the consumer group that shows how far the processor is.
+    own, and `ingest_group` is the consumer group that shows how far the processor is;
+    `geo` says where their addresses are.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -161,6 +164,7 @@ def create_app(
         limits=ingest_limits,
         origins=Origins(ingest_origins, origins.loopback),
         group=ingest_group,
+        geo=geo,
     )
 
     @asynccontextmanager

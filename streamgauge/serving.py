@@ -20,6 +20,7 @@ from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
+from streamgauge.geo import geo_of
 from streamgauge.places import group_of
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
@@ -57,6 +58,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         ),
         ingest_origins=settings.allowed_ingest_origins,
         ingest_group=group_of(catalog),
+        geo=geo_of(settings, catalog),
     )
     expose(hub.meters.registry, settings, number, "api")
     as_asked = serve(

@@ -31,6 +31,8 @@ class Visitor:
     """Of a browser; None for programs, which send the events of others."""
     browser: str | None = None
     """What it calls itself."""
+    page: str | None = None
+    """Address of the page."""
     site: str = ""
     """Host of the page."""
     salt: bytes | None = None
@@ -52,8 +54,8 @@ class Who:
         address: str | None = None,
         browser: str | None = None,
     ) -> None:
-        """`pseudonym` may raise SinkError, and is called for each person who was not there lately. `address` and `browser` are
-        fields in which an event says from where it is itself."""
+        """`pseudonym` may raise SinkError, and is called for each person who was not there lately. `address` and
+        `browser` are fields in which an event says from where it is itself."""
         self._person = kept.field(person)
         self._anonymous = None if ingest.anonymous == person else kept.field(ingest.anonymous)
         self._consent = kept.field(ingest.consent)
