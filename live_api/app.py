@@ -77,6 +77,7 @@ from sinks.records import Point
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.geo import Geo
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ def create_app(
     ingest_limits: ingest.IngestLimits | None = None,
     ingest_origins: Sequence[str] = (),
     ingest_group: str = ingest.GROUP,
+    geo: Geo | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
@@ -117,7 +119,7 @@ def create_app(
     can be asked for by that name only. `access` says who may do what; without it whoever shows nothing is `LOCAL`.
     `identify` stands in for what it would make of requests, `identify_key` of keys that come with events otherwise than
     in a header of ours. `ingest_origins` are pages that may send events besides our own, and `ingest_group` is the
-    consumer group that shows how far the processor is.
+    consumer group that shows how far the processor is. `geo` says where addresses are.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -177,6 +179,7 @@ def create_app(
         limits=ingest_limits,
         origins=Origins(ingest_origins, origins.loopback),
         group=ingest_group,
+        geo=geo,
     )
 
     @asynccontextmanager

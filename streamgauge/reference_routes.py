@@ -59,7 +59,8 @@ def _route(method: str, path: str, about: Mapping[str, Any], needs: tuple[str, .
         ] or [_row("body", f"`{kind}`", "required", schema.get("description"))]
     if rows:
         lines += ["| parameter | in | default | meaning |", "|---|---|---|---|", *rows, ""]
-    answers = {status: one["description"] for status, one in about["responses"].items() if status not in ("401", "403", "422")}
+    shown = about["responses"].keys() - {"401", "403", "422"}
+    answers = {status: one["description"] for status, one in about["responses"].items() if status in shown}
     told = ", ".join(
         f"`{status}`" + ("" if words in ("Successful Response", "") else f" {words}")
         for status, words in answers.items()

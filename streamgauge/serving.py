@@ -22,6 +22,7 @@ from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
+from streamgauge.geo import geo_of
 from streamgauge.health import Health, alive
 from streamgauge.letting_in import access_of, check_not_open, origins_of, warn_of_openness
 from streamgauge.places import group_of
@@ -65,6 +66,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         ingest_origins=settings.allowed_ingest_origins,
         ingest_group=group_of(catalog),
         access=access,
+        geo=geo_of(settings, catalog),
     )
     health = Health(
         lambda: alive(hub.meters.turned_ago_s()),

@@ -31,6 +31,8 @@ class Visitor:
     """Of a browser; None for programs, which send the events of others."""
     browser: str | None = None
     """What it calls itself."""
+    page: str | None = None
+    """Address of the page."""
     site: str = ""
     """Host of the page."""
     salt: bytes | None = None
