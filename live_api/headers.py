@@ -33,7 +33,8 @@ OF_PERSONS = ("/v1/people", "/v1/persons", "/v1/churn", "/v1/session", "/v1/tick
 """Beginnings of the paths whose answers are about somebody: nothing on the way keeps them, whatever a route says."""
 _API = "/v1/"
 _NO_STORE = (b"cache-control", b"no-store")
-_READING = "GET, HEAD"
+_READ = (b"GET", b"HEAD")
+_SENT = (b"POST",)
 _TICKETS = "/v1/tickets"
 """Asked for with POST, by whoever then reads a line."""
 _ASKED_WITH = b"Accept, Authorization, Content-Type, If-None-Match, Last-Event-ID"
@@ -63,7 +64,9 @@ class Headers:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         asked = {name: value for name, value in scope["headers"] if name in _LOOKED_AT}
         readers = self._readers(asked.get(b"origin"))
-        if scope["method"] == "OPTIONS" and b"access-control-request-method" in asked and readers:
+        wanted = asked.get(b"access-control-request-method")
+        # Whoever lets strangers' pages send something answers for that.
+        if readers and scope["method"] == "OPTIONS" and wanted in (_SENT if path == _TICKETS else _READ):
             await self._preflight(path, readers, send)
             return
         secure = scope.get("scheme") == "https"
@@ -86,10 +89,10 @@ class Headers:
         return [(b"access-control-allow-origin", b"*")] if origin is not None and self._any else []
 
     async def _preflight(self, path: str, readers: list[_Header], send: Send) -> None:
-        methods = "POST" if path == _TICKETS else _READING
+        methods = _SENT if path == _TICKETS else _READ
         headers = [
             *readers,
-            (b"access-control-allow-methods", methods.encode()),
+            (b"access-control-allow-methods", b", ".join(methods)),
             (b"access-control-allow-headers", _ASKED_WITH),
             (b"access-control-max-age", _PREFLIGHT_S),
             (b"vary", b"Origin"),
@@ -111,7 +114,7 @@ class Headers:
         told.append((b"cross-origin-resource-policy", b"cross-origin" if path in ANYBODYS else b"same-origin"))
         if secure:
             told.append(_HSTS)
-        if readers:
+        if readers and not any(name.lower() == b"access-control-allow-origin" for name, _ in headers):
             told += [*readers, (b"access-control-expose-headers", _TOLD)]
         headers = _with(headers, told)
         return _varying(headers) if self._listed or self._any else headers
