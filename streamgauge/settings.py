@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     """How often a client is told something when there is nothing to tell."""
     anonymous: Literal["none", "viewer", "analyst", "operator", "admin"] | None = None
     """Role of whoever shows no key and no login. Default: `admin` while the API is on loopback and there are neither
-    keys nor OIDC, else `none`."""
+    keys nor OIDC nor a public address, else `none`."""
     public_url: str | None = None
     """Where browsers find the API, such as https://wall.example; what a login comes back to."""
     trusted_proxies: str = "127.0.0.1"
