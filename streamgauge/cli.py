@@ -108,7 +108,7 @@ def up(
         status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
-    except (PortTaken, UpError, OSError) as error:
+    except (PortTaken, SinkError, UpError, OSError) as error:
         fail(str(error))
     raise typer.Exit(status)
 
@@ -205,7 +205,7 @@ def serve(
         raise typer.Exit(serve_one(loaded, settings, own_state))
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
-    except PortTaken as error:
+    except (SinkError, PortTaken) as error:
         fail(str(error))
 
 

@@ -95,7 +95,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
 def serve_many(catalog_path: Path, settings: Settings, state: Path, processes: int, *, own_ports: bool) -> int:
     """Run several until SIGTERM or SIGINT; one that fails is started again. Returns the exit status.
 
-    Raises Misconfigured, PortTaken.
+    Raises SinkError, PortTaken.
     """
     access_of(settings)
     check_not_open(settings, state)

@@ -125,9 +125,10 @@ class Settings(BaseSettings):
     """How often a client hears something when there is nothing to say; three missed are a dead line."""
     anonymous: Literal["none", "viewer", "analyst", "operator", "admin"] | None = None
     """Role of whoever shows no key and no login: `none`, `viewer`, `analyst`, `operator`, `admin`. Default: `admin` on
-    loopback while there are neither keys nor OIDC, else `none`."""
+    loopback while there is no key, no OIDC and no public address, else `none`."""
     public_url: str | None = None
-    """Where browsers find the API, such as `https://wall.example`; what a login comes back to."""
+    """Where browsers find the API, such as `https://wall.example`; what a login comes back to. Its pages are ours, and
+    with it somebody has to say who is let in ([security.md](security.md))."""
     trusted_proxies: str = "127.0.0.1"
     """Addresses, separated by commas, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     oidc_issuer: str | None = None

