@@ -21,6 +21,7 @@ from streamgauge import (
     cli_deadletter,
     cli_forget,
     cli_grafana,
+    cli_health,
     cli_influx,
     cli_keys,
     cli_operate,
@@ -62,7 +63,7 @@ app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
-app.command()(cli_operate.health)
+app.command()(cli_health.health)
 app.command()(cli_operate.doctor)
 app.command()(cli_operate.top)
 

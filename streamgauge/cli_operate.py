@@ -1,17 +1,16 @@
-"""The verbs of whoever keeps a deployment running: `health`, `doctor`, `top`."""
+"""The verbs of whoever keeps a deployment running: `doctor` and `top`."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
 from stream.walltime import clock_ms
-from streamgauge.asking import Role, Unreachable, api_url, get, metrics_url
 from streamgauge.cli_options import StateOption
 from streamgauge.preconditions import fail, load_catalog, load_settings, stop_event
 from streamgauge.redaction import REDACTED
@@ -19,33 +18,6 @@ from streamgauge.settings import EXIT_CONFIGURATION
 
 if TYPE_CHECKING:
     from streamgauge.top import Look
-
-MemberOption = Annotated[int, typer.Option("--member", min=0, help="Which of several processes of the part.")]
-
-
-def health(
-    role: Annotated[Role, typer.Option("--role", help="Which part.")] = Role.API,
-    ready: Annotated[
-        bool, typer.Option("--ready", help="Whether its work can be relied on, and not only whether it lives.")
-    ] = False,
-    member: MemberOption = 0,
-) -> None:
-    """Ask a part on this machine whether it lives, or is `--ready`: exit status 0 when it is, else 1, with the reasons.
-
-    For the health checks of containers and service managers. The API is asked on its own port, the others where their
-    metrics are.
-    """
-    settings = load_settings()
-    base = api_url(settings, member) if role is Role.API else metrics_url(settings, role, member)
-    if base is None:
-        fail(f"{settings.metrics_of(role.value).variable}=off: {role} has no place to be asked at")
-    try:
-        found = get(f"{base}/{'readyz' if ready else 'healthz'}")
-    except Unreachable as error:
-        fail(str(error))
-    said = _json(found.body)
-    typer.echo(REDACTED("; ".join([str(said.get("status", f"HTTP {found.status}")), *said.get("reasons", [])])))
-    raise typer.Exit(0 if found.status == 200 else 1)
 
 
 def doctor(
@@ -132,11 +104,3 @@ def top(
             follow(ask, lambda screen: live.update(screen, refresh=True), stopping.wait)
     else:
         follow(ask, console.print, stopping.wait)
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
