@@ -35,12 +35,42 @@ class Bucket:
 
     def take(self, now_s: float, amount: float = 1) -> bool:
         """Whether there are so many more; if so, they are taken."""
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        if self._left < amount:
+        if not self.has(now_s, amount):
             return False
         self._left -= amount
         return True
+
+    def wait_s(self, amount: float) -> float:
+        """How long until there are so many, as far as there ever are."""
+        return max(0.0, (min(amount, self._burst) - self._left) / self._per_s)
+
+    def has(self, now_s: float, amount: float = 1) -> bool:
+        """Whether there are so many more."""
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        return self._left >= amount
+
+
+class Slowed:
+    """So many failures a minute from each address; then its next attempts are not looked at for a while."""
+
+    _MOST_ADDRESSES = 10_000
+
+    def __init__(self, a_minute: float = 20) -> None:
+        self._a_minute = a_minute
+        self._buckets: dict[str, Bucket] = {}
+
+    def may_try(self, address: str, now_s: float) -> bool:
+        bucket = self._buckets.get(address)
+        return bucket is None or bucket.has(now_s)
+
+    def failed(self, address: str, now_s: float) -> None:
+        bucket = self._buckets.pop(address, None) or Bucket(self._a_minute / 60, self._a_minute, now_s)
+        bucket.take(now_s)
+        if len(self._buckets) >= self._MOST_ADDRESSES:
+            # The one that has not failed for longest.
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[address] = bucket
 
 
 class Admission:

@@ -14,16 +14,21 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from live_api.admission import Origins
 from live_api.asked import asked_for, dimensions_asked, time_ms
+from live_api.auditing import Audit
 from live_api.described import described
-from live_api.guard import requires
+from live_api.guard import identity_of, requires
+from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.orders import author, reason, silence_end, silenced
 from live_api.permissions import Permission
+from live_api.within import metrics_within
 from sinks.alert_records import Alert, AlertStatus, Command, Order, Scored, Severity, Silence
 from sinks.alert_store import AlertStore
+from sinks.audit_store import Action
 from sinks.commands import CommandSink
 from sinks.errors import SinkError
-from sinks.records import iso
+from sinks.records import Dimensions, iso
 from stream.catalog import Catalog
+from stream.rules import Rule
 from stream.walltime import clock_ms
 
 T = TypeVar("T")
@@ -42,9 +47,8 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["by"],
                     "properties": {
-                        "by": {"type": "string", "description": "Who says so"},
+                        "by": {"type": "string", "description": "Who says so; a login or a key says it itself"},
                         "reason": {"type": "string", "description": "Required for a silence and a false alarm"},
                         "for": {"type": "string", "description": "Of a silence: how long, such as 2h"},
                         "until": {"type": "string", "description": "Of a silence, instead: ISO 8601 or epoch ms"},
@@ -59,7 +63,13 @@ _BODY = {
 
 
 def router(
-    catalog: Catalog, store: AlertStore, commands: CommandSink, origins: Origins, *, clock: Callable[[], int] = clock_ms
+    catalog: Catalog,
+    store: AlertStore,
+    commands: CommandSink,
+    origins: Origins,
+    audit: Audit,
+    *,
+    clock: Callable[[], int] = clock_ms,
 ) -> APIRouter:
     """Routes over the catalog and the store, and the way to the processor.
 
@@ -93,17 +103,29 @@ def router(
             raise HTTPException(400, f"expected a JSON object; found {type(body).__name__}")
         return body
 
-    def tell(command: Command) -> dict[str, Any]:
+    def by_whom(identity: Identity, body: Mapping[str, Any]) -> str:
+        """Whoever is known is who says so, whatever name they give; others are asked for one."""
+        if identity.name not in (LOCAL.name, NOBODY.name):
+            return identity.name
+        who = author(body)
+        if who.startswith(("key:", "user:", "cli:")):
+            raise HTTPException(400, "by: names that begin with key:, user: and cli: are those of keys and logins")
+        return who
+
+    def tell(command: Command, identity: Identity) -> dict[str, Any]:
         try:
             commands.write(command)
         except SinkError as error:
             raise HTTPException(503, str(error)) from error
+        subject = command.alert or command.silence or ""
+        audit.may(identity.name, Action.ACKNOWLEDGED, subject, f"{command.order.value} by {command.by}")
         told = {"order": command.order.value, "by": command.by, "at": iso(command.at_ms)}
         about = {"alert": command.alert, "silence": command.silence}
         return told | {name: value for name, value in about.items() if value is not None}
 
     @api.get("/alerts", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="Alerts, the latest opened first")
     def alerts(
+        request: Request,
         status: str = Query("active", description=f"One of {', '.join(_STATUSES)}; active: not resolved"),
         rule: str | None = Query(None, description="Name of a rule"),
         severity: str | None = Query(None, description=f"One of {', '.join(Severity)}"),
@@ -121,24 +143,26 @@ def router(
                 severity=None if severity is None else Severity(severity),
                 since_ms=time_ms("since", since),
                 limit=limit + 1,
+                shows=_shown(request),
             )
         )
         return {"alerts": [alert.to_json() for alert in found[:limit]], "truncated": len(found) > limit}
 
     @api.get("/alerts/{id}", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="One alert by its id")
-    def alert(name: Id) -> dict[str, Any]:
-        return _alert(store, name).to_json()
+    def alert(name: Id, request: Request) -> dict[str, Any]:
+        return _alert(store, name, request).to_json()
 
-    def order(name: str, order: Order, body: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    def order(request: Request, name: str, order: Order, body: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Of an alert that is there and goes on."""
-        by, why = author(body), reason(body, required=order in (Order.SILENCE, Order.FALSE_ALARM))
-        found = _alert(store, name)
+        identity = identity_of(request)
+        by, why = by_whom(identity, body), reason(body, required=order in (Order.SILENCE, Order.FALSE_ALARM))
+        found = _alert(store, name, request)
         if found.status is AlertStatus.RESOLVED:
             raise HTTPException(409, f"alert {name} is resolved already, since {iso(found.resolved_ms or 0)}")
         if order is Order.SILENCE:
             # Of its series, also when the alert is over before this is read.
             more |= {"rule": found.rule, "dimensions": found.dimensions}
-        return tell(Command(order, by, clock(), platform, found.id, why, **more))
+        return tell(Command(order, by, clock(), platform, found.id, why, **more), identity)
 
     @api.post(
         "/alerts/{id}/ack",
@@ -147,8 +171,8 @@ def router(
         summary="Somebody takes it on",
         openapi_extra=_BODY,
     )
-    def ack(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
-        return order(name, Order.ACK, body)
+    def ack(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+        return order(request, name, Order.ACK, body)
 
     @api.post(
         "/alerts/{id}/resolve",
@@ -157,8 +181,8 @@ def router(
         summary="It is over",
         openapi_extra=_BODY,
     )
-    def resolve(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
-        return order(name, Order.RESOLVE, body)
+    def resolve(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+        return order(request, name, Order.RESOLVE, body)
 
     @api.post(
         "/alerts/{id}/false_alarm",
@@ -167,8 +191,8 @@ def router(
         summary="It was none: it ends, and that series has to be stranger from now on",
         openapi_extra=_BODY,
     )
-    def false_alarm(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
-        return order(name, Order.FALSE_ALARM, body)
+    def false_alarm(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+        return order(request, name, Order.FALSE_ALARM, body)
 
     @api.post(
         "/alerts/{id}/silence",
@@ -177,17 +201,34 @@ def router(
         summary="Nobody is told of alerts of its rule and series for a while",
         openapi_extra=_BODY,
     )
-    def silence_alert(name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+    def silence_alert(request: Request, name: Id, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
         until_ms = silence_end(body, clock())
-        return order(name, Order.SILENCE, body, silence=_new_id(), until_ms=until_ms)
+        return order(request, name, Order.SILENCE, body, silence=_new_id(), until_ms=until_ms)
 
     @api.get(
         "/silences",
         dependencies=[requires(Permission.VIEW_NUMBERS)],
         summary="Silences that have not ended, the next to end first",
     )
-    def silences() -> dict[str, Any]:
-        return {"silences": [_silence(one) for one in _asked(lambda: store.silences(clock()))]}
+    def silences(request: Request) -> dict[str, Any]:
+        return {"silences": [_silence(one) for one in standing(request)]}
+
+    def standing(request: Request) -> list[Silence]:
+        """Those within the rows of whoever asks: one of a whole rule is about others' too."""
+        rows = identity_of(request).rows
+        return [one for one in _asked(lambda: store.silences(clock())) if rows.show(one.dimensions)]
+
+    def own_rules(request: Request) -> dict[str, Rule]:
+        """The rules about series that whoever asks may see."""
+        rows = identity_of(request).rows
+        offered = metrics_within(known, rows)
+        mine = {name: frozenset(values) for name, values in rows.allowed}
+        return {
+            name: rule
+            for name, rule in rules.items()
+            if rule.metric in offered
+            and all(value in mine.get(dimension, (value,)) for dimension, value in rule.dimensions.items())
+        }
 
     @api.post(
         "/silences",
@@ -196,12 +237,16 @@ def router(
         summary="Silence a whole rule, or some series",
         openapi_extra=_BODY,
     )
-    def silence(body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
-        rule, dimensions = silenced(body, rules)
+    def silence(request: Request, body: dict[str, Any] = Depends(said)) -> dict[str, Any]:
+        identity = identity_of(request)
+        rule, dimensions = silenced(body, own_rules(request))
+        if not identity.rows.show(dimensions):
+            names = ", ".join(name for name, _ in identity.rows.allowed)
+            raise HTTPException(403, f"dimensions: expected those of your own rows, with {names}; found others")
         return tell(
             Command(
                 Order.SILENCE,
-                author(body),
+                by_whom(identity, body),
                 clock(),
                 platform,
                 reason=reason(body, required=True),
@@ -209,7 +254,8 @@ def router(
                 rule=rule,
                 dimensions=dimensions,
                 until_ms=silence_end(body, clock()),
-            )
+            ),
+            identity,
         )
 
     @api.delete(
@@ -218,19 +264,25 @@ def router(
         status_code=202,
         summary="End a silence",
     )
-    def unsilence(name: Id, by: str = Query(description="Who says so")) -> dict[str, Any]:
-        who = author({"by": by})
-        if name not in (one.id for one in _asked(lambda: store.silences(clock()))):
+    def unsilence(
+        request: Request,
+        name: Id,
+        by: str | None = Query(None, description="Who says so; a login or a key says it itself"),
+    ) -> dict[str, Any]:
+        identity = identity_of(request)
+        who = by_whom(identity, {"by": by})
+        if name not in (one.id for one in standing(request)):
             raise HTTPException(404, f"silence: there is none {name!r}, or it has ended")
-        return tell(Command(Order.UNSILENCE, who, clock(), platform, silence=name))
+        return tell(Command(Order.UNSILENCE, who, clock(), platform, silence=name), identity)
 
     @api.get(
         "/rules",
         dependencies=[requires(Permission.VIEW_NUMBERS)],
         summary="The rules of the catalog, and how many series of each are in which state",
     )
-    def all_rules() -> dict[str, Any]:
-        watched = _asked(store.watched)
+    def all_rules(request: Request) -> dict[str, Any]:
+        # How many series a rule watches is said of all of them only.
+        watched = {} if identity_of(request).rows.limited else _asked(store.watched)
         return {
             "rules": [
                 {
@@ -245,7 +297,7 @@ def router(
                     "series": watched[name].series if name in watched else None,
                     "at": iso(watched[name].at_ms) if name in watched else None,
                 }
-                for name, rule in rules.items()
+                for name, rule in own_rules(request).items()
             ]
         }
 
@@ -261,12 +313,18 @@ def router(
         from_: str | None = Query(None, alias="from", description="ISO 8601 or epoch ms; starts at or after"),
         to: str | None = Query(None, description="ISO 8601 or epoch ms; starts before"),
     ) -> dict[str, Any]:
-        found = asked_for(known, metric, window)
+        found = asked_for(metrics_within(known, identity_of(request).rows), metric, window)
         dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
         from_ms, to_ms = time_ms("from", from_), time_ms("to", to)
         rows = _asked(
             lambda: store.scores(
-                metric, window, dimensions=dimensions, from_ms=from_ms, to_ms=to_ms, limit=MAX_SCORES + 1
+                metric,
+                window,
+                dimensions=dimensions,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                limit=MAX_SCORES + 1,
+                shows=_shown(request),
             )
         )
         return {
@@ -291,9 +349,15 @@ def _asked(ask: Callable[[], T]) -> T:
         raise HTTPException(503, str(error)) from error
 
 
-def _alert(store: AlertStore, name: str) -> Alert:
+def _shown(request: Request) -> Callable[[Dimensions], bool] | None:
+    """Whether a series is one that whoever asks may see; None where all are."""
+    rows = identity_of(request).rows
+    return rows.show if rows.limited else None
+
+
+def _alert(store: AlertStore, name: str, request: Request) -> Alert:
     found = _asked(lambda: store.alert(name))
-    if found is None:
+    if found is None or not identity_of(request).rows.show(found.dimensions):
         raise HTTPException(404, f"alert: there is none {name[:100]!r}")
     return found
 

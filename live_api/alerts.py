@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from live_api.identity import EVERY_ROW, Rows
+
 MAX_ALERTS = 1_000
 FORGET_MS = 24 * 3_600_000
 """How long a resolved alert is told of."""
@@ -56,25 +58,40 @@ class Alerts:
         self.watched_since = None if self.watched_since is None else 0
         self._alerts = OrderedDict((name, (0, alert)) for name, (_, alert) in self._alerts.items())
 
-    def changes(self, since: int) -> bytes | None:
-        """JSON of those that changed after `since`; None when none did, and as long as nobody watches."""
+    def changes(self, since: int, rows: Rows = EVERY_ROW) -> bytes | None:
+        """JSON of those in `rows` that changed after `since`; None when none did, and as long as nobody watches."""
         if self.watched_since is None:
             return None
         if self.watched_since > since:
             # What a store had before the first word was not told yet.
-            return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items()})
+            return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items() if _is_in(rows, alert)})
         changed: dict[str, dict[str, Any]] = {}
         for name, (seq, alert) in reversed(self._alerts.items()):
             if seq <= since:
                 break
-            changed[name] = alert
+            if _is_in(rows, alert):
+                changed[name] = alert
         return orjson.dumps(changed) if changed else None
 
-    def snapshot(self, now_ms: int) -> bytes | None:
-        """JSON of all but those that were resolved long ago; None as long as nothing is known."""
+    def snapshot(self, now_ms: int, rows: Rows = EVERY_ROW) -> bytes | None:
+        """JSON of all in `rows` but those that were resolved long ago; None as long as nothing is known."""
         if self.watched_since is None:
             return None
-        return orjson.dumps({name: alert for name, (_, alert) in self._alerts.items() if not _is_old(alert, now_ms)})
+        told = {
+            name: alert
+            for name, (_, alert) in self._alerts.items()
+            if not _is_old(alert, now_ms) and _is_in(rows, alert)
+        }
+        return orjson.dumps(told)
+
+
+def _is_in(rows: Rows, alert: Mapping[str, Any]) -> bool:
+    if not rows.limited:
+        return True
+    series = alert.get("series")
+    dimensions = series.get("dimensions") if isinstance(series, Mapping) else None
+    # What does not say whose it is, is nobody's who sees some rows only.
+    return isinstance(dimensions, Mapping) and rows.show(tuple(dimensions.items()))
 
 
 def _is_old(alert: Mapping[str, Any], now_ms: int) -> bool:

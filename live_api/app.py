@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 import valkey
 from fastapi import FastAPI
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 
 from live_api import (
     alert_routes,
+    audit_routes,
     board_routes,
     boards,
     churn_routes,
@@ -33,23 +34,31 @@ from live_api import (
     delivery_routes,
     health,
     history,
+    identity_routes,
+    ingest,
+    login_routes,
     people_routes,
     session,
     sse,
     ticker,
 )
+from live_api.access import Access, Entrance
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.api_page import api_page_routes
+from live_api.browsers import cookie_name
 from live_api.context import Context
 from live_api.described import described
 from live_api.feed import Feed
-from live_api.guard import Identified, Identify, guarded
+from live_api.guard import Identified, Identify, by_ticket, identity_of
+from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
-from live_api.identity import LOCAL, Identity
+from live_api.intake.described import paths as intake_paths
+from live_api.intake.keys import IdentifyKey
 from live_api.latest import Latest
 from live_api.live_described import LIVE_PATHS
+from live_api.meters import HubMeters
 from live_api.openapi import describe
 from live_api.pages import page_routes
 from live_api.permissions import Permission
@@ -95,19 +104,27 @@ def create_app(
     limits: Limits | None = None,
     origins: Origins | None = None,
     pseudonym: Callable[[str], str] | None = None,
+    access: Access | None = None,
     identify: Identify | None = None,
+    identify_key: IdentifyKey | None = None,
+    ingest_limits: ingest.IngestLimits | None = None,
+    ingest_origins: Sequence[str] = (),
+    ingest_group: str = ingest.GROUP,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
     `pseudonym` makes of a person's id the name under which they are kept; it may raise SinkError. Without it persons
-    can be asked for by that name only. `identify` says who a request is of; without it everybody is `LOCAL`.
+    can be asked for by that name only. `access` says who may do what; without it whoever shows nothing is `LOCAL`.
+    `identify` stands in for what it would make of requests, `identify_key` of keys that come with events otherwise than
+    in a header of ours. `ingest_origins` are pages that may send events besides our own, and `ingest_group` is the
+    consumer group that shows how far the processor is.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
     store, alert_store, log = Store(store_url), AlertStore(store_url), Deliveries(store_url)
     past = History(store_url)
     persons, scores = PersonStore(store_url), ScoreStore(store_url)
-    # For what people say about alerts; the feed has a client of its own.
+    # For what people say about alerts, tickets and sessions; the feed has a client of its own.
     client = valkey.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
     dimensions = {metric.name: tuple(metric.by) for metric in catalog.every_metric}
 
@@ -122,6 +139,7 @@ def create_app(
         since_ms = clock_ms() - FORGET_MS
         return await asyncio.to_thread(_recall_alerts, alert_store, since_ms)
 
+    meters = HubMeters()
     feed = Feed(
         valkey_url,
         latest,
@@ -131,6 +149,7 @@ def create_app(
         clock=clock_ms,
         recall_alerts=recall_alerts,
         monotonic=time.monotonic,
+        meters=meters,
     )
     hub = Hub(
         latest,
@@ -142,10 +161,23 @@ def create_app(
         wall=_build(),
         tick_ms=tick_ms,
         heartbeat_s=heartbeat_s,
+        meters=meters,
     )
     admission = Admission(limits or Limits(), time.monotonic())
     origins = origins or Origins()
-    door = Door(hub, feed, admission, origins, time.monotonic)
+    entrance = Entrance(access or Access(), store_url, client, origins, pseudonym)
+    audit = entrance.audit
+    door = Door(hub, feed, admission, origins, time.monotonic, clock_ms, entrance.tickets.redeem)
+    events_in = ingest.Ingest(
+        catalog,
+        valkey_url,
+        registry=hub.meters.registry,
+        pseudonym=pseudonym,
+        identify_key=identify_key or entrance.asking.identify_key,
+        limits=ingest_limits,
+        origins=Origins(ingest_origins, origins.loopback),
+        group=ingest_group,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -164,7 +196,9 @@ def create_app(
             alert_store.close()
             persons.close()
             scores.close()
+            await entrance.aclose()
             client.close()
+            await events_in.close()
 
     async def live(websocket: WebSocket) -> None:
         await session.serve(websocket, door)
@@ -182,29 +216,44 @@ def create_app(
     context = Context(catalog, store, feed, version)
     app = FastAPI(title="streamgauge", version=version, lifespan=lifespan, openapi_url=None)
     app.state.failed = False
-    app.add_middleware(Identified, identify=identify or _local)
+    app.add_middleware(Identified, identify=identify or entrance.asking, refused=entrance.refused)
     if origins.loopback:
         app.add_middleware(OwnNames, origins=origins)
-    app.include_router(history.router(context, past))
+    # Outermost: refusals carry them too.
+    app.add_middleware(Headers, origins=origins)
+    app.include_router(history.router(context, past, audit))
     app.include_router(compare.router(catalog, store))
     app.include_router(board_routes.router(declared, catalog.platform))
     app.include_router(delivery_routes.router(log))
-    app.include_router(people_routes.router(context, persons, pseudonym, scores))
-    app.include_router(churn_routes.router(context, scores, pseudonym))
+    app.include_router(people_routes.router(context, persons, pseudonym, scores, audit))
+    app.include_router(churn_routes.router(context, scores, pseudonym, audit))
     app.include_router(health.router(context))
-    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins))
+    app.include_router(identity_routes.router(entrance))
+    app.include_router(login_routes.router(entrance))
+    app.include_router(audit_routes.router(audit.store))
+    app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins, audit))
+    app.router.routes.extend(events_in.routes())
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
-    app.router.routes.append(Route("/v1/live", guarded(events, Permission.VIEW_NUMBERS), methods=["GET"]))
-    describe(app, LIVE_PATHS)
+    reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
+    app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
+    oidc = entrance.access.oidc
+    secure = (entrance.access.public_url or "").startswith("https://")
+    describe(
+        app,
+        LIVE_PATHS | intake_paths(),
+        cookie=cookie_name(secure=secure),
+        oidc_issuer=None if oidc is None else oidc.issuer,
+    )
     app.router.routes.extend(api_page_routes(app, STATIC))
     if (STATIC / "index.html").exists():
-        app.router.routes.extend(page_routes(STATIC / "index.html", declared))
+        app.router.routes.extend(page_routes(STATIC / "index.html", declared, _knows_boards))
     app.router.routes.append(Mount("/", _wall()))
     return app, hub
 
 
-async def _local(_: HTTPConnection) -> Identity:
-    return LOCAL
+def _knows_boards(request: Request) -> bool:
+    identity = identity_of(request)
+    return identity.may(Permission.VIEW_NUMBERS) and not identity.rows.limited
 
 
 class Server(uvicorn.Server):
@@ -242,8 +291,11 @@ class Server(uvicorn.Server):
         os._exit(1 if _failed(self.config.app) else self._cut_off_status)
 
 
-def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warning") -> uvicorn.Config:
-    """uvicorn as the hub needs it."""
+def server_config(
+    app: FastAPI, *, host: str, port: int, log_level: str = "warning", trusted_proxies: str = "127.0.0.1"
+) -> uvicorn.Config:
+    """uvicorn as the hub needs it. `trusted_proxies` are addresses, separated by commas, that may say for whom they
+    ask, and whether that was by https."""
     return uvicorn.Config(
         app,
         host=host,
@@ -251,6 +303,9 @@ def server_config(app: FastAPI, *, host: str, port: int, log_level: str = "warni
         log_config=None,
         log_level=log_level.lower(),
         access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=trusted_proxies,
         http=RequestProtocol,
         ws=HubProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -273,6 +328,7 @@ def serve(
     accepts_per_s: float = Limits().accepts_per_s,
     shared: bool = False,
     cut_off_status: int = 1,
+    trusted_proxies: str = "127.0.0.1",
 ) -> bool:
     """Run until SIGTERM or SIGINT, or until a part of it fails; returns whether it ended as asked.
 
@@ -284,7 +340,7 @@ def serve(
     # default would turn an orderly end into a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    config = server_config(app, host=host, port=port, log_level=log_level)
+    config = server_config(app, host=host, port=port, log_level=log_level, trusted_proxies=trusted_proxies)
     server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
     server.run([listener(host, port, shared=shared)])
     return server.started and not _failed(app)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 
 from live_api.boards import Board
-from live_api.guard import requires
+from live_api.guard import identity_of, requires
 from live_api.permissions import Permission
+from live_api.within import boards_within
 from stream.catalog import Platform
 
 
@@ -18,19 +19,19 @@ def router(boards: Mapping[str, Board], platform: Platform) -> APIRouter:
     api = APIRouter(prefix="/v1")
 
     @api.get("/boards", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="Which boards there are")
-    async def all_boards() -> dict[str, Any]:
+    async def all_boards(request: Request) -> dict[str, Any]:
+        own = boards_within(boards, identity_of(request).rows)
         return {
-            "boards": [
-                {"name": board.name, "title": board.title, "derived": board.derived} for board in boards.values()
-            ],
-            "default": next(iter(boards)),
+            "boards": [{"name": board.name, "title": board.title, "derived": board.derived} for board in own.values()],
+            "default": next(iter(own)),
         }
 
     @api.get("/boards/{name}", dependencies=[requires(Permission.VIEW_NUMBERS)], summary="One board with its tiles")
-    async def one_board(name: str) -> dict[str, Any]:
-        board = boards.get(name)
+    async def one_board(name: str, request: Request) -> dict[str, Any]:
+        own = boards_within(boards, identity_of(request).rows)
+        board = own.get(name)
         if board is None:
-            raise HTTPException(404, f"board: expected one of {', '.join(boards)}; found {name!r}")
+            raise HTTPException(404, f"board: expected one of {', '.join(own)}; found {name!r}")
         return {
             "name": board.name,
             "title": board.title,

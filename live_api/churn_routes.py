@@ -10,16 +10,18 @@ from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as Parameter
 
 from live_api.asked import time_ms
+from live_api.auditing import Audit
 from live_api.context import Context
-from live_api.guard import requires
+from live_api.guard import WHOLE, identity_of, requires
 from live_api.lasting import Lasting
 from live_api.people import risk
 from live_api.permissions import Permission
-from live_api.whose import Pseudonym, names_of
+from live_api.whose import Pseudonym, names_of_or_me, readable
+from sinks.audit_store import Action
 from sinks.errors import Misconfigured, SinkError
 from sinks.records import iso
 from sinks.score_records import Level, ModelStatus
@@ -44,6 +46,7 @@ def router(
     context: Context,
     scores: ScoreStore,
     pseudonym: Pseudonym | None,
+    audit: Audit,
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
@@ -65,10 +68,11 @@ def router(
 
     @api.get(
         "/churn",
-        dependencies=[requires(Permission.PREDICTIONS)],
+        dependencies=[requires(Permission.PREDICTIONS), WHOLE],
         summary="Who is likely to leave, the most likely first, and how many there are",
     )
     def churn(
+        request: Request,
         level: Annotated[str | None, Query(description=f"Only this level: {_LEVELS}")] = None,
         limit: Annotated[int, Query(ge=0, le=MOST_PERSONS, description="How many persons; 0: only how many")] = 100,
         segment: Annotated[str | None, Query(description="Only persons of this segment")] = None,
@@ -77,7 +81,8 @@ def router(
         ] = None,
         cursor: Annotated[str | None, Query(description="`next` of the answer before: go on behind it")] = None,
     ) -> Response:
-        known = _known(declared)
+        known, identity = _known(declared), identity_of(request)
+        most = limit if identity.may(Permission.VIEW_OTHERS) else 0
         one = None if level is None else _level(level)
         since_ms, after = time_ms("changed_since", changed_since), None if cursor is None else _place(cursor)
         if one is not None and after is not None and after.level is not one:
@@ -87,16 +92,18 @@ def router(
             status = scores.model(risk.CHURN)
             question = one, None if status is None else status.at_ms
             head = answers.of(question, lambda: _head(scores, status, known, one, context.catalog))
-            if limit == 0:
+            if most == 0:
                 return head, []
-            return head, scores.at_risk(one, limit + 1, after=after, segment=segment, changed_since_ms=since_ms)
+            return head, scores.at_risk(one, most + 1, after=after, segment=segment, changed_since_ms=since_ms)
 
         head, found = ask(look)
-        shown = found[:limit]
+        shown = found[:most]
+        if shown:
+            audit.must_hourly(identity, Action.READ_PERSON, "churn", "a list of those most likely to leave")
         table = head | {
             "state": context.feed.system.state(clock_ms()),
             "persons": [risk.person(each) for each in shown],
-            "next": _cursor(shown[-1].place) if len(found) > limit and shown else None,
+            "next": _cursor(shown[-1].place) if len(found) > most and shown else None,
         }
         # Here and not by the framework, which would do it where all clients of the hub wait for it.
         return Response(orjson.dumps(table), media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -108,21 +115,26 @@ def router(
         summary="How likely one person is to leave, by the id that events have",
     )
     def one_person(
-        raw: Annotated[str, Parameter(alias="person", description="As events have it, kept nowhere; or a pseudonym")],
+        raw: Annotated[
+            str, Parameter(alias="person", description="As events have it, kept nowhere; or a pseudonym; `me`: oneself")
+        ],
+        request: Request,
         response: Response,
     ) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
         active_days = _known(declared).active_ms // DAY_MS
-        for name in names_of(raw, pseudonym, "/v1/churn"):
+        identity = identity_of(request)
+        for name in readable(identity, names_of_or_me(raw, identity, pseudonym, "/v1/churn")):
             found = ask(lambda name=name: scores.of(name))  # type: ignore[misc]
             if found is not None:
+                audit.must(identity, Action.READ_PERSON, name, "churn")
                 return risk.person(found)
         what = f"has come in the last {active_days} days, as of the end of the last day"
         raise HTTPException(404, f"person: nobody with that id {what}")
 
     @api.get(
         "/models",
-        dependencies=[requires(Permission.PREDICTIONS)],
+        dependencies=[requires(Permission.PREDICTIONS), WHOLE],
         summary="Every model: its version, how good it is, what it has learned from",
     )
     def models() -> dict[str, Any]:
@@ -132,7 +144,11 @@ def router(
         }
 
     # Names of forecasts have those of metrics and windows in them.
-    @api.get("/models/{name:path}", dependencies=[requires(Permission.PREDICTIONS)], summary="One model by its name")
+    @api.get(
+        "/models/{name:path}",
+        dependencies=[requires(Permission.PREDICTIONS), WHOLE],
+        summary="One model by its name",
+    )
     def model(name: str) -> dict[str, Any]:
         known = all_models()
         if name not in known:

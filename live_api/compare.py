@@ -10,8 +10,9 @@ from fastapi import APIRouter, HTTPException, Query, Request
 
 from live_api.asked import asked_for, dimensions_asked
 from live_api.described import Described, described
-from live_api.guard import requires
+from live_api.guard import identity_of, requires
 from live_api.permissions import Permission
+from live_api.within import metrics_within
 from live_api.yesterday import Then, at_same_time_yesterday
 from sinks.errors import SinkError
 from sinks.records import Point, iso
@@ -33,8 +34,12 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
     answers: dict[tuple[Any, ...], Then] = {}
     lock = threading.Lock()
 
-    def worked_out(found: Described, window: str, key: str | None, dimensions: dict[str, str], now_ms: int) -> Then:
+    def worked_out(
+        found: Described, window: str, key: str | None, dimensions: dict[str, str], now_ms: int, *, shown: bool
+    ) -> Then:
         def read(name: str, from_ms: int, to_ms: int) -> Sequence[Point]:
+            if not shown:
+                return ()
             points = store.points(found["name"], name, from_ms=from_ms, to_ms=to_ms, dimensions=dimensions)
             # A former catalog may have had the metric with more dimensions.
             return [point for point in points if [name for name, _ in point.dimensions] == found["by"]]
@@ -53,19 +58,21 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
         window: str = Query(description="One of its windows, such as 1d"),
         key: str | None = Query(None, description="Which value of a quantile or top_k, such as p99"),
     ) -> dict[str, Any]:
-        found = asked_for(known, metric, window)
+        rows = identity_of(request).rows
+        found = asked_for(metrics_within(known, rows), metric, window)
         _check_key(found, key, keys[found["name"]])
         dimensions = dimensions_asked(found, request, _OWN_PARAMETERS)
         if missing := [name for name in found["by"] if name not in dimensions]:
             raise HTTPException(400, f"{missing[0]}: expected a value, as one series is compared; found none")
         now_ms = clock() // _STEP_MS * _STEP_MS
-        question = (metric, window, key, tuple(sorted(dimensions.items())), now_ms)
+        shown = rows.show(tuple(dimensions.items()))
+        question = (metric, window, key, tuple(sorted(dimensions.items())), shown, now_ms)
         try:
             with lock:
                 if question not in answers:
                     if len(answers) >= _MOST_ANSWERS or (answers and next(iter(answers))[-1] != now_ms):
                         answers.clear()
-                    answers[question] = worked_out(found, window, key, dimensions, now_ms)
+                    answers[question] = worked_out(found, window, key, dimensions, now_ms, shown=shown)
                 then = answers[question]
         except SinkError as error:
             raise HTTPException(503, str(error)) from error

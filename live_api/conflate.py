@@ -23,7 +23,7 @@ NOTHING = -1
 
 
 class Audience:
-    """Clients with the same topics, and what those of them that are in step have been told."""
+    """Clients with the same topics and rows, and what those of them that are in step have been told."""
 
     def __init__(self, topics: frozenset[str], wanted: Wanted, seq: int, system: int, now_s: float) -> None:
         self.topics = topics
@@ -74,13 +74,16 @@ class Frames:
         self.epoch = ""
         self.now_ms = 0
         self.system: bytes = b""
+        self.system_of_some: bytes = b""
 
-    def begin(self, epoch: str, now_ms: int, system: bytes, before: int) -> None:
-        """Begin a tick: what was made for the last one, which ended at seq `before`, is no longer true."""
+    def begin(self, epoch: str, now_ms: int, system: bytes, before: int, system_of_some: bytes = b"") -> None:
+        """Begin a tick: what was made for the last one, which ended at seq `before`, is no longer true.
+
+        `system_of_some` is what those are told of the system who see some rows only."""
         self._made.clear()
         self._changes.clear()
         self._moved.clear()
-        self.epoch, self.now_ms, self.system = epoch, now_ms, system
+        self.epoch, self.now_ms, self.system, self.system_of_some = epoch, now_ms, system, system_of_some
         self._before = before
         for change in self._since(before):
             for wanted in change.series.wanted:
@@ -107,25 +110,27 @@ class Frames:
             self._encoded += frame is not None
         return self._made[key]
 
-    def heartbeat(self) -> Frame:
-        return self._named(protocol.heartbeat(self._latest.seq, self.now_ms))
+    def heartbeat(self, wanted: Wanted) -> Frame:
+        return self._named(protocol.heartbeat(self._latest.seq, self.now_ms), wanted)
 
     def _frame(self, wanted: Wanted, seq: int, with_system: bool, moved: Iterable[_Change] | None) -> Frame | None:
-        latest = self._latest
-        system = self.system if with_system else b""
+        latest, rows = self._latest, wanted.rows
+        told = self.system_of_some if rows.limited else self.system
+        system = told if with_system else b""
         if not latest.knows_since(seq):
             series = [one.snapshot() for one in wanted.series]
-            alerts = self._alerts.snapshot(self.now_ms) if wanted.alerts else None
+            alerts = self._alerts.snapshot(self.now_ms, rows) if wanted.alerts else None
             # Whoever gets everything gets the system too.
-            system = self.system if wanted.system else b""
-            return self._named(protocol.snapshot(self.epoch, latest.seq, self.now_ms, series, alerts, system))
+            system = told if wanted.system else b""
+            epoch = self.epoch + wanted.mark
+            return self._named(protocol.snapshot(epoch, latest.seq, self.now_ms, series, alerts, system), wanted)
         if moved is None:
             moved = [change for change in self._since(seq) if change.series in wanted.series]
         changed = [change.said(seq) for change in moved]
-        alerts = self._alerts.changes(seq) if wanted.alerts else None
+        alerts = self._alerts.changes(seq, rows) if wanted.alerts else None
         if not changed and alerts is None and not system:
             return None
-        return self._named(protocol.update(latest.seq, self.now_ms, changed, alerts, system))
+        return self._named(protocol.update(latest.seq, self.now_ms, changed, alerts, system), wanted)
 
     def _since(self, seq: int) -> list[_Change]:
         changes = self._changes.get(seq)
@@ -133,5 +138,5 @@ class Frames:
             changes = self._changes[seq] = [_Change(series) for series in self._latest.changes(seq)]
         return changes
 
-    def _named(self, body: bytes) -> Frame:
-        return Frame(body, f"{self.epoch}:{self._latest.seq}")
+    def _named(self, body: bytes, wanted: Wanted) -> Frame:
+        return Frame(body, f"{self.epoch}{wanted.mark}:{self._latest.seq}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
@@ -28,6 +31,20 @@ class DeliveryMeters:
         self._open = self._gauge("circuit_open", "1 while only probes are sent, as the endpoint fails")
         self._disabled = self._gauge("disabled", "1 while it is switched off, as it answered 410")
         self._active = self._gauge("active", "1 while this process is the one that delivers to it")
+        self._reached = self._gauge("reached_timestamp_seconds", "When Valkey last answered about it; 0 before that")
+        self._received = self._counter("received_events", "Notifications taken up", "endpoint")
+        self._sent = self._counter("sent_events", "Notifications delivered", "endpoint")
+        self._discarded = self._counter("discarded_events", "Notifications that were not delivered", "reason")
+        self._errors = self._counter("errors", "What went wrong and was handled", "stage")
+        self._loop_s = Gauge(
+            f"{_PREFIX}_loop_seconds", "Since the loop of this process last turned", registry=self.registry
+        )
+        self._turned_s: float | None = None
+        self._loop_s.set_function(lambda: math.nan if (ago_s := self.turned_ago_s()) is None else ago_s)
+        for reason in ("dead", "skipped"):
+            self._discarded.labels(reason)
+        for stage in ("request", "valkey", "log"):
+            self._errors.labels(stage)
         self._unlogged = Counter(
             f"{_PREFIX}_unlogged", "Attempts that the delivery log could not take", registry=self.registry
         )
@@ -36,11 +53,19 @@ class DeliveryMeters:
         """An endpoint begins at 0."""
         for outcome in Outcome:
             self._deliveries.labels(endpoint, outcome.value)
-        for gauge in (self._waiting, self._oldest_s, self._open, self._disabled, self._active):
+        self._received.labels(endpoint)
+        self._sent.labels(endpoint)
+        for gauge in (self._waiting, self._oldest_s, self._open, self._disabled, self._active, self._reached):
             gauge.labels(endpoint).set(0)
 
     def attempted(self, endpoint: str, outcome: Outcome, duration_ms: float | None) -> None:
         self._deliveries.labels(endpoint, outcome.value).inc()
+        if outcome is Outcome.DELIVERED:
+            self._sent.labels(endpoint).inc()
+        elif outcome is Outcome.DEAD:
+            self._discarded.labels("dead").inc()
+        else:
+            self._errors.labels("request").inc()
         if duration_ms is not None:
             self._seconds.labels(endpoint).observe(duration_ms / 1_000)
 
@@ -53,11 +78,35 @@ class DeliveryMeters:
         self._open.labels(endpoint).set(circuit_open)
         self._disabled.labels(endpoint).set(disabled)
 
+    def received(self, endpoint: str, notifications: int, *, skipped: int) -> None:
+        """So many were taken up, and so many more need not be delivered: it is not told of them, or was already."""
+        self._received.labels(endpoint).inc(notifications)
+        self._discarded.labels("skipped").inc(skipped)
+
+    def reached(self, endpoint: str, now_ms: int) -> None:
+        """Valkey has answered."""
+        self._reached.labels(endpoint).set(now_ms / 1_000)
+
+    def unreached(self) -> None:
+        """Valkey has not."""
+        self._errors.labels("valkey").inc()
+
+    def turned(self) -> None:
+        """The loop of the process has come round."""
+        self._turned_s = time.monotonic()
+
+    def turned_ago_s(self) -> float | None:
+        return None if self._turned_s is None else time.monotonic() - self._turned_s
+
     def active(self, endpoint: str, *, active: bool) -> None:
         self._active.labels(endpoint).set(active)
 
     def unlogged(self, attempts: int) -> None:
         self._unlogged.inc(attempts)
+        self._errors.labels("log").inc()
+
+    def _counter(self, name: str, documentation: str, label: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", documentation, (label,), registry=self.registry)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", documentation, ("endpoint",), registry=self.registry)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 
-from live_api.guard import requires
+from live_api.guard import WHOLE, requires
 from live_api.permissions import Permission
 from sinks.deliveries import Deliveries
 from sinks.errors import SinkError
@@ -20,7 +20,7 @@ def router(log: Deliveries) -> APIRouter:
 
     @api.get(
         "/deliveries",
-        dependencies=[requires(Permission.VIEW_HEALTH)],
+        dependencies=[requires(Permission.VIEW_HEALTH), WHOLE],
         summary="What webhooks were told, and what came of it",
     )
     def deliveries(

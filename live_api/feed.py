@@ -17,6 +17,7 @@ from valkey.exceptions import ValkeyError
 
 from live_api.alerts import Alerts
 from live_api.latest import Latest, seq_of
+from live_api.meters import HubMeters
 from sinks.errors import SinkError
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
 from sinks.records import Point
@@ -100,6 +101,7 @@ class Feed:
         alerts: Alerts | None = None,
         recall_alerts: Callable[[], Awaitable[Mapping[str, dict[str, Any]]]] | None = None,
         monotonic: Callable[[], float] | None = None,
+        meters: HubMeters | None = None,
     ) -> None:
         """`recall` and `recall_alerts` ask the store what was; both raise SinkError.
 
@@ -132,6 +134,7 @@ class Feed:
         self._started_ms = clock()
         self._oldest_ms: int | None = None
         self._reload_ms: int | None = None
+        self._meters = meters or HubMeters()
         self._recall_since = 0
         """What came after this seq is newer than what the store has."""
         self._wanted = asyncio.Event()
@@ -186,6 +189,7 @@ class Feed:
         except SinkError as error:
             self.unread = str(error)
             self._wanted.set()
+            self._meters.failed("store")
             logger.warning("what only the store has is not shown; trying again: %s", error)
             return False
         finally:
@@ -236,6 +240,7 @@ class Feed:
                     self.arrived.set()
                 wait_s = random.uniform(0.05, backoff_s)
                 backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
+                self._meters.failed("live")
                 logger.warning("live stream: trying again in %.1f s: %s", wait_s, error)
                 await asyncio.sleep(wait_s)
             finally:
@@ -291,8 +296,12 @@ class Feed:
             try:
                 self._take(decode_update(fields[FIELD]), seq)
             except (ValueError, KeyError) as error:
+                self._meters.failed("entry")
+                self._meters.discarded("foreign")
                 logger.error("live stream entry %s is not ours: %s", self._offset, error)
             except Exception:
+                self._meters.failed("entry")
+                self._meters.discarded("failed")
                 # The entry is there after a restart too: whatever is wrong with it, the others must not be lost.
                 logger.exception("live stream entry %s cannot be taken in, and is left out", self._offset)
         if len(entries) < 200:
@@ -306,6 +315,7 @@ class Feed:
         if update.platform != self._platform:
             return
         self.arrived.set()
+        self._meters.received(len(update.points))
         self._latest.apply(filter(self._shows, update.points), seq)
         if update.alerts is not None:
             self.alerts.apply(update.alerts, seq)
@@ -358,3 +368,7 @@ class Feed:
             "rejects": rejects,
             "rejected_total": sum(rejects.values()),
         }
+
+
+OF_ALL_ROWS = ("watch", "rejects", "rejected_total")
+"""What of the `system` part counts over every row, and is kept from those who see some only."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
+from live_api.conditions import Condition, State, answer
 from live_api.context import Context
-from live_api.feed import SILENT_AFTER_MS
-from live_api.guard import PUBLIC
+from live_api.feed import OF_ALL_ROWS, SILENT_AFTER_MS, Feed
+from live_api.guard import PUBLIC, identity_of
+from live_api.permissions import Permission
 from stream.walltime import clock_ms
+
+BEHIND_MS = 10_000
+"""A stream whose last entry read was added longer ago is being caught up with."""
 
 
 def router(context: Context) -> APIRouter:
@@ -26,24 +32,46 @@ def router(context: Context) -> APIRouter:
         summary="Whether live numbers are current",
         responses={503: {"description": "not ready"}},
     )
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(request: Request, response: Response) -> dict[str, Any]:
+        found = conditions(context.feed, context.catalog.platform.streams, clock_ms())
+        response.status_code, said = answer(found)
+        identity = identity_of(request)
+        if not identity.may(Permission.VIEW_HEALTH):
+            # Names of streams and how much is in them are for those who look after the installation.
+            return {"status": said["status"], "reasons": said["reasons"]}
+        hidden = OF_ALL_ROWS if identity.rows.limited else ()
         system = context.feed.describe()
-        reasons = []
-        if not context.feed.caught_up:
-            reasons.append("the live stream has not been read to its end yet")
-        if system["state"] == "valkey_down":
-            reasons.append("Valkey is out of reach")
-        if system["state"] == "processor_silent" and context.feed.caught_up:
-            reasons.append("the processor has not been heard of for 5 s")
-        if context.feed.unread is not None:
-            reasons.append(f"the store has not been read yet: {context.feed.unread}")
-        if not reasons:
-            now_ms = clock_ms()
-            for stream in context.catalog.platform.streams:
-                seen_ms = system["streams"].get(stream, {}).get("seen_ms", 0)
-                if now_ms - seen_ms >= SILENT_AFTER_MS:
-                    reasons.append(f"the stream {stream} has not been read for 5 s")
-        response.status_code = 503 if reasons else 200
-        return {"status": "not ready" if reasons else "ready", "reasons": reasons, "system": system}
+        return said | {"system": {name: value for name, value in system.items() if name not in hidden}}
 
     return api
+
+
+def conditions(feed: Feed, streams: Sequence[str], now_ms: int) -> Iterator[Condition]:
+    """What the live numbers depend on, as far as the feed knows: it asks nobody, and so waits for nobody. From any
+    thread."""
+    system = feed.system
+    state, known = system.state(now_ms), dict(system.streams)
+    if not feed.caught_up:
+        yield Condition("feed", State.NOT_READY, "the live stream has not been read to its end yet")
+    if state == "valkey_down":
+        yield Condition("valkey", State.NOT_READY, "Valkey is out of reach")
+    if state == "processor_silent" and feed.caught_up:
+        yield Condition("processor", State.NOT_READY, "the processor has not been heard of for 5 s")
+    if feed.unread is not None:
+        yield Condition("store", State.NOT_READY, f"the store has not been read yet: {feed.unread}")
+    if not feed.caught_up or state != "live":
+        return
+    if system.watermark_ms is not None:
+        behind_s = max(0, now_ms - system.watermark_ms) // 1_000
+        yield Condition("watermark", State.READY, f"the watermark is {behind_s} s behind the clock")
+    for stream in streams:
+        about = known.get(stream, {})
+        lag, lag_ms = about.get("lag"), about.get("lag_ms", 0)
+        if now_ms - about.get("seen_ms", 0) >= SILENT_AFTER_MS:
+            yield Condition("stream", State.NOT_READY, f"the stream {stream} has not been read for 5 s")
+        elif lag_ms >= BEHIND_MS:
+            waiting = "an unknown number of" if lag is None else f"{lag:,}"
+            said = f"the stream {stream} is {lag_ms / 1_000:.0f} s behind, with {waiting} entries to catch up with"
+            yield Condition("stream", State.DEGRADED, said)
+        else:
+            yield Condition("stream", State.READY, f"the stream {stream} is read to its end")

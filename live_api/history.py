@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from live_api.auditing import Audit
 from live_api.context import Context
 from live_api.described import described
-from live_api.guard import requires
+from live_api.guard import check, identity_of, requires
+from live_api.identity import LASTING
 from live_api.permissions import Permission
 from live_api.points import cached, formats, plain
 from live_api.points.answer import answer
@@ -17,6 +19,8 @@ from live_api.points.choose import Impossible
 from live_api.points.described import RESPONSES, enum
 from live_api.points.question import ARROW, CSV, FILLS, FORMATS, SHAPES, Question, question
 from live_api.points.shift import COMPARES
+from live_api.within import metrics_within
+from sinks.audit_store import Action
 from sinks.errors import SinkError
 from sinks.history import History
 from stream.durations import duration_ms
@@ -27,7 +31,7 @@ MAX_POINTS = formats.MOST_POINTS
 _KINDS = {"json": "application/json", "csv": f"{CSV}; charset=utf-8; header=present", "arrow": ARROW}
 
 
-def router(context: Context, history: History, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
+def router(context: Context, history: History, audit: Audit, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
     """Routes over the catalog and the store."""
     api = APIRouter(prefix="/v1")
     known = described(context.catalog)
@@ -41,16 +45,18 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
         dependencies=[requires(Permission.VIEW_NUMBERS)],
         summary="Every metric of the catalog, and how many events were refused",
     )
-    async def metrics() -> dict[str, Any]:
-        rejects = context.feed.rejects()
+    async def metrics(request: Request) -> dict[str, Any]:
+        rows = identity_of(request).rows
         platform = context.catalog.platform
-        return {
+        told: dict[str, Any] = {
             "platform": {"name": platform.name, "timezone": platform.timezone},
-            "metrics": list(known.values()),
-            "rejects": rejects,
-            "rejected_total": sum(rejects.values()),
-            "version": context.version,
+            "metrics": list(metrics_within(known, rows).values()),
         }
+        if not rows.limited:
+            # Of events that were refused nobody knows whose they were.
+            rejects = context.feed.rejects()
+            told |= {"rejects": rejects, "rejected_total": sum(rejects.values())}
+        return told | {"version": context.version}
 
     @api.get(
         "/points",
@@ -93,10 +99,16 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
         ),
         limit: str | None = Query(None, description="The so many largest series; at most 1,000"),
     ) -> Response:
-        found = known.get(metric)
+        identity = identity_of(request)
+        offered = metrics_within(known, identity.rows)
+        found = offered.get(metric)
         if found is None:
-            raise HTTPException(404, f"metric: expected one of {', '.join(known)}; found {metric!r}")
-        asked = question(found, keys[metric], request, now_ms=clock(), of_events=metric not in later)
+            raise HTTPException(404, f"metric: expected one of {', '.join(offered)}; found {metric!r}")
+        of_events = metric not in later
+        asked = question(found, keys[metric], request, now_ms=clock(), of_events=of_events, rows=identity.rows)
+        if asked.format != "json":
+            check(request, Permission.EXPORT)
+            audit.must(identity, Action.EXPORTED, metric, asked.format)
         try:
             return _plain(request, asked) if asked.plain else _answered(request, asked)
         except Impossible as error:
@@ -115,7 +127,8 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
             cached.tag(asked, read, context.version),
             lambda: write(asked, read),
             kind=_KINDS[asked.format],
-            keep_s=cached.keep_s(asked, read, lateness_ms),
+            # What a browser keeps it may show to whoever logs in next.
+            keep_s=cached.keep_s(asked, read, lateness_ms) if identity_of(request).name in LASTING else 0,
             name=f"{asked.metric['name']}-{read.choice.step.name.replace('/', '-')}.{asked.format}",
         )
 
@@ -132,10 +145,11 @@ def router(context: Context, history: History, *, clock: Callable[[], int] = clo
                 asked.window,
                 from_ms=asked.from_ms,
                 to_ms=asked.to_ms,
-                dimensions={name: values[0] for name, values in asked.dimensions.items()},
+                dimensions=asked.dimensions,
                 limit=MAX_POINTS + 1,
             )
             body = plain.written_points(asked, rows, MAX_POINTS)
-        return cached.response(request, cached.tag_of(body), lambda: body, kind=_KINDS["json"], keep_s=0, name="")
+        etag = cached.tag_of(body, asked)
+        return cached.response(request, etag, lambda: body, kind=_KINDS["json"], keep_s=0, name="")
 
     return api

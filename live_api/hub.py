@@ -18,9 +18,10 @@ import orjson
 
 from live_api import protocol
 from live_api.conflate import NOTHING, Audience, Frames
-from live_api.feed import Feed
+from live_api.feed import OF_ALL_ROWS, Feed
 from live_api.frame import Frame
-from live_api.interest import Interests
+from live_api.identity import EVERY_ROW, Rows
+from live_api.interest import Interests, mark_of
 from live_api.latest import Latest
 from live_api.meters import HubMeters
 from live_api.protocol import MAX_TOPICS, Close, Hello, ProtocolError, Subscribe, Unsubscribe
@@ -118,7 +119,8 @@ class Hub:
         self._topics = topics
         self._interests = Interests(latest, topics.boards)
         self._frames = Frames(latest, feed.alerts, monotonic)
-        self._audiences: dict[frozenset[str], Audience] = {}
+        self._audiences: dict[tuple[frozenset[str], Rows], Audience] = {}
+        """By topics, and the rows of those who asked for them: who sees the same shares its frames."""
         self._clients: set[Client] = set()
         self._strangers: set[Line] = set()
         """Lines on which nobody has said hello yet."""
@@ -128,10 +130,12 @@ class Hub:
         self._waiting: set[Client] = set()
         """Those who asked for other topics, and get them with the next tick."""
         self._system: dict[str, Any] = {}
+        self._system_of_some = b""
+        """The same for those who see some rows only."""
         self._system_number = 0
         self._system_at_s = monotonic()
         self._refresh_system(clock(), monotonic())
-        self._frames.begin(self.epoch, clock(), orjson.dumps(self._system), latest.seq)
+        self._frames.begin(self.epoch, clock(), orjson.dumps(self._system), latest.seq, self._system_of_some)
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -145,15 +149,25 @@ class Hub:
         """Somebody is there, and will say hello."""
         self._strangers.add(line)
 
-    def join(self, line: Line, hello: Hello) -> Client:
-        """Welcome a client, and tell it all it has asked for. Raises ProtocolError for topics that are not there."""
-        topics = self._topics.checked(hello.topics)
+    def join(self, line: Line, hello: Hello, rows: Rows = EVERY_ROW, until_ms: int | None = None) -> Client:
+        """Welcome a client, and tell it all it has asked for that is in `rows`. Raises ProtocolError for topics that
+        are not there.
+
+        `until_ms` is when the line will end, for the client to know: who ends it is the session."""
+        topics = self._topics.checked(hello.topics, rows=rows)
         epoch, seq = hello.resume or ("", NOTHING)
-        resumed = epoch == self.epoch and self.latest.knows_since(seq)
+        own_epoch = self.epoch + mark_of(rows)
+        resumed = epoch == own_epoch and self.latest.knows_since(seq)
         welcome = protocol.welcome(
-            self.epoch, self.tick_ms, self.heartbeat_s, self._version, wall=self._wall, resumed=resumed
+            own_epoch,
+            self.tick_ms,
+            self.heartbeat_s,
+            self._version,
+            wall=self._wall,
+            resumed=resumed,
+            until_ms=until_ms,
         )
-        client = Client(self, line, self._audience(topics), self._monotonic())
+        client = Client(self, line, self._audience(topics, rows), self._monotonic())
         client.seq = seq if resumed else NOTHING
         self._strangers.discard(line)
         self._clients.add(client)
@@ -174,7 +188,8 @@ class Hub:
         if isinstance(message, Unsubscribe):
             topics.difference_update(message.topics)
         else:
-            topics.update(self._topics.checked(message.topics, getattr(message, "request", None)))
+            rows = client.audience.wanted.rows
+            topics.update(self._topics.checked(message.topics, getattr(message, "request", None), rows))
         request = None if isinstance(message, Hello) else message.request
         if len(topics) > MAX_TOPICS:
             raise ProtocolError("too_many_topics", f"expected at most {MAX_TOPICS} topics", request)
@@ -244,7 +259,7 @@ class Hub:
         self.latest.commit()
         self._interests.refresh()
         self._refresh_system(now_ms, now_s)
-        self._frames.begin(self.epoch, now_ms, orjson.dumps(self._system), before)
+        self._frames.begin(self.epoch, now_ms, orjson.dumps(self._system), before, self._system_of_some)
         written = sum(self._tell(audience, now_s) for audience in self._audiences.values())
         waiting, self._waiting = self._waiting, set()
         for client in waiting:
@@ -318,7 +333,7 @@ class Hub:
         if frame is None:
             if now_s - audience.spoken_at_s < self.heartbeat_s:
                 return 0
-            frame = self._frames.heartbeat()
+            frame = self._frames.heartbeat(audience.wanted)
             updates = 0
         else:
             updates = 1
@@ -350,12 +365,12 @@ class Hub:
             client.line.write(frame)
             self.meters.wrote(1, len(frame.body))
 
-    def _audience(self, topics: frozenset[str], request: object = None) -> Audience:
-        found = self._audiences.get(topics)
+    def _audience(self, topics: frozenset[str], rows: Rows, request: object = None) -> Audience:
+        found = self._audiences.get((topics, rows))
         if found is None:
-            wanted = self._interests.add(topics, request)
+            wanted = self._interests.add(topics, rows, request)
             found = Audience(topics, wanted, self.latest.seq, self._system_number, self._monotonic())
-            self._audiences[topics] = found
+            self._audiences[topics, rows] = found
         return found
 
     def _move(self, client: Client, topics: frozenset[str], request: object) -> None:
@@ -365,7 +380,7 @@ class Hub:
             return
         seq, system = (client.seq, client.system) if client in audience.behind else (audience.seq, audience.system)
         grown = not topics <= audience.topics
-        other = self._audience(topics, request)
+        other = self._audience(topics, audience.wanted.rows, request)
         self._leave_audience(client)
         client.audience = other
         client.seq, client.system = (NOTHING, 0) if grown else (seq, system)
@@ -378,8 +393,9 @@ class Hub:
         audience = client.audience
         audience.in_step.pop(client, None)
         audience.behind.discard(client)
-        if not len(audience) and self._audiences.get(audience.topics) is audience:
-            del self._audiences[audience.topics]
+        key = audience.topics, audience.wanted.rows
+        if not len(audience) and self._audiences.get(key) is audience:
+            del self._audiences[key]
             self._interests.remove(audience.wanted)
 
     def _begin_epoch(self) -> None:
@@ -412,6 +428,8 @@ class Hub:
         if changed or now_s - self._system_at_s >= SYSTEM_EVERY_S:
             self._system_at_s = now_s
             self._system = self.feed.describe()
+            known = {name: value for name, value in self._system.items() if name not in OF_ALL_ROWS}
+            self._system_of_some = orjson.dumps(known)
             self._system_number += 1
 
 

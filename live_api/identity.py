@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from live_api.permissions import Permission
 from sinks.records import Dimensions
@@ -27,6 +28,9 @@ class Rows:
     def limited(self) -> bool:
         """Whether anything is kept from them."""
         return bool(self.allowed)
+
+    def to_json(self) -> dict[str, list[str]]:
+        return {name: sorted(values) for name, values in self.allowed}
 
     def may_show(self, by: Collection[str]) -> bool:
         """Whether a metric with these dimensions can have series that are theirs."""
@@ -52,14 +56,31 @@ class Identity:
     permissions: frozenset[Permission]
     rows: Rows = field(default=EVERY_ROW)
     person: str | None = None
-    """The id that events have for them, where they are one of the persons that events are about."""
+    """Their pseudonym, where they are one of the persons that events are about."""
     until_ms: int | None = None
     """When it ends: a key's or a token's time; None for never."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "permissions": sorted(self.permissions),
+            "rows": self.rows.to_json(),
+            "person": self.person,
+            "until_ms": self.until_ms,
+        }
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> Identity:
+        """What `to_json` gave, in this version or in one that had other permissions."""
+        known = frozenset(one for one in Permission if one.value in told["permissions"])
+        return Identity(told["name"], known, Rows.of(told["rows"]), told["person"], told["until_ms"])
+
 
 LOCAL = Identity("local", frozenset(Permission))
 """Whoever is on this machine, while nobody has said who may do what."""
 NOBODY = Identity("anonymous", frozenset())
+LASTING = (LOCAL.name, NOBODY.name)
+"""Those who have nothing that could be taken back from them, or be somebody else's in a moment."""

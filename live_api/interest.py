@@ -7,7 +7,11 @@ socket, no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 
+import orjson
+
+from live_api.identity import EVERY_ROW, Rows
 from live_api.latest import Latest, Series
 from live_api.protocol import ALERTS, BOARD, SYSTEM, ProtocolError, Topic
 
@@ -16,12 +20,14 @@ MOST_ENTRIES = 5_000_000
 
 
 class Wanted:
-    """What a set of topics is about, and the series of it that there are."""
+    """What a set of topics is about, and the series of it that there are: those in `rows`."""
 
-    __slots__ = ("alerts", "exact", "prefixes", "series", "system")
+    __slots__ = ("alerts", "exact", "mark", "prefixes", "rows", "series", "system")
 
-    def __init__(self, topics: Iterable[str], boards: Mapping[str, Iterable[str]]) -> None:
+    def __init__(self, topics: Iterable[str], boards: Mapping[str, Iterable[str]], rows: Rows = EVERY_ROW) -> None:
         """`boards` has the topics of each board."""
+        self.rows = rows
+        self.mark = mark_of(rows)
         texts: set[str] = set()
         for text in topics:
             texts.update(boards[text.removeprefix(BOARD)] if text.startswith(BOARD) else (text,))
@@ -39,10 +45,21 @@ class Wanted:
                 self.exact.setdefault(topic.name, []).append(topic)
 
     def matches(self, series: Series) -> bool:
+        if not self.rows.show(tuple(series.dimensions.items())):
+            return False
         for topic in self.exact.get(series.metric, ()):
             if topic.matches(series.metric, series.window, series.dimensions):
                 return True
         return any(topic.matches(series.metric, series.window, series.dimensions) for topic in self.prefixes)
+
+
+def mark_of(rows: Rows) -> str:
+    """What stands behind the epoch of those who see some rows only: what was told of some rows is nothing to go on from
+    with others."""
+    if not rows.limited:
+        return ""
+    said = orjson.dumps([[name, sorted(values)] for name, values in rows.allowed])
+    return "-" + blake2b(said, digest_size=4).hexdigest()
 
 
 class Interests:
@@ -55,11 +72,12 @@ class Interests:
         self._by_prefix: dict[Wanted, None] = {}
         self._entries = 0
 
-    def add(self, topics: Iterable[str], request: object = None) -> Wanted:
+    def add(self, topics: Iterable[str], rows: Rows = EVERY_ROW, request: object = None) -> Wanted:
         """Begin to follow a set of topics. Raises ProtocolError when that is more than can be followed."""
-        wanted = Wanted(topics, self._boards)
+        wanted = Wanted(topics, self._boards, rows)
         for series in self._found(wanted):
-            wanted.series[series] = None
+            if not rows.limited or rows.show(tuple(series.dimensions.items())):
+                wanted.series[series] = None
         if self._entries + len(wanted.series) > MOST_ENTRIES:
             raise ProtocolError(
                 "too_many_topics", "this server follows as many series as it can; ask for fewer", request

@@ -5,10 +5,14 @@ Counted for each tick and each set of topics, never for each client. Counters be
 
 from __future__ import annotations
 
+import math
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 _PREFIX = "streamgauge_hub"
+_COMMON = "streamgauge_api"
 _AGE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _ENCODE_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
@@ -34,6 +38,19 @@ class HubMeters:
         )
         self._encode_s = self._histogram("encode_seconds", "Spent in a tick on putting frames together", _ENCODE_S)
         self._encoded = self._counter("encoded_frames", "Frames put together; each is shared by all who need it")
+        self._received = self._common("received_events", "Points taken from the live stream")
+        self._sent = self._common("sent_events", "Frames written to clients")
+        self._discarded = self._common("discarded_events", "What was not passed on by itself", "reason")
+        self._errors = self._common("errors", "What went wrong and was handled", "stage")
+        self._loop_s = Gauge(
+            f"{_COMMON}_loop_seconds", "Since the loop of this process last turned", registry=self.registry
+        )
+        self._turned_s: float | None = None
+        self._loop_s.set_function(lambda: math.nan if (ago_s := self.turned_ago_s()) is None else ago_s)
+        for reason in ("conflated", "foreign", "failed"):
+            self._discarded.labels(reason)
+        for stage in ("live", "store", "entry"):
+            self._errors.labels(stage)
         for first in ("update", "snapshot"):
             self._joined.labels(first)
 
@@ -49,9 +66,30 @@ class HubMeters:
         """One frame was written to so many clients."""
         self._frames.inc(frames)
         self._bytes.inc(frames * size_bytes)
+        self._sent.inc(frames)
 
     def conflated(self, updates: int) -> None:
         self._conflated.inc(updates)
+        self._discarded.labels("conflated").inc(updates)
+
+    def received(self, points: int) -> None:
+        """So many points came over the live stream."""
+        self._received.inc(points)
+
+    def discarded(self, reason: str) -> None:
+        """An entry of the live stream was left out."""
+        self._discarded.labels(reason).inc()
+
+    def failed(self, stage: str) -> None:
+        """Something was caught and logged: in reading the `live` stream, an `entry` of it, or the `store`."""
+        self._errors.labels(stage).inc()
+
+    def turned(self) -> None:
+        """The loop of the process has come round."""
+        self._turned_s = time.monotonic()
+
+    def turned_ago_s(self) -> float | None:
+        return None if self._turned_s is None else time.monotonic() - self._turned_s
 
     def behind(self, clients: int) -> None:
         """So many clients are behind at the end of a tick."""
@@ -75,6 +113,10 @@ class HubMeters:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _common(self, name: str, text: str, *labels: str) -> Counter:
+        """What every part of the product counts under the same name."""
+        return Counter(f"{_COMMON}_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

@@ -25,8 +25,10 @@ expected and what was found."""
 _TAGS = {
     "numbers": ("Metrics and their points", ("metrics", "points", "compare", "scores")),
     "boards": ("What stands on the walls", ("boards",)),
-    "live": ("Numbers as they change: docs/protocol.md has the words", ("live", "ws", "tickets")),
+    "live": ("Numbers as they change: docs/protocol.md has the words", ("live", "ws")),
     "alerts": ("What is out of the ordinary, and what somebody says about it", ("alerts", "silences", "rules")),
+    "events": ("Events from producers", ()),
+    "access": ("Who asks, and what they may do", ("session", "tickets", "auth", "audit")),
     "people": ("Analyses of people, and who may leave", ("people", "persons", "churn", "models")),
     "installation": ("How the parts stand", ("healthz", "readyz", "deliveries")),
 }
@@ -48,6 +50,8 @@ _WORDS = {
     "200": "The answer",
     "202": "It is on its way to the processor",
     "400": "A parameter, or the body, that is none",
+    "401": "Nobody in particular asks",
+    "403": "They may not",
     "404": "There is no such thing",
     "409": "It is too late for that",
     "503": "What it takes to answer is away; come back later",
@@ -85,8 +89,8 @@ def describe(
 
 
 def operation_id(method: str, path: str) -> str:
-    """`GET /v1/boards/{name}` → `get_boards_name`"""
-    parts = path.removeprefix("/v1").strip("/").replace("{", "").replace("}", "").replace(":path", "")
+    """`GET /v1/boards/{name}` → `get_v1_boards_name`"""
+    parts = path.strip("/").replace("{", "").replace("}", "").replace(":path", "")
     return "_".join([method.lower(), *parts.replace("-", "_").split("/")])
 
 
@@ -151,7 +155,7 @@ def _secure(operation: dict[str, Any], permissions: tuple[str, ...] | None, sche
     operation["description"] = f"{operation['description']}\n\n{said}" if operation.get("description") else said
     nobody = f"expected a key or a login that may {wanted}; found none"
     somebody = f"expected somebody who may {wanted}; key:4f1c may not"
-    for status, text, detail in (("401", "Nobody in particular asks", nobody), ("403", "They may not", somebody)):
+    for status, text, detail in (("401", _WORDS["401"], nobody), ("403", _WORDS["403"], somebody)):
         operation["responses"].setdefault(status, _refused(text, detail))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 _HEADERS = {"Cache-Control": "no-cache"}
+_STYLE = "body { font: 1.5rem/1.6 system-ui, sans-serif; margin: 3rem }"
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Of the page that is made here: its style stands in it."""
 
 
 class _Named(Protocol):
@@ -21,11 +28,13 @@ class _Named(Protocol):
     def title(self) -> str: ...
 
 
-def page_routes(index: Path, boards: Mapping[str, _Named]) -> list[BaseRoute]:
+def page_routes(
+    index: Path, boards: Mapping[str, _Named], knows: Callable[[Request], bool] = lambda _: True
+) -> list[BaseRoute]:
     """Routes for the default board and for each by its name.
 
     Any board's page is the same one, which finds out by its address what to show. It is asked for each time, and sent
-    when it has changed. A name that no board has is answered with 404 and the boards there are.
+    when it has changed. A name that no board has is answered with 404 and the boards there are, to who `knows` them.
     """
 
     def page(request: Request) -> Response:
@@ -43,12 +52,14 @@ def page_routes(index: Path, boards: Mapping[str, _Named]) -> list[BaseRoute]:
 
     def board(request: Request) -> Response:
         name = request.path_params.get("name", "")
-        if name in boards:
+        # Who may not know which boards there are gets the page, which then asks who they are.
+        if name in boards or not knows(request):
             return page(request)
         if name.rstrip("/") in boards:
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"{root_of(request)}/board/{quote(name.rstrip('/'))}{query}", headers=_HEADERS)
-        return HTMLResponse(_no_board(name, f"{root_of(request)}/", boards), 404, headers=_HEADERS)
+        headers = {**_HEADERS, "Content-Security-Policy": _POLICY}
+        return HTMLResponse(_no_board(name, f"{root_of(request)}/", boards), 404, headers=headers)
 
     return [Route("/", page), Route("/board", board), Route("/board/{name:path}", board)]
 
@@ -75,7 +86,7 @@ def _no_board(name: str, root: str, boards: Mapping[str, _Named]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8" /><title>No such board</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1" />'
-        '<meta name="color-scheme" content="dark light" /></head>'
-        f'<body style="font: 1.5rem/1.6 system-ui, sans-serif; margin: 3rem"><h1>No board {escape(name[:100])!r}</h1>'
+        f'<meta name="color-scheme" content="dark light" /><style>{_STYLE}</style></head>'
+        f"<body><h1>No board {escape(name[:100])!r}</h1>"
         f"<p>There are:</p><ul>{links}</ul></body></html>"
     )

@@ -12,15 +12,17 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as Parameter
 
 from live_api.asked import time_ms
+from live_api.auditing import Audit
 from live_api.churn_routes import score_of
 from live_api.context import Context
 from live_api.described import title_of
-from live_api.guard import requires
+from live_api.guard import WHOLE, identity_of, requires
 from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
 from live_api.permissions import Permission
-from live_api.whose import Pseudonym, names_of
+from live_api.whose import Pseudonym, names_of_or_me, readable
+from sinks.audit_store import Action
 from sinks.errors import Misconfigured, SinkError
 from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
@@ -132,6 +134,7 @@ def router(
     persons: PersonStore,
     pseudonym: Pseudonym | None,
     scores: ScoreStore,
+    audit: Audit,
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
@@ -144,14 +147,16 @@ def router(
     answers: dict[str, Lasting[_Answer]] = {name: Lasting(clock, lambda: _LASTING_S) for name in analyses}
 
     @api.get(
-        "/people", dependencies=[requires(Permission.VIEW_BEHAVIOUR)], summary="Which analyses of people there are"
+        "/people",
+        dependencies=[requires(Permission.VIEW_BEHAVIOUR), WHOLE],
+        summary="Which analyses of people there are",
     )
     async def people() -> dict[str, Any]:
         return {"analyses": [{"name": one.name, "type": one.type, "title": one.title} for one in analyses.values()]}
 
     @api.get(
         "/people/{analysis}",
-        dependencies=[requires(Permission.VIEW_BEHAVIOUR)],
+        dependencies=[requires(Permission.VIEW_BEHAVIOUR), WHOLE],
         summary="One analysis of people as a table",
     )
     def analysed(
@@ -206,15 +211,20 @@ def router(
         summary="What is known of one person, by the id that events have",
     )
     def person(
-        raw: Annotated[str, Parameter(alias="id", description="As events have it, kept nowhere; or a pseudonym")],
+        raw: Annotated[
+            str, Parameter(alias="id", description="As events have it, kept nowhere; or a pseudonym; `me`: oneself")
+        ],
+        request: Request,
         response: Response,
         limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="How many lines, and how many sessions")] = 100,
     ) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        for name in names_of(raw, pseudonym, "/v1/persons"):
+        identity = identity_of(request)
+        for name in readable(identity, names_of_or_me(raw, identity, pseudonym, "/v1/persons")):
             found = _record(persons, scores, name, limit)
             if found is not None:
-                return found
+                audit.must(identity, Action.READ_PERSON, name)
+                return found if identity.may(Permission.PREDICTIONS) else found | {"churn": None}
         raise HTTPException(404, "person: nothing is known of anybody with that id")
 
     return api

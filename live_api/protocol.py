@@ -13,11 +13,14 @@ from typing import Any
 
 import orjson
 
+from sinks.records import iso
+
 MAX_MESSAGE_BYTES = 16_384
 """Of one message of a client; a longer one ends the connection with 1009."""
 MAX_TOPICS = 128
 """Of one client."""
 MAX_TOPIC_CHARACTERS = 1_024
+MAX_TOKEN_CHARACTERS = 1_024
 MESSAGES_PER_S, MESSAGE_BURST = 5, 200
 """What a client may say: so many a second for long, and so many at once. Past it the connection ends."""
 
@@ -31,8 +34,15 @@ class Close(IntEnum):
     """No `hello` within 10 s."""
     FULL = 4001
     """As many clients as there may be, in all or from this address."""
+    BAD_TICKET = 4003
+    """The ticket of a `hello` is of no use: used before, too old, or nobody's. A new one may be. Or who this is cannot
+    be found out now."""
+    EXPIRED = 4004
+    """The time of whoever the line is of is over, and no `refresh` came before."""
     TOO_MANY_MESSAGES = 4500
     """Says more than a client may, or asks faster than it reads its answers."""
+    UNAUTHORIZED = 4503
+    """Whoever the line is of may not see numbers."""
 
 
 class ProtocolError(ValueError):
@@ -55,6 +65,8 @@ class Hello:
     topics: tuple[str, ...]
     resume: tuple[str, int] | None
     """Epoch and seq of the last frame the client has, when it wants to go on from there."""
+    token: str | None = None
+    """A ticket that says who this is; None: whoever the handshake was of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,15 @@ class Unsubscribe:
     request: object
 
 
-ClientMessage = Hello | Subscribe | Unsubscribe
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """The line is to last longer."""
+
+    token: str
+    request: object
+
+
+ClientMessage = Hello | Subscribe | Unsubscribe | Refresh
 
 
 def parse(text: str | bytes) -> ClientMessage:
@@ -85,17 +105,32 @@ def parse(text: str | bytes) -> ClientMessage:
         raise ProtocolError("bad_id", "id: expected a number or a text")
     op = body.get("op")
     if op == "hello":
-        return Hello(_topics(body, request), _resume(body.get("resume")))
+        token = None if body.get("token") is None else _token(body, request)
+        return Hello(_topics(body, request), _resume(body.get("resume")), token)
     if op == "subscribe":
         return Subscribe(_topics(body, request), request)
     if op == "unsubscribe":
         return Unsubscribe(_topics(body, request), request)
-    raise ProtocolError("unknown_op", f"expected op hello, subscribe or unsubscribe; found {op!r}"[:200], request)
+    if op == "refresh":
+        return Refresh(_token(body, request), request)
+    raise ProtocolError(
+        "unknown_op", f"expected op hello, subscribe, unsubscribe or refresh; found {op!r}"[:200], request
+    )
 
 
 def hello(topics: Sequence[str], resume: str | None) -> Hello:
     """The hello of a client that says it otherwise than in JSON. Raises ProtocolError."""
     return Hello(_topics({"topics": list(topics)}, None), _resume(resume))
+
+
+def _token(body: dict[str, Any], request: object) -> str:
+    token = body.get("token")
+    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARACTERS:
+        # What was found is not said: it may be a ticket all the same.
+        raise ProtocolError(
+            "bad_token", f"token: expected a ticket, a text of at most {MAX_TOKEN_CHARACTERS} characters", request
+        )
+    return token
 
 
 def _topics(body: dict[str, Any], request: object) -> tuple[str, ...]:
@@ -177,10 +212,17 @@ class Topic:
 
 
 def welcome(
-    epoch: str, tick_ms: int, heartbeat_s: float, version: str, *, wall: str | None = None, resumed: bool = False
+    epoch: str,
+    tick_ms: int,
+    heartbeat_s: float,
+    version: str,
+    *,
+    wall: str | None = None,
+    resumed: bool = False,
+    until_ms: int | None = None,
 ) -> bytes:
     body: dict[str, Any] = {"op": "welcome", "epoch": epoch, "tick_ms": tick_ms, "heartbeat_s": heartbeat_s}
-    return orjson.dumps(body | {"version": version, "wall": wall, "resumed": resumed})
+    return orjson.dumps(body | {"version": version, "wall": wall, "resumed": resumed} | _until(until_ms))
 
 
 def snapshot(epoch: str, seq: int, now_ms: int, series: Iterable[bytes], alerts: bytes | None, system: bytes) -> bytes:
@@ -204,8 +246,13 @@ def heartbeat(seq: int, now_ms: int) -> bytes:
     return orjson.dumps({"op": "heartbeat", "seq": seq, "t": now_ms})
 
 
-def ok(request: object) -> bytes:
-    return orjson.dumps({"op": "ok", "id": request})
+def ok(request: object, until_ms: int | None = None) -> bytes:
+    return orjson.dumps({"op": "ok", "id": request} | _until(until_ms))
+
+
+def _until(until_ms: int | None) -> dict[str, str]:
+    """When the line ends, for the client to refresh it before; nothing where it does not."""
+    return {} if until_ms is None else {"until": iso(until_ms)}
 
 
 def bye(retry_in_ms: int) -> bytes:

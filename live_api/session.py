@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -15,9 +16,14 @@ from live_api import protocol
 from live_api.admission import Admission, Bucket, Origins
 from live_api.feed import Feed
 from live_api.frame import Frame
+from live_api.guard import identity_of, refused_of
 from live_api.hub import Client, Hub
-from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError
+from live_api.identity import LASTING, Identity
+from live_api.permissions import Permission
+from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError, Refresh
+from live_api.tickets import line_ms
 from live_api.transport import EXTENSION, Line, TaskLine
+from sinks.errors import SinkError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +41,9 @@ class Door:
     admission: Admission
     origins: Origins
     monotonic: Callable[[], float]
+    clock: Callable[[], int]
+    redeem: Callable[[str], Identity | None]
+    """Whose a ticket is, once; None: nobody's. Waits for Valkey, and may raise SinkError."""
 
     def origin_allowed(self, connection: Any) -> bool:
         """Whether the page that opens this may. Counts those that may not."""
@@ -56,6 +65,22 @@ class Door:
             self.hub.meters.refused("full")
         return why
 
+    async def holder(self, ticket: str) -> Identity | None:
+        """Whose a ticket is; None for one that is of no use, or cannot be looked up now."""
+        try:
+            return await asyncio.to_thread(self.redeem, ticket)
+        except SinkError as error:
+            logger.warning("a ticket cannot be looked up: %s", error)
+            return None
+
+    def until_ms(self, identity: Identity) -> int | None:
+        """When a line that begins or is refreshed now ends, epoch ms. Keys and logins may be taken back, and nobody
+        looks for that at each frame, so no line of theirs lasts long; None: it lasts."""
+        if identity.name in LASTING:
+            return identity.until_ms
+        now_ms = self.clock()
+        return now_ms + line_ms(identity, now_ms)
+
     async def ready(self) -> None:
         """Wait until what there is to tell has been read, but not for long."""
         try:
@@ -63,6 +88,11 @@ class Door:
                 await self.feed.first_read.wait()
         except TimeoutError:
             pass
+
+
+def left_s(until_ms: int | None, now_ms: int) -> float | None:
+    """How long a line has; None: for ever."""
+    return None if until_ms is None else max(0, until_ms - now_ms) / 1_000
 
 
 def address_of(connection: Any) -> str:
@@ -130,6 +160,7 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
     hub = door.hub
     hub.expect(line)
     client: Client | None = None
+    identity = identity_of(websocket)
     budget = Bucket(MESSAGES_PER_S, MESSAGE_BURST, door.monotonic())
     try:
         async with asyncio.timeout(HELLO_WITHIN_S) as patience:
@@ -142,12 +173,33 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
                     return
                 try:
                     message = protocol.parse(said)
-                    if client is not None:
+                    if isinstance(message, Refresh) and client is not None:
+                        until_ms = await _refreshed(door, identity, message)
+                        _patient(patience, left_s(until_ms, door.clock()))
+                        hub.answer(client, protocol.ok(message.request, until_ms))
+                    elif client is not None and not isinstance(message, Refresh):
                         hub.obey(client, message)
                     elif isinstance(message, Hello):
+                        if message.token is not None:
+                            holder = await door.holder(message.token)
+                            if holder is None:
+                                hub.meters.refused("ticket")
+                                line.close(Close.BAD_TICKET, "the ticket is of no use; come back with another")
+                                return
+                            identity = holder
+                        elif _is_in_doubt(refused_of(websocket)):
+                            line.close(Close.BAD_TICKET, "who this is cannot be found out now; come back")
+                            return
+                        if not identity.may(Permission.VIEW_NUMBERS):
+                            hub.meters.refused("unauthorized")
+                            why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {identity.name} may not"
+                            line.write(Frame(ProtocolError("unauthorized", why).frame()))
+                            line.close(Close.UNAUTHORIZED, "unauthorized")
+                            return
                         await door.ready()
-                        client = hub.join(line, message)
-                        patience.reschedule(None)
+                        until_ms = door.until_ms(identity)
+                        client = hub.join(line, message, identity.rows, until_ms)
+                        _patient(patience, left_s(until_ms, door.clock()))
                     else:
                         raise ProtocolError("hello_first", "expected hello as the first message", message.request)
                 except ProtocolError as error:
@@ -160,12 +212,39 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
                 # Many messages may have come in one piece; others have their turn in between.
                 await asyncio.sleep(0)
     except TimeoutError:
-        hub.meters.evicted(Close.HELLO_TIMEOUT.name.lower())
-        line.close(Close.HELLO_TIMEOUT, "no hello")
+        code, why = (Close.HELLO_TIMEOUT, "no hello") if client is None else (Close.EXPIRED, "no refresh in time")
+        hub.meters.evicted(code.name.lower())
+        line.close(code, why)
     finally:
         hub.forget(line)
         if client is not None:
             hub.leave(client)
+
+
+async def _refreshed(door: Door, identity: Identity, message: Refresh) -> int | None:
+    """When the line ends from now on. Raises ProtocolError, and then it ends when it would have.
+
+    A line stays somebody's: what its client holds is what they may see, so who they are and their rows are to be the
+    same.
+    """
+    holder = await door.holder(message.token)
+    if holder is None:
+        raise ProtocolError("bad_ticket", "the ticket is of no use; ask with another", message.request)
+    if (holder.name, holder.rows) != (identity.name, identity.rows):
+        raise ProtocolError("other_identity", "this line is somebody else's; open another", message.request)
+    if not holder.may(Permission.VIEW_NUMBERS):
+        why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {holder.name} may not"
+        raise ProtocolError("unauthorized", why, message.request)
+    return door.until_ms(holder)
+
+
+def _is_in_doubt(refused: HTTPException | None) -> bool:
+    """Whether whoever shook hands may be somebody all the same: what they showed could not be looked up."""
+    return refused is not None and refused.status_code not in (401, 403)
+
+
+def _patient(patience: asyncio.Timeout, for_s: float | None) -> None:
+    patience.reschedule(None if for_s is None else asyncio.get_running_loop().time() + for_s)
 
 
 async def _receive(websocket: WebSocket) -> str | bytes:

@@ -35,6 +35,7 @@ async def run(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
             if feed.been_read:
                 feed.first_read.set()
         hub.sweep()
+        hub.meters.turned()
 
 
 async def drain(hub: Hub, within_s: float, accepts_per_s: float) -> None:

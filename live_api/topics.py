@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from live_api.identity import EVERY_ROW, Rows
 from live_api.protocol import BOARD, ProtocolError, Topic
 
 
@@ -25,11 +26,18 @@ class Topics:
     boards: Mapping[str, tuple[str, ...]]
     """The topics of each board."""
 
-    def checked(self, topics: Iterable[str], request: object = None) -> frozenset[str]:
+    def within(self, rows: Rows) -> Topics:
+        """What there is for somebody who sees these rows only: metrics without such rows are not offered."""
+        if not rows.limited:
+            return self
+        return Topics({name: one for name, one in self.metrics.items() if rows.may_show(one.by)}, self.boards)
+
+    def checked(self, topics: Iterable[str], request: object = None, rows: Rows = EVERY_ROW) -> frozenset[str]:
         """The topics, all of which are there. Raises ProtocolError for the first that is not."""
         found = frozenset(topics)
+        offered = self.within(rows)
         for text in found:
-            problem = self._problem(text)
+            problem = offered._problem(text)
             if problem is not None:
                 raise ProtocolError("unknown_topic", f"{problem}; found {text[:100]!r}", request)
         return found

@@ -110,13 +110,16 @@ class Courier:
             wait_s = 1.0
             asked_s = self._monotonic()
             try:
-                if not await self._ledger.acquire(int(self._lease_s * 1_000)):
+                leads = await self._ledger.acquire(int(self._lease_s * 1_000))
+                self._meters.reached(self._endpoint.name, self._clock())
+                if not leads:
                     continue
                 logger.info("webhook %s: delivering to %s", self._endpoint.name, self._endpoint.shown)
                 await self._lead(stopping, asked_s + self._lease_s)
             except LeaseLost as error:
-                logger.warning("%s", error)
+                logger.warning("%s", error, extra={"event": "webhook_lease_lost"})
             except exceptions.ValkeyError as error:
+                self._meters.unreached()
                 logger.error("webhook %s: Valkey: %s; trying again", self._endpoint.name, error)
             except Exception:
                 mistakes += 1
@@ -210,6 +213,7 @@ class Courier:
     async def _take_up(self) -> None:
         while (room := WINDOW - len(self._queue)) > 0:
             page = await self._ledger.fresh(room)
+            self._meters.reached(self._endpoint.name, self._clock())
             await self._add(page)
             if not page:
                 return
@@ -238,6 +242,7 @@ class Courier:
                 skipped.append(one.entry)
             elif known is None:
                 new.append(one)
+        self._meters.received(self._endpoint.name, len(new), skipped=len(skipped))
         await self._ledger.skip(skipped)
         await self._ledger.keep(new)
 

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 from fastapi import HTTPException
 
+from live_api.guard import check_whole
+from live_api.identity import Identity
+from live_api.permissions import Permission
 from sinks.errors import SinkError
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+ME = "me"
 Pseudonym = Callable[[str], str]
 """Makes of an id as it comes the name under which a person is kept; may raise SinkError."""
 
@@ -31,3 +35,22 @@ def names_of(raw: str, pseudonym: Pseudonym | None, path: str) -> list[str]:
         return [pseudonym(raw), *as_it_is]
     except SinkError as error:
         raise HTTPException(503, str(error)) from error
+
+
+def names_of_or_me(raw: str, identity: Identity, pseudonym: Pseudonym | None, path: str) -> list[str]:
+    """The same, with `me` for whoever asks. Answers 404 where they are none of the persons."""
+    if raw != ME:
+        return names_of(raw, pseudonym, path)
+    if identity.person is None:
+        raise HTTPException(404, f"me: {identity.name} is none of the persons that events are about")
+    return [identity.person]
+
+
+def readable(identity: Identity, names: list[str]) -> list[str]:
+    """Those of `names` that somebody may read of. Answers 403 where there is none."""
+    if identity.may(Permission.VIEW_OWN) and identity.person in names:
+        return [identity.person]
+    if not identity.may(Permission.VIEW_OTHERS):
+        raise HTTPException(403, f"{identity.name} may read of themselves only, at {ME}")
+    check_whole(identity)
+    return names

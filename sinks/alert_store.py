@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -145,9 +146,10 @@ class AlertStore:
         severity: Severity | None = None,
         since_ms: int | None = None,
         limit: int = 1_000,
+        shows: Callable[[Dimensions], bool] | None = None,
     ) -> list[Alert]:
         """Alerts, the latest opened first. `active` keeps those that are not resolved, `since_ms` those in which
-        anything has happened at or after it."""
+        anything has happened at or after it, `shows` those of series with dimensions that it takes."""
         query = select(_alerts.c.state_json)
         if status is not None:
             query = query.where(_alerts.c.status == status.value)
@@ -159,9 +161,12 @@ class AlertStore:
             query = query.where(_alerts.c.severity == severity.value)
         if since_ms is not None:
             query = query.where(_alerts.c.at_ms >= since_ms)
-        query = query.order_by(_alerts.c.opened_ms.desc(), _alerts.c.id).limit(limit)
+        query = query.order_by(_alerts.c.opened_ms.desc(), _alerts.c.id)
+        if shows is None:
+            query = query.limit(limit)
         with transaction(self._engine) as connection:
-            return [Alert.from_state(orjson.loads(state)) for state in connection.execute(query).scalars()]
+            found = (Alert.from_state(orjson.loads(state)) for state in connection.execute(query).scalars())
+            return list(islice((one for one in found if shows is None or shows(one.dimensions)), limit))
 
     def alert(self, id_: str) -> Alert | None:
         """The alert with this id; None where there is none."""
@@ -179,10 +184,12 @@ class AlertStore:
         from_ms: int | None = None,
         to_ms: int | None = None,
         limit: int = 10_000,
+        shows: Callable[[Dimensions], bool] | None = None,
     ) -> list[Scored]:
         """What rules made of the windows that start in `[from_ms, to_ms)`, by start; the earliest `limit`.
 
-        `dimensions` keeps the series that have each of these values. How many events there were is not kept.
+        `dimensions` keeps the series that have each of these values, `shows` those with dimensions that it takes. How
+        many events there were is not kept.
         """
         asked = (dimensions or {}).items()
         about = select(_series.c.id, _series.c.rule, _series.c.dimensions, _series.c.names).where(
@@ -192,7 +199,7 @@ class AlertStore:
             found: dict[int, tuple[str, Dimensions]] = {}
             for series_id, rule, canonical, names in connection.execute(about):
                 values = json.loads(canonical)
-                if asked <= values.items():
+                if asked <= values.items() and (shows is None or shows(tuple(values.items()))):
                     found[series_id] = rule, tuple((name, values[name]) for name in json.loads(names))
             rows: list[Any] = []
             ids = list(found)

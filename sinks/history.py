@@ -77,12 +77,7 @@ class Past:
         A former catalog may have had the metric with other dimensions.
         """
         columns = (_series.c.id, _series.c.dimensions, _series.c.names)
-        query = select(*columns).where(_series.c.metric == metric, _series.c.window == window)
-        for name, values in dimensions.items():
-            having = select(_dimension.c.series_id).where(_dimension.c.name == _stored(name))
-            query = query.where(
-                _series.c.id.in_(having.where(_dimension.c.value.in_([_stored(one) for one in values])))
-            )
+        query = select(*columns).where(_series.c.metric == metric, _series.c.window == window, *_having(dimensions))
         found = []
         own: dict[str, bool] = {}
         for series_id, canonical, names in self._connection.execute(query.order_by(_series.c.dimensions)):
@@ -94,14 +89,18 @@ class Past:
             found.append(Series(series_id, tuple((name, held[name]) for name in by), canonical))
         return found
 
-    def bounds(self, metric: str, window: str) -> tuple[int, int] | None:
-        """When the first and the last window start that the store has of a metric; None where it has none."""
+    def bounds(
+        self, metric: str, window: str, dimensions: Mapping[str, Collection[str]] | None = None
+    ) -> tuple[int, int] | None:
+        """When the first and the last window start that the store has of a metric, and of series with these dimensions;
+        None where it has none."""
         own = _points.alias("own")
         mine = own.c.series_id == _series.c.id
         first = select(func.min(own.c.start_ms)).where(mine).correlate(_series).scalar_subquery()
         last = select(func.max(own.c.start_ms)).where(mine).correlate(_series).scalar_subquery()
         query = select(func.min(first), func.max(last)).select_from(_series)
-        row = self._connection.execute(query.where(_series.c.metric == metric, _series.c.window == window)).one()
+        query = query.where(_series.c.metric == metric, _series.c.window == window, *_having(dimensions or {}))
+        row = self._connection.execute(query).one()
         return None if row[0] is None else (row[0], row[1])
 
     def watermark_ms(self, ids: Collection[int], *, of_events: bool = True) -> int | None:
@@ -198,6 +197,13 @@ class Past:
             return func.string_agg(cast(column, Text), aggregate_order_by(literal_column("','"), _points.c.start_ms))
         # SQLite visits them in the order of the key; where it ever does not, `_run` sorts.
         return func.group_concat(column, ",")
+
+
+def _having(dimensions: Mapping[str, Collection[str]]) -> Iterator[Any]:
+    """Series of which each of these dimensions has one of its values."""
+    for name, values in dimensions.items():
+        having = select(_dimension.c.series_id).where(_dimension.c.name == _stored(name))
+        yield _series.c.id.in_(having.where(_dimension.c.value.in_([_stored(one) for one in values])))
 
 
 def _run(series: Series, texts: Sequence[str] | None) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -14,9 +15,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Counts changes of the tables below, each a revision in `sinks.migrations`. A database of a newer version is refused,
 never guessed at."""
 
@@ -195,3 +197,46 @@ models = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("status_json", Text, nullable=False, comment="how the model stands"),
 )
+
+api_keys = Table(
+    "api_keys",
+    tables,
+    Column("id", _KeyText, primary_key=True, comment="8 letters and digits, as in the key itself"),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, comment="SHA-256 of the key, in hex; the key itself is nowhere"),
+    Column("role", Text, comment="NULL: only what is in permissions"),
+    Column("permissions", Text, nullable=False, comment="JSON array, besides those of the role"),
+    Column("rows", Text, nullable=False, comment="JSON object: values of dimensions; none: every row"),
+    Column("person", Text, comment="pseudonym of whose key it is"),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    Column("last_used_ms", BigInteger, comment="to the minute"),
+)
+
+audit = Table(
+    "audit",
+    tables,
+    Column("id", _SeriesId, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("who", _KeyText, nullable=False),
+    Column("action", _KeyText, nullable=False),
+    Column("subject", _KeyText, nullable=False, comment="a pseudonym in groups of 8-4-4-4-12 digits, or a name"),
+    Column("detail", Text, nullable=False),
+)
+
+# The log only grows, whoever writes to the database. The owner of the tables can take the triggers away, but not by
+# mistake.
+_ONLY_GROWS = (
+    "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
+    "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
+)
+_ONLY_GROWS_POSTGRESQL = (
+    "CREATE OR REPLACE FUNCTION streamgauge_only_grows() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the audit log only grows'; END $$",
+    "CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION streamgauge_only_grows()",
+)
+for _dialect, _statements in (("sqlite", _ONLY_GROWS), ("postgresql", _ONLY_GROWS_POSTGRESQL)):
+    for _statement in _statements:
+        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -164,18 +164,21 @@ class Store:
         *,
         from_ms: int | None = None,
         to_ms: int | None = None,
-        dimensions: Mapping[str, str] | None = None,
+        dimensions: Mapping[str, str | Sequence[str]] | None = None,
         limit: int = 10_000,
     ) -> list[Point]:
         """The points that start in `[from_ms, to_ms)`, by start and then dimensions; the earliest `limit`.
 
-        `dimensions` keeps the series that have each of these values; their other dimensions may be anything.
+        `dimensions` keeps the series that have each of these values, or one of several; their other dimensions may be
+        anything.
         """
         query = select(*_POINT_COLUMNS).join_from(_series, _points)
         query = query.where(_series.c.metric == metric, _series.c.window == window)
         for name, value in (dimensions or {}).items():
             having = select(_dimension.c.series_id).where(_dimension.c.name == _asked(name))
-            query = query.where(_series.c.id.in_(having.where(_dimension.c.value == _asked(value))))
+            values = [value] if isinstance(value, str) else value
+            mine = _dimension.c.value.in_([_asked(one) for one in values])
+            query = query.where(_series.c.id.in_(having.where(mine)))
         if from_ms is not None:
             query = query.where(_points.c.start_ms >= from_ms)
         if to_ms is not None:

@@ -42,6 +42,7 @@ from stream.ending import Ending
 from stream.entries import Fields, flat_bytes
 from stream.merge import Merge
 from stream.meters import Meters
+from stream.panes import noticed
 from stream.shard import Shard
 from stream.snapshots import StateError
 
@@ -67,7 +68,7 @@ def said(method: Callable[P, X]) -> Callable[P, X]:
         except StateError:
             raise  # is told by whoever started the run
         except Exception:
-            logger.exception("%s", method.__qualname__)
+            logger.exception("%s", method.__qualname__, extra={"event": "step_failed"})
             raise
 
     return logged
@@ -132,7 +133,7 @@ class ShardLogic(StatefulBatchLogic["ShardBatch | Tombstone", "FromShard", bytes
             self._number = values[0].shard
             self._shard = self._make(self._number)
             if self._snapshot is not None:
-                restored(self._ending, self._shard.restore, self._snapshot, logger.warning)
+                restored(self._ending, self._shard.restore, self._snapshot, noticed)
         out: list[FromShard] = []
         shard, late, duplicates = self._shard, self._shard.late, self._shard.duplicates
         suppressed, too_late = self._shard.suppressed, 0

@@ -155,6 +155,8 @@ class JobThread:
                 self._failed(job, error)
                 continue
             self._backoff_s.pop(job.shard, None)
+            if not self._backoff_s:
+                self._meters.works(STAGE)
             with self._changed:
                 queue.popleft()
             job.done.set()

@@ -21,6 +21,7 @@ from stream.board_check import check_boards
 from stream.boards import Board, Tile
 from stream.derived import DERIVED, SCALAR, derive
 from stream.durations import duration_ms
+from stream.enrich_plan import check_enrich, given_by
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.forecast import Forecast, check_forecasts, given_of, names_given
 from stream.given import churn_metrics
@@ -200,6 +201,7 @@ def parse(text: str, source: str = "catalog") -> Catalog:
     if not catalog.metric:
         problems.append(Problem("metric", "a metric, or an analysis of people", "nothing"))
     _field_types(catalog, problems)
+    _check_sampling(catalog, problems)
     catalog = _with_derived(catalog, problems)
     _check_given(catalog, problems)
     metrics = {metric.name: metric for metric in catalog.every_metric}
@@ -226,6 +228,16 @@ def _with_people(catalog: Catalog, problems: list[Problem]) -> Catalog:
     for number, metric in enumerate(catalog.metric):
         problems.extend(check_on(metric, kinds, f'metric[{number}] "{metric.name}"'))
     return catalog.model_copy(update={"metric": [*catalog.metric, *brought]})
+
+
+def _check_sampling(catalog: Catalog, problems: list[Problem]) -> None:
+    """Only what is read can be sampled."""
+    streams = catalog.platform.streams
+    for name in catalog.sampling:
+        if name not in streams:
+            near = difflib.get_close_matches(name, streams, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            problems.append(Problem("sampling", f"a stream of [platform] ({', '.join(streams)})", f"{name!r}{hint}"))
 
 
 def _check_given(catalog: Catalog, problems: list[Problem]) -> None:
@@ -319,7 +331,18 @@ def _check_what_is_sound(raw: Mapping[str, Any], problems: list[Problem]) -> Non
     event = Event.model_validate({})
     with contextlib.suppress(ValidationError):
         event = Event.model_validate(raw.get("event", {}))
-    _field_types(Catalog.model_construct(event=event, fields={}, metric=list(sound.values())), problems, list(sound))
+    _field_types(
+        Catalog.model_construct(event=event, fields={}, metric=list(sound.values()), **_enrich_in(raw)),
+        problems,
+        list(sound),
+    )
+
+
+def _enrich_in(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The table `[enrich]` where it is right: without it, what it gives is of another type."""
+    with contextlib.suppress(ValidationError):
+        return {"enrich": Enrich.model_validate(raw.get("enrich", {}))}
+    return {}
 
 
 def _field_types(
@@ -329,10 +352,11 @@ def _field_types(
     event = catalog.event
     types = {name: FieldType(kind) for name, kind in catalog.fields.items()}
     used_by = dict.fromkeys(types, "[fields]")
+    enriched = given_by(catalog.enrich)
 
     def use(names: Mapping[str, FieldType], key: str) -> None:
         for name, kind in names.items():
-            types.setdefault(name, kind)
+            types.setdefault(name, enriched.get(name, kind))
             used_by.setdefault(name, key)
 
     if event.time in types:
@@ -360,7 +384,7 @@ def _field_types(
                 expression = compile_expression(text)
                 if event.time in fields_of(expression):
                     raise ExpressionError(f"field {event.time!r} is the event's time, which the windows are made of")
-                use(infer_types(expression, types, yields), f"{where}.{key}")
+                use(infer_types(expression, enriched | types, yields), f"{where}.{key}")
             except ExpressionError as error:
                 used = ", ".join(
                     f"{name} is a {types[name]} because of {used_by[name]}"
@@ -385,6 +409,7 @@ def _field_types(
     if catalog.archive is not None:
         use({name: FieldType.STRING for name in catalog.archive.fields if name != event.time}, "archive.fields")
     check_people(catalog, types, problems)
+    problems.extend(check_enrich(catalog, types, used_by))
     names = {*types, event.time}
     for name in sorted(names):
         parts = name.split(".")

@@ -1,7 +1,7 @@
 """Entries to columns: the only place that reads what producers wrote.
 
 An entry carries one event as flat fields, one as JSON in the field `data`, or many as a JSON array in the field
-`batch`. Only the fields the catalog names are decoded. An event that cannot be taken is refused alone, with a reason
+`batch`. Only the fields the catalog reads are decoded. An event that cannot be taken is refused alone, with a reason
 from the closed list; the rest of its batch goes on.
 """
 
@@ -65,7 +65,7 @@ class Decoder:
     ) -> None:
         self._natively_from = natively_from
         self._event = plan.event
-        self._fields = {name: kind for name, kind in plan.fields.items() if name != plan.event.time}
+        self._fields = {name: kind for name, kind in plan.read.items() if name != plan.event.time}
         self._required = plan.event.required
         self._ordered = plan.ordered
         self._identified = plan.event.dedupe_ms > 0 or plan.people is not None or plan.archived

@@ -69,6 +69,7 @@ from stream.decode import Decoder
 from stream.ending import Ending
 from stream.enrich import Enricher, Pseudonyms
 from stream.forecasts import Forecasts, Foretold, Outlook, source_of
+from stream.geo import Geo
 from stream.given import CHURN
 from stream.merge import Merge
 from stream.meters import Meters
@@ -145,6 +146,8 @@ class Parts:
     """Where what models say of people goes, and how they stand."""
     archive: ArchiveParts
     """Where events are archived."""
+    geo: Geo | None = None
+    """Where addresses are; None: nobody knows."""
     keep_events_ms: int | None = None
     """For how long persons' single events stay in their records; None: for good."""
     shard_keys: tuple[str, ...] = ("0",)
@@ -172,7 +175,7 @@ def build(parts: Parts) -> Dataflow:
     """Wire the parts. Building it runs nothing."""
     plan, clock, ending, member, meters = parts.plan, parts.clock, parts.ending, parts.member, parts.meters
     decoder = Decoder(plan)
-    enricher = Enricher(plan, parts.pseudonyms, len(parts.shard_keys))
+    enricher = Enricher(plan, parts.pseudonyms, len(parts.shard_keys), parts.geo)
     cubes = {cube.key: cube for cube in plan.all_cubes}
     source = ValkeySource(
         parts.connect,
@@ -209,7 +212,10 @@ def build(parts: Parts) -> Dataflow:
         return replace(decoded, added_ms=batch.added_ms)
 
     def split(batch: Decoded) -> list[tuple[str, ShardBatch | Tombstone]]:
-        return [(parts.shard_keys[part.shard], part) for part in enricher.split(batch)]
+        split = enricher.split(batch)
+        meters.left_out(enricher.left_out)
+        enricher.left_out.clear()
+        return [(parts.shard_keys[part.shard], part) for part in split]
 
     def bury(batch: RawBatch) -> list[tuple[str, ShardBatch | Tombstone]]:
         return [(parts.shard_keys[one.shard], one) for one in erasures.of(batch)]

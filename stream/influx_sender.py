@@ -175,6 +175,7 @@ class Sender:
 
     def _succeeded(self) -> None:
         self._meters.spool_sent()
+        self._meters.works(STAGE)
         if self._failing_since_s is not None:
             away_s = time.monotonic() - self._failing_since_s
             logger.info("influx: takes writes again, after %.0f s; %d lines wait", away_s, self._spool.waiting.lines)

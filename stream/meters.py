@@ -67,6 +67,7 @@ class Meters:
             "freshness_seconds", "Age of the oldest entry that a write to the live sink first counts", _FRESH_S
         )
         self._sent = self._counter("sent_points", "Points that a sink has taken", "sink")
+        self._sent_events = self._counter("sent_events", "What left this part, by way of a sink: points", "sink")
         self._refused = self._counter("discarded_points", "Points that a sink will never take", "sink")
         self._letters = self._counter("sent_dead_letters", "Dead letters written")
         self._scored = self._counter("scored_windows", "Closed windows that rules have judged")
@@ -79,12 +80,17 @@ class Meters:
         self._waiting_s = self._gauge("archive_waiting_seconds", "How long the oldest of them waits", "shard")
         self._errors = self._counter("errors", "What went wrong and was handled", "stage")
         self._retries = self._counter("retries", "What was tried again after an error", "stage")
+        self._failing_s = self._gauge(
+            "failing_seconds", "How long a stage has been tried again; 0 when it works", "stage"
+        )
+        self._loop_s = self._gauge("loop_seconds", "Since the engine last asked for more, or tried a write again")
         self._spool_lines = self._gauge("influx_waiting_lines", "Lines on disk that InfluxDB has not taken yet")
         self._spool_bytes = self._gauge("influx_waiting_bytes", "Bytes of those")
         self._spool_age_s = self._gauge("influx_oldest_waiting_seconds", "How long the oldest of them has waited")
         self._spool_dropped = self._counter("influx_dropped_lines", "Lines of open windows that a full spool let go of")
         self._spool_asides = self._counter("influx_set_aside", "Damaged files of the spool that were set aside")
         self._spool_sent_at = self._gauge("influx_last_success_timestamp_seconds", "When InfluxDB last took a write")
+        self._free = self._gauge("state_free_bytes", "Free space where the state directory is; NaN while not known")
         self._epoch_s = self._histogram("epoch_seconds", "From the end of one epoch to the next", _EPOCH_S)
         self._commit_s = self._histogram(
             "epoch_commit_seconds", "From the end of an epoch until reading goes on", _PAUSE_S
@@ -94,6 +100,9 @@ class Meters:
         )
         self._snapshot_bytes = self._gauge("snapshot_bytes", "Size of the latest snapshots", "part")
 
+        self._turned_s: float | None = None
+        self._loop_s.set_function(lambda: math.nan if (ago_s := self.turned_ago_s()) is None else ago_s)
+        self._failing_since_s: dict[str, float] = {}
         for reason in Reason:
             self._discarded.labels(reason.value)
         for stage in ("read", "decode"):
@@ -107,6 +116,17 @@ class Meters:
         self._ended_s: dict[str, float] = {}
         """When the epoch ended at each source, until it is known to be committed."""
         self._last_end_s: float | None = None
+
+    def kept_where(self, free_bytes: Callable[[], int]) -> None:
+        """The state is kept; `free_bytes` tells, from any thread, how much room there is. It may raise OSError."""
+
+        def free() -> float:
+            try:
+                return free_bytes()
+            except OSError:
+                return math.nan
+
+        self._free.set_function(free)
 
     def reading(self, stream: str, queued: Callable[[], int]) -> None:
         """A stream is being read; `queued` tells, from any thread, how many batches wait."""
@@ -157,6 +177,11 @@ class Meters:
             # Asked for when it is read: a processor that hangs falls behind, and that has to show.
             self._event_lag_s.labels(name).set_function(lambda: (self._clock() - self._watermarks_ms[name]) / 1_000)
 
+    def left_out(self, events: Tally[Reason]) -> None:
+        """So many events were left out before they came to a shard."""
+        for reason, number in events.items():
+            self._discarded.labels(reason.value).inc(number)
+
     def shown(self, oldest_added_ms: int) -> None:
         """The live sink has written points that count entries for the first time, the oldest of them added then."""
         self._fresh_s.observe((self._clock() - oldest_added_ms) / 1_000)
@@ -164,6 +189,7 @@ class Meters:
     def sent(self, sink: str, points: int, *, refused: int = 0) -> None:
         """A sink has answered for all points of a write."""
         self._sent.labels(sink).inc(points)
+        self._sent_events.labels(sink).inc(points)
         self._refused.labels(sink).inc(refused)
 
     def archived(self, events: int, files: int) -> None:
@@ -224,6 +250,8 @@ class Meters:
         """There is such a stage: its counters begin at 0, so that the first error is an increase."""
         self._errors.labels(name)
         self._retries.labels(name)
+        if name not in ("read", "decode"):  # which are not tried again as a write is, but go on with what comes
+            self._failing_s.labels(name).set_function(lambda: self._failing_for_s(name))
 
     def failed(self, stage: str) -> None:
         """Something was caught and logged at `stage`: `read`, `decode`, or a sink's name."""
@@ -231,6 +259,20 @@ class Meters:
 
     def retried(self, stage: str) -> None:
         self._retries.labels(stage).inc()
+        self._turned_s = self._stopwatch()
+        self._failing_since_s.setdefault(stage, self._turned_s)
+
+    def turned_ago_s(self) -> float | None:
+        """Since the engine last asked for more, or a write was tried again; None before it began. From any thread."""
+        return None if self._turned_s is None else self._stopwatch() - self._turned_s
+
+    def works(self, stage: str) -> None:
+        """What was tried again at `stage` has worked."""
+        self._failing_since_s.pop(stage, None)
+
+    def _failing_for_s(self, stage: str) -> float:
+        since_s = self._failing_since_s.get(stage)
+        return 0.0 if since_s is None else self._stopwatch() - since_s
 
     def snapshot(self, part: str, key: str, take: Callable[[], bytes]) -> bytes:
         """Take a snapshot of the logic `key` of a part, by `take`."""
@@ -249,6 +291,7 @@ class Meters:
 
     def called(self, source: str) -> None:
         """The engine calls a source for more, which it does once all epochs that ended there are committed."""
+        self._turned_s = self._stopwatch()
         if source not in self._ended_s:
             return
         ended_s = max(self._ended_s.values())

@@ -34,6 +34,11 @@ Notice = Callable[[str], None]
 """Is told, in words, what part of a snapshot could not be taken over and why."""
 
 
+def noticed(text: str) -> None:
+    """A `Notice` that is logged."""
+    logger.warning("%s", text, extra={"event": "state_partly_taken"})
+
+
 class _Table:
     """All panes of one kind."""
 

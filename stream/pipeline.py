@@ -5,7 +5,6 @@ The same classes in the same order as `stream.flow`; only the wiring differs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sinks.records import DeadLetter, Point
+from sinks.records import DeadLetter, Point, Reason
 from sinks.score_records import ModelStatus
 from stream.batches import Emission, Partials, PersonDays, RawBatch, RollBack, ShardBatch, Tombstone
 from stream.churn import ChurnDay, ChurnStage
@@ -22,13 +21,13 @@ from stream.closings import Closings
 from stream.decode import Decoder
 from stream.enrich import Enricher, Pseudonyms, shard_of
 from stream.forecasts import Forecasts, Outlook
+from stream.geo import Geo
 from stream.merge import Merge
 from stream.origins import NOWHERE
+from stream.panes import noticed
 from stream.people.journal import Files, MemoryFiles
 from stream.plan import Plan
 from stream.shard import Shard, through_days
-
-logger = logging.getLogger(__name__)
 
 
 class Snapshot(NamedTuple):
@@ -62,15 +61,16 @@ class Pipeline:
         files: Files | None = None,
         outlooks: Mapping[str, Sequence[Outlook]] = MappingProxyType({}),
         on_churn: Callable[[ChurnDay], None] | None = None,
+        geo: Geo | None = None,
     ) -> None:
         """`pseudonyms`: None where no raw batch will come. `outlooks`: what is to be forecast, by cube. `on_churn` is
-        told of each day that the stage of churn finishes."""
+        told of each day that the stage of churn finishes. `geo` says where addresses are."""
         self._plan = plan
         self._whole_input = whole_input
         self.fields_seen: set[str] = set()
         """Fields for which any event had a value."""
         self._decoder = Decoder(plan)
-        self._enricher = None if pseudonyms is None else Enricher(plan, pseudonyms, shards)
+        self._enricher = None if pseudonyms is None else Enricher(plan, pseudonyms, shards, geo)
         self._files = MemoryFiles() if files is None else files
         self._shards = [Shard(plan, number, self._files) for number in range(shards)]
         self._merges = {cube.key: Merge(cube, shards, plan.event.allowed_lateness_ms) for cube in plan.all_cubes}
@@ -86,15 +86,21 @@ class Pipeline:
         """Events that were there before, and so were not counted again."""
         return sum(shard.duplicates for shard in self._shards)
 
+    @property
+    def left_out(self) -> Mapping[Reason, int]:
+        """Events of bots, and of those who are not sampled."""
+        return {} if self._enricher is None else self._enricher.left_out
+
     def add(self, batch: RawBatch, now_ms: int) -> list[DeadLetter]:
         """Count a batch. Returns what was refused."""
         assert self._enricher is not None, "a pipeline without pseudonyms takes no raw batches"
         decoded = self._decoder.decode(batch, now_ms)
-        refused = list(decoded.rejects)
-        for name in decoded.frame.columns:
-            if name not in self.fields_seen and decoded.frame[name].null_count() < decoded.frame.height:
-                self.fields_seen.add(name)
-        return [*refused, *self.take(self._enricher.split(decoded))]
+        parts = self._enricher.split(decoded)
+        for frame in (decoded.frame, *(part.frame for part in parts)):
+            for name in frame.columns:
+                if name not in self.fields_seen and frame[name].null_count() < frame.height:
+                    self.fields_seen.add(name)
+        return [*decoded.rejects, *self.take(parts)]
 
     def take(self, parts: Iterable[ShardBatch]) -> list[DeadLetter]:
         """Count events that are decoded, pseudonymised and split already. Returns what came too late."""
@@ -135,7 +141,7 @@ class Pipeline:
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of any catalog. It has to be made with the files of that."""
         for shard, saved in zip(self._shards, snapshot.shards, strict=True):
-            shard.restore(saved, logger.warning)
+            shard.restore(saved, noticed)
         for key, merge in self._merges.items():
             if key in snapshot.merges:
                 merge.restore(snapshot.merges[key])

@@ -19,6 +19,7 @@ from stream.catalog import Catalog
 from stream.churn_plan import ChurnPlan, churn_plan
 from stream.derived import DERIVED, Derived, derive
 from stream.durations import duration_ms
+from stream.enrich_plan import EnrichPlan, enrich_plan
 from stream.expressions import FieldType, compile_expression, fields_of
 from stream.measures.base import Measure, Takes
 from stream.measures.registry import make
@@ -137,6 +138,11 @@ class Plan:
     streams: tuple[str, ...]
     event: EventPlan
     fields: Mapping[str, FieldType]
+    """Of every event that is counted, and so of those in the archive."""
+    enrich: EnrichPlan | None
+    """What is worked out of other fields; None: nothing."""
+    sampling: Mapping[str, float]
+    """Of some streams, the share that is counted."""
     expressions: Mapping[str | None, Expressions]
     """By the kind of facts that they are about; None: events."""
     ordered: bool
@@ -154,6 +160,11 @@ class Plan:
     @property
     def all_cubes(self) -> tuple[CubePlan, ...]:
         return (*self.cubes, self.rejects) if self.rejects else self.cubes
+
+    @property
+    def read(self) -> Mapping[str, FieldType]:
+        """The fields that are read of what producers wrote: also those of which others are only worked out."""
+        return self.fields if self.enrich is None else {**self.enrich.reads, **self.fields}
 
 
 def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
@@ -198,6 +209,8 @@ def compile_plan(catalog: Catalog, *, builtin: bool = True) -> Plan:
             earliest_ms=int(datetime.fromisoformat(event.earliest).replace(tzinfo=UTC).timestamp() * 1000),
         ),
         fields=types,
+        enrich=enrich_plan(catalog),
+        sampling=dict(catalog.sampling),
         expressions={kind: one.compiled() for kind, one in asked.items()},
         ordered=bool(kinds) or archived or any(metric.measure in _ORDERED for metric in metrics),
         archived=archived,

@@ -188,13 +188,13 @@ class StreamReader:
             return
         text = f"{self._stream} {describe(verdict)}"
         if verdict.found is Found.BEGINS:
-            logger.info("%s", text)
+            logger.info("%s", text, extra={"event": "stream_begun"})
         elif verdict.is_gap and self._on_gap is OnGap.ERROR:
             raise GapError(text)
         elif verdict.is_gap and self._on_gap is OnGap.LATEST:
             logger.error("%s; skipping to its end, %s", text, verdict.after.id)
         else:
-            logger.error("%s", text)
+            logger.error("%s", text, extra={"event": "stream_gap"})
 
     def _ask(self, client: valkey.Valkey, block: bool) -> tuple[list[tuple[bytes, Fields]], StreamInfo | None]:
         """The next entries, and what the server says of the stream after it gave them; None when there is none."""

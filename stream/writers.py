@@ -52,6 +52,7 @@ class Patience:
         while True:
             try:
                 write()
+                self._meters.works(self._name)
                 return
             except Retryable as error:
                 self._meters.failed(self._name)

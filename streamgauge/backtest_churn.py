@@ -23,6 +23,7 @@ from stream.churn_rows import Persons
 from stream.churn_said import ScoreBatch
 from stream.durations import DAY_MS
 from stream.enrich import Pseudonyms
+from stream.geo import Geo
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
@@ -187,7 +188,14 @@ class ChurnBacktest:
 
 
 def backtest(
-    catalog: Catalog, paths: list[Path], key: bytes, run: ChurnBacktest, *, raw_ids: bool = False, quiet: bool = False
+    catalog: Catalog,
+    paths: list[Path],
+    key: bytes,
+    run: ChurnBacktest,
+    *,
+    geo: Geo | None = None,
+    raw_ids: bool = False,
+    quiet: bool = False,
 ) -> list[DeadLetter]:
     """Run files through the pipeline of a catalog with `[churn]`; `run` is told of each day. Returns what was refused.
 
@@ -202,7 +210,7 @@ def backtest(
     plan = compile_plan(catalog.model_copy(update={**left_out, "people": people}), builtin=False)
     pseudonyms = NamedPseudonyms(key) if raw_ids else Pseudonyms(key)
     run.ids = pseudonyms.ids if isinstance(pseudonyms, NamedPseudonyms) else None
-    pipeline = Pipeline(plan, pseudonyms, whole_input=True, on_churn=run.take)
+    pipeline = Pipeline(plan, pseudonyms, whole_input=True, on_churn=run.take, geo=geo)
     refused: list[DeadLetter] = []
     run.begin()
     with progress_bar(quiet) as bar:

@@ -22,6 +22,8 @@ _POLL_S = 0.1
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
 _STEADY_S = 30.0
 """A child that lived so long is started again as soon as one that never failed."""
+CHILD = "STREAMGAUGE_CHILD"
+"""Variable that tells a process that its parent is one of ours, which has said what is to be said once."""
 ORPHANED = signal.SIGHUP
 """Tells a member of a cluster that its supervisor is gone, which is no request to end: that would end all of them."""
 _PR_SET_PDEATHSIG = 1
@@ -50,7 +52,7 @@ class Child:
         self.started_s, self.start_at_s = now_s, None
         self.process = subprocess.Popen(
             self.command,
-            env=self.environment,
+            env={**self.environment, CHILD: "1"},
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +22,12 @@ from streamgauge import (
     cli_forget,
     cli_grafana,
     cli_influx,
+    cli_keys,
+    cli_operate,
     cli_retention,
     cli_sql,
     cli_webhooks,
+    logs,
 )
 from streamgauge.cli_options import CatalogOption, StateOption
 from streamgauge.places import find_catalog, state_of
@@ -55,10 +57,12 @@ app.add_typer(cli_backtest.app)
 app.add_typer(cli_webhooks.app)
 app.add_typer(cli_retention.app)
 app.add_typer(cli_influx.app)
+app.add_typer(cli_keys.app)
 app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
+app.command()(cli_operate.health)
 
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
@@ -94,11 +98,14 @@ def up(
     from streamgauge.up import Demo, UpError
     from streamgauge.up import up as run_up
 
+    logs.bind("up")
     path, loaded = load_catalog(catalog or ("food_sharing" if demo else "events"))
     settings = load_settings(port=port, host=host, state=state)
     try:
         own_state = state_of(settings.state, loaded)
         status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
+    except Misconfigured as error:
+        fail(str(error), EXIT_CONFIGURATION)
     except (PortTaken, UpError, OSError) as error:
         fail(str(error))
     raise typer.Exit(status)
@@ -129,6 +136,7 @@ def run(
     one fails. Over several machines, start one with `--cluster HOST:PORT,HOST:PORT,… --member I` on each, with the same
     catalog and settings; members count from 0. The number may change from one start to the next.
     """
+    logs.bind("processor", member)
     path, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     addresses = _members(cluster, member, processes)
@@ -147,7 +155,6 @@ def run(
             elif supervised is None:
                 status = run_machine(path, settings, own_state, trim=trim, addresses=addresses, number=member or 0)
             else:
-                _log_as(f"member {member}")
                 status = run_member(
                     loaded, settings, own_state, trim=trim, addresses=addresses, number=member or 0, kind=supervised
                 )
@@ -183,6 +190,7 @@ def serve(
     from streamgauge.embedded import PortTaken
     from streamgauge.serving import serve_many, serve_one
 
+    logs.bind("api", number)
     path, loaded = load_catalog(catalog)
     settings = load_settings(port=port, host=host, state=state)
     own_state = state_directory(settings, loaded)
@@ -190,7 +198,7 @@ def serve(
         if number is not None:
             raise typer.Exit(serve_one(loaded, settings, own_state, number=number, shared=not own_ports))
         if processes > 1:
-            status = serve_many(path, settings, processes, own_ports=own_ports)
+            status = serve_many(path, settings, own_state, processes, own_ports=own_ports)
             raise typer.Exit(status)
         raise typer.Exit(serve_one(loaded, settings, own_state))
     except Misconfigured as error:
@@ -212,6 +220,7 @@ def deliver(
     """
     from streamgauge.delivering import pace_of, run_deliver
 
+    logs.bind("deliver")
     _, loaded = load_catalog(catalog)
     settings = load_settings(state=state)
     own_state = state_directory(settings, loaded)
@@ -375,6 +384,7 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed")] = 7,
 ) -> None:
     """Send a simulated food-sharing community's events to the catalog's streams."""
+    logs.bind("demo")
     import valkey
 
     from streamgauge.demo.food_sharing import FoodSharing
@@ -396,7 +406,7 @@ def simulate(
 
 def main() -> None:
     """The `streamgauge` command."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin()
     app()
 
 
@@ -417,9 +427,3 @@ def _members(cluster: str | None, member: int | None, processes: int) -> tuple[s
     if member >= len(addresses):
         fail(f"--member: expected 0 to {len(addresses) - 1}, as there are {len(addresses)} members; found {member}", 2)
     return addresses
-
-
-def _log_as(name: str) -> None:
-    """Several processes write to one log."""
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sinks.errors import Misconfigured
 from streamgauge.preconditions import fail, load_catalog, load_settings
 
 _EXIT_USAGE = 2
@@ -240,6 +241,7 @@ def churn(
     from streamgauge.backtest_churn import backtest as run
     from streamgauge.compute import report_refused
     from streamgauge.files import FileError
+    from streamgauge.geo import geo_of
     from streamgauge.places import state_of
     from streamgauge.settings import SettingsError, person_key
 
@@ -254,8 +256,8 @@ def churn(
     try:
         key = person_key(settings, state_of(settings.state, loaded), make=False)
         with nullcontext(None) if out is None else out.open("w", newline="") as told.out:
-            refused = run(loaded, files, key, told, raw_ids=raw_ids, quiet=quiet)
-    except (FileError, SettingsError, OSError) as error:
+            refused = run(loaded, files, key, told, geo=geo_of(settings, loaded), raw_ids=raw_ids, quiet=quiet)
+    except (FileError, Misconfigured, SettingsError, OSError) as error:
         fail(str(error))
     if not quiet:
         report_refused(refused, sys.stderr)

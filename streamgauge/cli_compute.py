@@ -109,18 +109,19 @@ def _over_files(
     catalog: Catalog, files: list[Path], settings: Settings, state: Path, out: Path | None, *, quiet: bool
 ) -> None:
     from streamgauge.compute import compute as work_out
-    from streamgauge.compute import report_duplicates, report_refused, report_silence, write_parquet
+    from streamgauge.compute import report_left_out, report_refused, report_silence, write_parquet
     from streamgauge.files import FileError
+    from streamgauge.geo import geo_of
     from streamgauge.settings import person_key
 
     try:
         key = person_key(settings, state, make=False)
-        points, refused, duplicates, unseen = work_out(catalog, files, key, quiet=quiet)
-    except (FileError, SettingsError, OSError) as error:
+        points, refused, left_out, unseen = work_out(catalog, files, key, geo=geo_of(settings, catalog), quiet=quiet)
+    except (FileError, Misconfigured, SettingsError, OSError) as error:
         fail(str(error))
     if not quiet:
         report_refused(refused, sys.stderr)
-        report_duplicates(duplicates, sys.stderr)
+        report_left_out(left_out, sys.stderr)
         report_silence(points, unseen, sys.stderr)
     if out is not None and out.suffix == ".parquet":
         try:

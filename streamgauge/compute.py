@@ -10,11 +10,12 @@ from typing import IO
 import orjson
 import polars as pl
 
-from sinks.records import DeadLetter, Point
+from sinks.records import DeadLetter, Point, Reason
 from stream.batches import RawBatch
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
 from stream.forecasts import outlooks
+from stream.geo import Geo
 from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.walltime import clock_ms
@@ -22,22 +23,27 @@ from streamgauge.files import EventFile
 from streamgauge.progress import progress_bar
 
 _BATCH = 5_000
+_LEFT_OUT = {
+    Reason.DUPLICATE: "counted once: {} events that were there before (event.dedupe_window)",
+    Reason.BOT: "left out: {} events of bots (enrich.bots)",
+    Reason.SAMPLED_OUT: "left out: {} events that are not sampled ([sampling])",
+}
 
 
 def compute(
-    catalog: Catalog, paths: list[Path], key: bytes, *, quiet: bool = False
-) -> tuple[list[Point], list[DeadLetter], int, set[str]]:
+    catalog: Catalog, paths: list[Path], key: bytes, *, geo: Geo | None = None, quiet: bool = False
+) -> tuple[list[Point], list[DeadLetter], Counter[Reason], set[str]]:
     """Final points of the catalog over all events of the files, by metric, window, start and series; what was refused;
-    how many events were duplicates; and the fields that no event had.
+    how many events were left out, being duplicates, of bots or not sampled; and the fields that no event had.
 
-    Files are whole, so nothing in them is too late, whatever their order. Raises FileError for a file that cannot be
-    read.
+    Files are whole, so nothing in them is too late, whatever their order, and count as the first stream. Raises
+    FileError for a file that cannot be read.
     """
     # Nobody asks for the record of a person here, and it would be as long as the file.
     people = catalog.people.model_copy(update={"timeline": None})
     catalog = catalog.model_copy(update={"people": people})
     plan = compile_plan(catalog, builtin=False)
-    pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True, outlooks=outlooks(catalog, plan))
+    pipeline = Pipeline(plan, Pseudonyms(key), whole_input=True, outlooks=outlooks(catalog, plan), geo=geo)
     refused: list[DeadLetter] = []
     with progress_bar(quiet) as bar:
         for batch in batches(paths, plan.streams[0], bar.advance):
@@ -46,7 +52,8 @@ def compute(
     points.sort(key=lambda p: (p.metric, p.window, p.start_ms, p.dimensions))
     # People and ids may well be missing; what a metric reads is there for some event, or misspelt.
     read = set(plan.fields) - {plan.event.person, plan.event.id, plan.event.name}
-    return points, refused, pipeline.duplicates, read - pipeline.fields_seen
+    left_out = +Counter({Reason.DUPLICATE: pipeline.duplicates, **pipeline.left_out})
+    return points, refused, left_out, read - pipeline.fields_seen
 
 
 def write_ndjson(points: list[Point], out: IO[bytes]) -> None:
@@ -96,9 +103,9 @@ def report_refused(refused: list[DeadLetter], out: IO[str]) -> None:
         out.write(f"refused {count} as {reason}: line {first.entry_id.partition('-')[2]}: {first.message}\n")
 
 
-def report_duplicates(duplicates: int, out: IO[str]) -> None:
-    if duplicates:
-        out.write(f"counted once: {duplicates} events that were there before (event.dedupe_window)\n")
+def report_left_out(left_out: Mapping[Reason, int], out: IO[str]) -> None:
+    for reason, events in left_out.items():
+        out.write(_LEFT_OUT[reason].format(events) + "\n")
 
 
 def report_silence(points: list[Point], unseen: set[str], out: IO[str]) -> None:

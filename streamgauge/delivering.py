@@ -9,12 +9,14 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
+from live_api.conditions import Condition
 from live_api.delivering import deliver
 from live_api.delivery_meters import DeliveryMeters
 from live_api.endpoints import Endpoint
@@ -28,7 +30,10 @@ from sinks.store import Store
 from stream.catalog import Catalog
 from stream.webhooks import PAGERDUTY_URL, Webhook, check_url
 from streamgauge.exposition import expose
+from streamgauge.health import Health, alive, of_deliver
 from streamgauge.places import outbox_of
+from streamgauge.redaction import REDACTED
+from streamgauge.samples import Samples
 from streamgauge.settings import EXIT_CUT_OFF, Settings
 
 logger = logging.getLogger(__name__)
@@ -114,11 +119,13 @@ def _secret(webhook: Webhook, name: str, environment: Mapping[str, str]) -> tupl
     where = f"secret_file {path}"
     try:
         with path.open("rb") as file:
-            return where, file.read(_MOST_SECRET_BYTES).decode("ascii").strip()
+            secret = file.read(_MOST_SECRET_BYTES).decode("ascii").strip()
     except OSError as error:
         raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found {error.strerror}") from None
     except UnicodeDecodeError:
         raise Misconfigured(f"webhook {name}: {where}: expected {_SECRET}; found letters beyond ASCII") from None
+    REDACTED.hide(secret)
+    return where, secret
 
 
 def _variable(name: str, variable: str, expected: str, environment: Mapping[str, str]) -> str:
@@ -127,6 +134,7 @@ def _variable(name: str, variable: str, expected: str, environment: Mapping[str,
         raise Misconfigured(
             f"webhook {name}: {variable}: expected {expected} in this environment variable; found nothing"
         )
+    REDACTED.hide(value)
     return value
 
 
@@ -143,7 +151,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
     endpoints = endpoints_of(catalog, os.environ)
     _warn(catalog, endpoints)
     meters = DeliveryMeters()
-    expose(meters.registry, settings, 0, "deliver")
+    expose(meters.registry, settings, 0, "deliver", _health(meters))
     store_url = settings.store_url(state)
     log = Deliveries(store_url)
 
@@ -167,6 +175,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         client = Valkey.from_url(valkey_url, socket_timeout=10, socket_connect_timeout=5)
+        turning = asyncio.create_task(_turn(meters))
         try:
             await deliver(
                 endpoints,
@@ -179,6 +188,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
                 pace=pace,
             )
         finally:
+            turning.cancel()
             await client.aclose()
 
     try:
@@ -188,6 +198,20 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
     finally:
         log.close()
     return 0
+
+
+async def _turn(meters: DeliveryMeters) -> None:
+    """Note that the loop of this process comes round."""
+    while True:
+        meters.turned()
+        await asyncio.sleep(1.0)
+
+
+def _health(meters: DeliveryMeters) -> Health:
+    def ready() -> list[Condition]:
+        return list(of_deliver(Samples.of(meters.registry), time.time()))
+
+    return Health(lambda: alive(meters.turned_ago_s()), ready)
 
 
 def _warn(catalog: Catalog, endpoints: list[Endpoint]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import typer
 import valkey
 from valkey.exceptions import ValkeyError
 
+from sinks.audit_store import Action, AuditStore, Entry
 from sinks.commands import CommandSink
 from sinks.database import open_database
 from sinks.deadletter import DeadLetters
@@ -47,7 +49,7 @@ def forget(user_id: str, catalog: str, state: Path | None, *, verify: bool, wait
         fail("the catalog's [event] names no person, so nothing is known of any", EXIT_CONFIGURATION)
     own_state = state_of(settings.state, loaded)
     try:
-        pseudonym = Pseudonyms(existing_person_key(settings, own_state)).of(user_id)
+        pseudonym = Pseudonyms(existing_person_key(settings, own_state)).meant(user_id)
     except SettingsError as error:
         fail(str(error), EXIT_CONFIGURATION)
     except OSError as error:
@@ -77,7 +79,7 @@ def _forget(
 ) -> bool:
     """Returns whether the processor has done its part."""
     url = settings.store_url(own_state)
-    store, scores = PersonStore(url), ScoreStore(url)
+    store, scores, audit = PersonStore(url), ScoreStore(url), AuditStore(url)
     scoring = loaded.churn is not None
 
     def answered() -> bool:
@@ -86,6 +88,7 @@ def _forget(
     try:
         # Before anything is sent: without it, no answer would ever be found.
         store.setup()
+        audit.write(Entry(clock_ms(), f"cli:{getpass.getuser()}", Action.ERASED, pseudonym))
         entry = CommandSink(client).forget(Erasure(pseudonym, loaded.platform.name, clock_ms()))
         typer.echo(f"{pseudonym} is to be forgotten: {entry} in streamgauge:commands", err=True)
         done = forgetting.wait_until(answered, wait_s)
@@ -114,6 +117,7 @@ def _forget(
     finally:
         store.close()
         scores.close()
+        audit.close()
     after_s = 8 * settings.snapshot_s
     typer.echo(
         f"files of before leave the state directory after 8 snapshots, {after_s:g} s or so: see --verify", err=True

@@ -1,7 +1,7 @@
 """Forgetting a person: what the front door does itself, and what it asks the processor for.
 
 The processor has what is known of a person, and forgets it; raw ids are only in the streams that producers write and in
-dead letters, and are deleted here.
+dead letters that could not be read, and are deleted here, with the events that name the person by pseudonym.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sinks.person_store import PersonStore
 from stream.adapters import decode_safely
 from stream.batches import RawBatch
 from stream.decode import Decoder
+from stream.enrich import made
 from stream.entries import Fields, json_field
 from stream.expressions import FieldType
 from stream.plan import Plan
@@ -79,14 +80,14 @@ class Whose(Enum):
 class Theirs:
     """Finds the entries that have events of one person, as the processor would read them.
 
-    An event counts as theirs whatever else is wrong with it. What cannot be read at all is theirs where it has their
-    id as a word of its own.
+    An event counts as theirs whatever else is wrong with it, by their id or by their pseudonym. What cannot be read at
+    all is theirs where it has their id as a word of its own, or their pseudonym.
     """
 
     def __init__(self, plan: Plan, user_id: str, marks: Marks) -> None:
         assert plan.event.person is not None
         self._person = plan.event.person
-        self._user_id = user_id
+        self._named = {user_id, made(marks.pseudonym.decode())}
         self._marks = marks
         envelope = replace(
             plan.event,
@@ -99,7 +100,7 @@ class Theirs:
             earliest_ms=-_FAR_MS,
         )
         fields = {self._person: plan.fields.get(self._person, FieldType.STRING)}
-        lenient = replace(plan, event=envelope, fields=fields, people=None, ordered=False)
+        lenient = replace(plan, event=envelope, fields=fields, enrich=None, people=None, ordered=False)
         self._decoder = Decoder(lenient, max_entry_bytes=1 << 40)
 
     def of(self, entries: Sequence[tuple[str, Fields]]) -> dict[str, Whose]:
@@ -110,10 +111,10 @@ class Theirs:
         others: set[str] = set()
         persons = decoded.frame[self._person].to_list()
         for row, person in enumerate(persons):
-            (mine if person == self._user_id else others).add(decoded.origins.entry_id(row))
+            (mine if person in self._named else others).add(decoded.origins.entry_id(row))
         bodies = {entry_id: json_field(fields, ())[0] for entry_id, fields in entries} if decoded.rejects else {}
         for letter in decoded.rejects:
-            named = self._marks.names(letter.raw)
+            named = self._marks.tells(letter.raw)
             (mine if named else others).add(letter.entry_id)
             if named and bodies[letter.entry_id] == b"batch":
                 # Nobody knows whose else it is.

@@ -46,14 +46,14 @@ class Scan:
 
 
 def scan_stream(client: valkey.Valkey, stream: str, theirs: Theirs, marks: Marks) -> Scan:
-    """One of the catalog's streams: events of the person, and their pseudonym, which no producer should have."""
+    """One of the catalog's streams: events of the person, and their pseudonym in those that are of nobody or others."""
     read = alone = shared = pseudonyms = 0
     for page in pages(client, stream):
         read += len(page)
         found = theirs.of(page)
         alone += sum(whose is Whose.ALONE for whose in found.values())
         shared += sum(whose is Whose.SHARED for whose in found.values())
-        pseudonyms += sum(marks.pseudonym in b"\n".join(fields) for _, fields in page)
+        pseudonyms += sum(entry not in found and marks.pseudonym in b"\n".join(fields) for entry, fields in page)
     notes = _notes((alone, "of theirs"), (shared, "with events of others too"), (pseudonyms, "with the pseudonym"))
     return Scan(stream, f"{read:,} entries", alone + shared + pseudonyms, notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -14,16 +15,27 @@ from valkey.connection import parse_url
 
 from stream.catalog import Catalog, load
 from stream.problems import CatalogError
+from streamgauge import logs
+from streamgauge.children import CHILD
 from streamgauge.places import find_catalog, ready_catalogs, state_of
+from streamgauge.redaction import REDACTED
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+from streamgauge.unknown_settings import unknown, variables_of
+
+logger = logging.getLogger(__name__)
+
+_of_catalog: set[str] = set()
+"""Variables that the catalogs which were loaded name themselves."""
 
 
 def load_catalog(name: str) -> tuple[Path, Catalog]:
     path = find_catalog(name)
     try:
-        return path, load(path)
+        loaded = load(path)
     except CatalogError as error:
         fail(f"{error}{other_catalogs(path)}", EXIT_CONFIGURATION)
+    _of_catalog.update(variables_of(loaded))
+    return path, loaded
 
 
 def other_catalogs(path: Path) -> str:
@@ -36,7 +48,10 @@ def load_settings(**overrides: Any) -> Settings:
         settings = read_settings(**overrides)
     except SettingsError as error:
         fail(str(error), EXIT_CONFIGURATION)
-    logging.getLogger().setLevel(settings.log_level.upper())
+    logs.apply(settings)
+    if CHILD not in os.environ:  # whoever started this process has said so already
+        for one in unknown(os.environ, _of_catalog):
+            logger.warning("%s is no setting%s", one.name, f"; did you mean {one.nearest}?" if one.nearest else "")
     return settings
 
 
@@ -75,5 +90,5 @@ def stop_event() -> threading.Event:
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    typer.echo(message, err=True)
+    typer.echo(REDACTED(message), err=True)
     raise typer.Exit(status)

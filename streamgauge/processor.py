@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import orjson
 import valkey
 
+from live_api.conditions import Condition
 from sinks.alert_store import AlertStore
 from sinks.archive import Archive
 from sinks.base import Sink
@@ -50,8 +52,11 @@ from stream.snapshots import StateError
 from stream.writers import Patience, deadletter_writer
 from streamgauge.children import ORPHANED
 from streamgauge.exposition import expose
+from streamgauge.geo import geo_of
+from streamgauge.health import Health, alive, of_processor
 from streamgauge.places import SPOOLS, group_of, outbox_of, scores_of
 from streamgauge.retention import kept_alerts, kept_in_store
+from streamgauge.samples import Samples
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, archive_url, person_key
 from streamgauge.state import Facts, held, settle, unusable
 
@@ -95,6 +100,7 @@ class Run:
         if settings.valkey_url is None:
             message = "VALKEY_URL is not set: it names the server to read from, such as valkey://127.0.0.1:6379"
             raise Misconfigured(message)
+        self._geo = geo_of(settings, catalog)
         self.catalog = catalog
         self.settings = settings
         self.state = state
@@ -121,16 +127,17 @@ class Run:
 
     def _execute(self, facts: Facts, member: Member) -> int:
         meters = Meters()
+        meters.kept_where(lambda: shutil.disk_usage(self.state).free)
         url, pending = archive_url(self.settings, self.state), Pending(self.state / "archive-pending")
         desk = Desk(Archive(url, facts.id), pending, meters.archived)
         jobs = JobThread(desk, meters)
         roll_ms = int(_ROLL_SNAPSHOTS * self.settings.snapshot_s * 1_000)
         parts = self._parts(facts, member, ArchiveParts(pending, jobs, roll_ms), meters)
         for note in notes(self.plan) if member.number == 0 else ():
-            logger.warning("%s", note)
+            logger.warning("%s", note, extra={"event": "catalog_note"})
         try:
             # Not before the state is ours: whoever had it until now may still have the port.
-            expose(parts.meters.registry, self.settings, member.number)
+            expose(parts.meters.registry, self.settings, member.number, health=_health(parts.meters))
             for database in parts.databases.values():
                 database.setup()
             parts.alert_sinks.outbox.setup()
@@ -225,6 +232,7 @@ class Run:
             scores=ScoreSinks(ScoreStore(settings.store_url(self.state)), LiveScores(client, scores_of(self.catalog))),
             archive=archive,
             meters=meters,
+            geo=self._geo,
             keep_events_ms=None if keep is None else duration_ms(keep),
             shard_keys=facts.shard_keys,
             member=member,
@@ -238,7 +246,8 @@ class Run:
 
     def _status_of(self, error: Exception) -> int:
         if isinstance(error, StateError):
-            logger.critical("%s", unusable(self.state, f"recovery: {error}"))
+            said = unusable(self.state, f"recovery: {error}")
+            logger.critical("%s", said, extra={"event": "state_unusable"})
             return EXIT_CONFIGURATION
         if isinstance(error, GapError):
             logger.critical(
@@ -248,7 +257,7 @@ class Run:
             )
             return EXIT_CONFIGURATION
         if isinstance(error, Misconfigured):
-            logger.critical("%s", error)
+            logger.critical("%s", error, extra={"event": "processor_misconfigured"})
             return EXIT_CONFIGURATION
         # When told to stop, going back to the last snapshot is an orderly end too: nothing is lost by it.
         logger.error("ending at the last snapshot: %s", error)
@@ -277,6 +286,13 @@ class Run:
             _leave(0)  # all is saved; only others keep the engine
         logger.error("the last snapshot took longer than %.0f s; leaving without it", DRAIN_S)
         _leave(EXIT_CUT_OFF)
+
+
+def _health(meters: Meters) -> Health:
+    def ready() -> list[Condition]:
+        return list(of_processor(Samples.of(meters.registry), time.time()))
+
+    return Health(lambda: alive(meters.turned_ago_s()), ready)
 
 
 def _try_out(desk: Desk) -> None:

@@ -84,7 +84,7 @@ class Resender:
         self.resent = Resent()
         self._decoder = Decoder(plan)
         self._streams = set(plan.streams)
-        self._named = {*plan.fields, plan.event.time}
+        self._named = {*plan.read, plan.event.time}
         self._seen: OrderedDict[tuple[str, str, int, bytes], None] = OrderedDict()
 
     def take(self, page: Sequence[Kept], now_ms: int) -> tuple[list[Return], list[str]]:

@@ -12,13 +12,19 @@ from pathlib import Path
 
 from live_api.admission import Limits, Origins
 from live_api.app import create_app, serve
+from live_api.health import conditions
+from live_api.ingest import IngestLimits
 from sinks.errors import Misconfigured, Retryable
 from stream.catalog import Catalog
 from stream.enrich import Pseudonyms
+from stream.walltime import clock_ms
 from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
+from streamgauge.health import Health, alive
+from streamgauge.letting_in import access_of, check_not_open, origins_of, warn_of_openness
+from streamgauge.places import group_of
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
 
@@ -32,10 +38,12 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
     """Serve until SIGTERM or SIGINT, in this process. `number` is its place among several, `shared` whether they listen
     on one port. Returns the exit status. Raises Misconfigured, PortTaken."""
     port = settings.port if shared else settings.port + number
+    access = access_of(settings)
+    check_not_open(settings, state)
     if not shared:
         check_port_free(settings.host, port, "--port")
     if number == 0:
-        _warn(settings)
+        warn_of_openness(settings, state)
     _raise_file_limit(settings.max_clients)
     app, hub = create_app(
         catalog,
@@ -45,10 +53,23 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         tick_ms=settings.tick_ms,
         heartbeat_s=settings.heartbeat_s,
         limits=Limits(settings.max_clients, settings.max_clients_per_address, settings.accepts_per_s),
-        origins=Origins(settings.allowed_origins, settings.loopback),
+        origins=Origins(origins_of(settings), settings.loopback),
         pseudonym=_pseudonym(settings, state),
+        ingest_limits=IngestLimits(
+            settings.ingest_max_bytes,
+            settings.ingest_events_per_s,
+            settings.ingest_backlog,
+            settings.ingest_dedupe_s,
+        ),
+        ingest_origins=settings.allowed_ingest_origins,
+        ingest_group=group_of(catalog),
+        access=access,
     )
-    expose(hub.meters.registry, settings, number, "api")
+    health = Health(
+        lambda: alive(hub.meters.turned_ago_s()),
+        lambda: list(conditions(hub.feed, catalog.platform.streams, clock_ms())),
+    )
+    expose(hub.meters.registry, settings, number, "api", health)
     as_asked = serve(
         app,
         hub,
@@ -58,15 +79,18 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         accepts_per_s=settings.accepts_per_s,
         shared=shared,
         cut_off_status=EXIT_CUT_OFF,
+        trusted_proxies=settings.trusted_proxies,
     )
     return 0 if as_asked else 1
 
 
-def serve_many(catalog_path: Path, settings: Settings, processes: int, *, own_ports: bool) -> int:
+def serve_many(catalog_path: Path, settings: Settings, state: Path, processes: int, *, own_ports: bool) -> int:
     """Run several until SIGTERM or SIGINT; one that fails is started again. Returns the exit status.
 
-    Raises PortTaken.
+    Raises Misconfigured, PortTaken.
     """
+    access_of(settings)
+    check_not_open(settings, state)
     for number in range(processes if own_ports else 1):
         check_port_free(settings.host, settings.port + number, "--port")
     stopping = stop_event()
@@ -98,13 +122,6 @@ def _pseudonym(settings: Settings, state: Path) -> Callable[[str], str]:
         return known[0].of(person)
 
     return of
-
-
-def _warn(settings: Settings) -> None:
-    if not settings.loopback:
-        logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ ALL NUMBERS", settings.host, settings.port)
-    if "*" in settings.allowed_origins:
-        logger.warning("INSECURE: STREAMGAUGE_ORIGINS=* LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS")
 
 
 def _raise_file_limit(clients: int) -> None:

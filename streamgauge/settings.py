@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streamgauge.redaction import REDACTED
 
 EXIT_CONFIGURATION = 78
 """Exit status that tells a supervisor that starting again will not help."""
@@ -146,7 +148,7 @@ class Settings(BaseSettings):
             return value
         raise ValueError("expected a port, or `off`")
 
-    @field_validator("origins")
+    @field_validator("origins", "ingest_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
         for origin in filter(None, (one.strip() for one in value.split(","))):
@@ -158,6 +160,10 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> tuple[str, ...]:
         return tuple(filter(None, (one.strip() for one in self.origins.split(","))))
+
+    @property
+    def allowed_ingest_origins(self) -> tuple[str, ...]:
+        return tuple(filter(None, (one.strip() for one in self.ingest_origins.split(","))))
 
     @property
     def loopback(self) -> bool:
@@ -187,7 +193,8 @@ def read_settings(**overrides: object) -> Settings:
         for item in error.errors():
             name = str(item["loc"][0])
             shown = variables().get(name, name)
-            lines.append(f"{shown}: {item['msg']}; found {item['input']!r}")
+            found = "what is secret" if name in SECRETS else repr(item["input"])
+            lines.append(f"{shown}: {item['msg']}; found {found}")
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -198,6 +205,14 @@ def variables() -> dict[str, str]:
         alias = field.validation_alias
         names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"STREAMGAUGE_{name.upper()}"
     return names
+
+
+SECRETS = frozenset(
+    name
+    for name, field in Settings.model_fields.items()
+    if SecretStr in (field.annotation, *get_args(field.annotation))
+)
+"""The settings whose values nobody is to see."""
 
 
 def _from_files() -> dict[str, object]:
@@ -251,7 +266,9 @@ def existing_person_key(settings: Settings, state: Path) -> bytes:
             raise SettingsError(f"STREAMGAUGE_PERSON_KEY: expected at least 16 bytes; found {len(key)}")
         return key
     path = state / _KEY_FILE
-    key = path.read_text().strip().encode()
+    text = path.read_text().strip()
+    REDACTED.hide(text)
+    key = text.encode()
     if len(key) < 16:
         raise SettingsError(f"{path}: expected a key of at least 16 bytes; found {len(key)}")
     return key

@@ -20,6 +20,7 @@ from valkey.exceptions import ValkeyError
 from stream.catalog import Catalog
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
+from streamgauge.letting_in import check_not_open
 from streamgauge.preconditions import stop_event
 from streamgauge.settings import Settings, environment_with
 
@@ -47,10 +48,11 @@ def up(
 ) -> int:
     """Run all parts until SIGINT or SIGTERM. Returns the exit status: 0 after an orderly stop.
 
-    Raises UpError or PortTaken when it cannot start.
+    Raises UpError, PortTaken or Misconfigured when it cannot start.
     """
     check_port_free(settings.host, settings.port, "--port")
     state.mkdir(parents=True, exist_ok=True)
+    check_not_open(settings, state)
     stopping = stop_event()
     with _only_one(state):
         server, url = _server(settings, state)

@@ -27,6 +27,7 @@ import uvicorn
 INSTALL = {
     "influxd": "apt-get install -y influxdb",
     "victoria-metrics": "apt-get install -y victoria-metrics",
+    "promtool": "apt-get install -y prometheus",
 }
 
 _START_TIMEOUT_S = 20.0

@@ -74,8 +74,8 @@ def points() -> list[Point]:
 
 
 def computed(catalog: Catalog, path: Path = SAMPLE) -> list[Point]:
-    found, refused, duplicates, unseen = compute(catalog, [path], b"k" * 32, quiet=True)
-    assert (refused, duplicates, unseen) == ([], 0, set())
+    found, refused, left_out, unseen = compute(catalog, [path], b"k" * 32, quiet=True)
+    assert (refused, left_out, unseen) == ([], {}, set())
     return found
 
 

@@ -94,7 +94,7 @@ def answer(past: Past, asked: Question, zone: ZoneInfo) -> Answer:
         adds_up = metric["measure"] in _ADDS_UP
         found = past.largest(found, choice.starts[0], choice.end_ms, asked.limit, adds_up=adds_up)
     watermark_ms = past.watermark_ms([one.id for one in found], of_events=asked.of_events)
-    bounds = past.bounds(metric["name"], choice.window.name) if asked.fill != "none" else None
+    bounds = past.bounds(metric["name"], choice.window.name, asked.own) if asked.fill != "none" else None
     filling = Filling(asked.fill, None if bounds is None else bounds[0], watermark_ms)
     runs = _runs(past, found, choice, asked, watermark_ms)
     compared = _compared(past, found, choice, then, asked, watermark_ms)
@@ -135,7 +135,7 @@ def _range(past: Past, asked: Question) -> tuple[int, int]:
     if asked.from_ms is not None and asked.to_ms is not None:
         return asked.from_ms, asked.to_ms
     names = asked.metric["windows"] if asked.window is None else [asked.window]
-    known = [found for name in names if (found := past.bounds(asked.metric["name"], name)) is not None]
+    known = [found for name in names if (found := past.bounds(asked.metric["name"], name, asked.own)) is not None]
     from_ms = min((first for first, _ in known), default=0) if asked.from_ms is None else asked.from_ms
     to_ms = max((last + 1 for _, last in known), default=0) if asked.to_ms is None else asked.to_ms
     return from_ms, max(from_ms, to_ms)

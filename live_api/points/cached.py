@@ -38,15 +38,20 @@ def tag(asked: Question, found: Answer, version: str) -> str:
         [filling.covers(start or 0, end) for start, end in zip(found.then or (), found.then_ends, strict=True)],
         found.series_total,
     ]
+    if asked.own:
+        said.append(asked.own)
     digest = blake2b(orjson.dumps(said), digest_size=16)
     for run in (*found.runs, *found.compared):
         digest.update(orjson.dumps(_columns(run)))
     return digest.hexdigest()
 
 
-def tag_of(body: bytes) -> str:
-    """Of an answer that is made already."""
-    return blake2b(body, digest_size=16).hexdigest()
+def tag_of(body: bytes, asked: Question) -> str:
+    """Of an answer that is made already. Who sees some rows only has tags of their own, whatever is in them."""
+    digest = blake2b(body, digest_size=16)
+    if asked.own:
+        digest.update(orjson.dumps(asked.own))
+    return digest.hexdigest()
 
 
 def response(request: Request, etag: str, body: Callable[[], bytes], *, kind: str, keep_s: int, name: str) -> Response:

@@ -24,9 +24,8 @@ def earliest(past: Past, asked: Question, zone: ZoneInfo, limit: int) -> list[Ru
     range, that the database should look for them. Raises SinkError."""
     metric, window = asked.metric, asked.window
     assert window is not None
-    dimensions = {name: values[:1] for name, values in asked.dimensions.items()}
-    series = past.series(metric["name"], window, metric["by"], dimensions)
-    known = past.bounds(metric["name"], window)
+    series = past.series(metric["name"], window, metric["by"], asked.dimensions)
+    known = past.bounds(metric["name"], window, asked.own)
     if not series or known is None:
         return []
     from_ms = known[0] if asked.from_ms is None else max(asked.from_ms, known[0])

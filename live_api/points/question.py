@@ -10,7 +10,9 @@ from fastapi import HTTPException, Request
 
 from live_api.asked import time_ms
 from live_api.described import Described
+from live_api.identity import EVERY_ROW, Rows
 from live_api.points.shift import COMPARES
+from live_api.within import dimensions_within
 from stream.durations import duration_ms
 
 OWN_PARAMETERS = frozenset({"metric", "window", "from", "to", "step", "compare", "fill", "format", "shape", "limit"})
@@ -51,14 +53,23 @@ class Question:
     limit: int
     of_events: bool
     """Whether its windows close as those of events do, and not when people or models have settled."""
+    own: Mapping[str, Sequence[str]]
+    """Dimensions whose values are limited to these for whoever asks; `dimensions` is within them. Empty: none is."""
     plain: bool
     """Whether it asks for nothing but the points of a window that it names."""
 
 
 def question(
-    metric: Described, keys: tuple[str, ...], request: Request, *, now_ms: int, of_events: bool = True
+    metric: Described,
+    keys: tuple[str, ...],
+    request: Request,
+    *,
+    now_ms: int,
+    of_events: bool = True,
+    rows: Rows = EVERY_ROW,
 ) -> Question:
-    """Reads and checks the parameters. Answers 400, naming the parameter and what it may be."""
+    """Reads and checks the parameters. Answers 400, naming the parameter and what it may be. Series that are not in
+    `rows` are as if there were none."""
     said = request.query_params
     window, step = said.get("window"), said.get("step")
     window = None if window == AUTO else window
@@ -93,13 +104,14 @@ def question(
         from_ms,
         to_ms,
         any(_is_relative(said.get(name)) for name in ("from", "to")),
-        dimensions,
+        dimensions_within(dimensions, rows),
         compare,
         fill,
         form,
         shape,
         _limit(said.get("limit")),
         of_events=of_events,
+        own=dimensions_within({}, rows),
         plain=window is not None and own <= {"metric", "window", "from", "to"} and not several and form == "json",
     )
 

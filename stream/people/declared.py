@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from stream.derived import DERIVED
+from stream.enrich_plan import given_by
 from stream.expressions import ExpressionError, FieldType, Yields, compile_expression, fields_of, infer_types
 from stream.people.base import CAPPED, Declaration, FactKind
 from stream.people.registry import ANALYSES
@@ -128,7 +129,7 @@ def check_on(metric: Metric, kinds: Mapping[str, FactKind], key: str) -> Iterato
 def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[Problem]) -> None:
     """Add the fields that analyses read to `types`, and what is wrong with how they do to `problems`."""
     told: dict[str, list[str]] = {}
-    event = catalog.event
+    event, enriched = catalog.event, given_by(catalog.enrich)
     for name, declared in declarations(catalog):
         needs = declared.needs()
         asked = [(text, Yields.BOOLEAN) for text in needs.conditions]
@@ -146,7 +147,7 @@ def check_people(catalog: Catalog, types: dict[str, FieldType], problems: list[P
                 for field in (event.time, event.person):
                     if field is not None and field in fields_of(expression):
                         raise ExpressionError(f"field {field!r} is the event's time or person")
-                for field, kind in infer_types(expression, types, yields).items():
+                for field, kind in infer_types(expression, enriched | types, yields).items():
                     types.setdefault(field, kind)
             except ExpressionError as error:
                 wrong.append(text)

@@ -38,7 +38,7 @@ def test_it_counts_what_is_sent_and_remembers_it_after_a_restart(tmp_path: Path)
             assert up.process.wait(10) == 0, up.said
             assert time.monotonic() - started < 10
             eventually(lambda family=family: not alive(family), within_s=1, what="an empty house")
-            assert "ERROR" not in up.said
+            assert '"level": "error"' not in up.said
             assert "Traceback" not in up.said
 
 

@@ -269,6 +269,8 @@ def test_a_database_of_an_earlier_version_has_no_scores(start: Start, tmp_path: 
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE churn_scores")
         connection.execute("DROP TABLE models")
+        connection.execute("DROP TABLE api_keys")
+        connection.execute("DROP TABLE audit")
         connection.execute("UPDATE meta SET value = '4' WHERE key = 'schema_version'")
         connection.execute("DROP TABLE streamgauge_revision")
     connection.close()

@@ -12,9 +12,12 @@ from fastapi import FastAPI
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from live_api import compare
+from live_api.guard import Identified
+from live_api.identity import LOCAL, Identity
 from live_api.yesterday import RESOLUTION_MS, Then, at_same_time_yesterday, same_time_yesterday
 from sinks.records import Point, State
 from sinks.store import Store
@@ -234,9 +237,14 @@ def clock() -> Clock:
     return Clock()
 
 
+async def local(_: HTTPConnection) -> Identity:
+    return LOCAL
+
+
 @pytest.fixture
 def get(store: Store, clock: Clock) -> Iterator[Callable[..., Any]]:
     app = FastAPI()
+    app.add_middleware(Identified, identify=local)
     app.include_router(compare.router(parse(CATALOG), store, clock=clock))
     with TestClient(app) as client:
 
@@ -311,6 +319,7 @@ def test_what_is_not_known_is_null(get: Callable[..., Any]) -> None:
 def test_a_store_out_of_reach_is_said_with_503(tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database, and longer than a header" * 100)
     app = FastAPI()
+    app.add_middleware(Identified, identify=local)
     app.include_router(compare.router(parse(CATALOG), Store(f"sqlite:///{tmp_path}/broken.db")))
     assert TestClient(app).get("/v1/compare?metric=orders&window=1d").status_code == 503
 

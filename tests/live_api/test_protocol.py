@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live_api import protocol
-from live_api.protocol import MAX_TOPICS, Hello, ProtocolError, Subscribe, Topic, Unsubscribe, parse
+from live_api.protocol import MAX_TOPICS, Hello, ProtocolError, Refresh, Subscribe, Topic, Unsubscribe, parse
 from sinks.records import series_key
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -28,7 +28,9 @@ def refused(message: Any) -> ProtocolError:
 
 def test_each_op_is_read() -> None:
     assert parse('{"op":"hello","topics":["metric:*","system"]}') == Hello(("metric:*", "system"), None)
-    assert parse(b'{"op":"hello","topics":[],"resume":"a1:8123","token":"x"}') == Hello((), ("a1", 8123))
+    assert parse(b'{"op":"hello","topics":[],"resume":"a1:8123"}') == Hello((), ("a1", 8123))
+    assert parse('{"op":"hello","topics":[],"token":"x"}') == Hello((), None, "x")
+    assert parse('{"op":"refresh","id":7,"token":"x"}') == Refresh("x", 7)
     assert parse('{"op":"subscribe","id":3,"topics":["metric:orders"]}') == Subscribe(("metric:orders",), 3)
     assert parse('{"op":"unsubscribe","id":"x","topics":["system"]}') == Unsubscribe(("system",), "x")
     assert parse('{"op":"subscribe","topics":["system"]}') == Subscribe(("system",), None)
@@ -55,6 +57,10 @@ def test_a_topic_asked_for_twice_counts_once_and_keeps_its_place() -> None:
         ('{"op":"Hello","topics":[]}', "unknown_op"),
         ('{"op":["hello"],"topics":[]}', "unknown_op"),
         ('{"op":"hello"}', "bad_topics"),
+        ('{"op":"hello","topics":[],"token":7}', "bad_token"),
+        ('{"op":"refresh","token":""}', "bad_token"),
+        ('{"op":"refresh"}', "bad_token"),
+        ('{"op":"refresh","token":"' + "x" * 1_025 + '"}', "bad_token"),
         ('{"op":"hello","topics":"metric:a"}', "bad_topics"),
         ('{"op":"hello","topics":[1]}', "bad_topics"),
         ('{"op":"hello","topics":{"metric:a":1}}', "bad_topics"),
@@ -278,6 +284,7 @@ def test_what_the_hub_says() -> None:
     assert orjson.loads(protocol.reload(500)) == {"op": "reload", "within_ms": 500}
     assert orjson.loads(protocol.heartbeat(3, 17)) == {"op": "heartbeat", "seq": 3, "t": 17}
     assert orjson.loads(protocol.ok("x")) == {"op": "ok", "id": "x"}
+    assert orjson.loads(protocol.ok(1, 60_000)) == {"op": "ok", "id": 1, "until": "1970-01-01T00:01:00Z"}
     assert orjson.loads(protocol.bye(7_300)) == {"op": "bye", "retry_in_ms": 7_300}
 
 
@@ -285,4 +292,5 @@ def test_close_codes_say_whether_to_come_back() -> None:
     def comes_back(code: int) -> bool:
         return 3000 <= code <= 3499 or 4000 <= code <= 4499 or code == 1012
 
-    assert {code.name for code in protocol.Close if comes_back(code)} == {"RESTARTING", "HELLO_TIMEOUT", "FULL"}
+    again = {code.name for code in protocol.Close if comes_back(code)}
+    assert again == {"RESTARTING", "HELLO_TIMEOUT", "FULL", "BAD_TICKET", "EXPIRED"}

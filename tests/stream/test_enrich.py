@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sinks.records import Reason
 from stream.batches import RawBatch, ShardBatch
 from stream.decode import Decoder
-from stream.enrich import Enricher, Pseudonyms
+from stream.enrich import MADE, Enricher, Pseudonyms, made
 from tests.batches import KEY, T0, data_batch, plan_of, pseudonyms
 
 CATALOG = """
@@ -62,6 +62,26 @@ def test_pseudonyms_are_stable_and_differ(names: list[str]) -> None:
     assert made == [other.of(name) for name in reversed(names)][::-1]
     assert made == [one.of(name) for name in names]
     assert len(set(made)) == len(names)
+
+
+def test_a_pseudonym_made_before_is_of_the_same_person() -> None:
+    names = pseudonyms()
+    ann = names.of("ann")
+    assert made(ann) == MADE + ann
+    found = names.of_all(pl.Series(["ann", made(ann), "bob", made("0" * 32), None, ""]))
+    assert found.to_list() == [ann, ann, names.of("bob"), "0" * 32, None, None]
+    assert names.meant(made(ann)) == names.meant("ann") == ann
+
+
+@pytest.mark.parametrize(
+    "text", ["0" * 32, "~" + "0" * 31, "~" + "0" * 33, "~" + "A" * 32, "~" * 33, "~" + "0" * 32 + "\n"]
+)
+def test_any_other_text_is_an_id(text: str) -> None:
+    assert pseudonyms().of_all(pl.Series([text])).to_list() == [pseudonyms().of(text)]
+
+
+def test_nobody_can_claim_a_pseudonym_where_one_is_made() -> None:
+    assert pseudonyms().of(made("0" * 32)) != "0" * 32
 
 
 def test_pseudonyms_outlive_their_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,11 @@ BOBS = {**GOOD, "who": {"id": "bob"}}
         (batch(BOBS), None),
         ([b"batch", b'[{"who": {"id": "ann@example.org"}}'], Whose.SHARED),
         ([b"trace", b"1", *data(GOOD)], Whose.ALONE),
+        (data({**GOOD, "who": {"id": f"~{PSEUDONYM}"}}), Whose.ALONE),
+        (data({**GOOD, "who": {"id": PSEUDONYM}}), None),
+        (batch({**GOOD, "who": {"id": f"~{PSEUDONYM}"}}, GOOD), Whose.ALONE),
+        ([b"who.id", b"~" + PSEUDONYM.encode()], Whose.ALONE),
+        (data(b'{"who": {"id": "~%b"' % PSEUDONYM.encode()), Whose.ALONE),
     ],
 )
 def test_whose_an_entry_is(fields: list[bytes], whose: Whose | None) -> None:

@@ -173,12 +173,50 @@ def test_a_taken_port_is_named(made: Stack) -> None:
 
 
 def test_everything_that_lets_strangers_in_is_announced(made: Stack) -> None:
-    made.environment |= {"STREAMGAUGE_ORIGINS": "*", "STREAMGAUGE_HOST": "0.0.0.0"}
+    made.environment |= {"STREAMGAUGE_ORIGINS": "*", "STREAMGAUGE_HOST": "0.0.0.0", "STREAMGAUGE_ANONYMOUS": "viewer"}
     process = made.run_api()
     eventually(lambda: made.logs().count("INSECURE") >= 2, within_s=20)
     assert "LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS" in made.logs()
+    assert "MAY DO WHAT THE ROLE VIEWER MAY, WITHOUT A KEY" in made.logs()
     process.terminate()
     assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize("verb", [("serve",), ("serve", "-n", "2"), ("up",)])
+def test_it_does_not_listen_openly_unless_somebody_said_for_whom(made: Stack, verb: tuple[str, ...]) -> None:
+    done = made.command(*verb, "-c", str(made.catalog), "-p", str(made.api_port), "--host", "0.0.0.0")
+    assert done.returncode == 78
+    for way in ("streamgauge keys create", "STREAMGAUGE_OIDC_ISSUER", "STREAMGAUGE_ANONYMOUS=viewer"):
+        assert way in done.stderr, done.stderr
+
+
+def test_keys_are_made_used_listed_and_revoked(made: Stack) -> None:
+    made.environment |= {"STREAMGAUGE_HOST": "0.0.0.0"}
+    catalog = str(made.catalog)
+    for wrong in (["--role", "king"], ["--can", "fly"], [], ["--role", "viewer", "--row", "nothing=1"]):
+        assert made.command("keys", "create", "wall", "-c", catalog, *wrong).returncode == 2, wrong
+    done = made.command("keys", "create", "wall", "-c", catalog, "--role", "viewer", "--expires", "90d")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.strip()
+    assert text not in done.stderr
+    made.run_api()
+    eventually(lambda: made.get("/healthz")["http"] == 200, within_s=30)
+    bearer = {"Authorization": f"Bearer {text}"}
+
+    def status(headers: dict[str, str]) -> int:
+        return urllib3.request("GET", f"{made.api}/v1/metrics", headers=headers, retries=False).status
+
+    assert (status({}), status(bearer), status({"X-Write-Key": text})) == (401, 200, 200)
+    listed = made.command("keys", "list", "-c", catalog).stdout
+    assert text[3:11] in listed
+    assert "good until" in listed
+    assert text not in listed
+    assert made.command("keys", "revoke", text[3:11], "-c", catalog).returncode == 0
+    eventually(lambda: status(bearer) == 401, within_s=6)
+    assert "revoked" in made.command("keys", "list", "-c", catalog).stdout
+    assert made.command("keys", "revoke", text[3:11], "-c", catalog).returncode == 1
+    # There were keys, so that nobody gets in without one on loopback either.
+    assert status({}) == 401
 
 
 def test_pages_are_told_to_reload(made: Stack) -> None:

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import ast
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from streamgauge import logs
+from streamgauge.log_names import NAMES, OWN, SAID_THERE
+from streamgauge.redaction import REDACTED, Redactor
+from streamgauge.settings import SECRETS, Settings, SettingsError, read_settings, variables
+
+ROOT = Path(__file__).parents[2]
+_LEVELS = ("debug", "info", "warning", "error", "critical", "exception", "log")
+_RESERVED = {"timestamp", "level", "event", "message", "role", "member", "logger", "exception"}
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    for package in OWN:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LEVELS:
+                    whose = node.func.value
+                    if isinstance(whose, ast.Name) and whose.id in ("logger", "logging"):
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def _own_name(call: ast.Call) -> str | None:
+    for keyword in call.keywords:
+        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
+            pairs = zip(keyword.value.keys, keyword.value.values, strict=True)
+            found = {ast.literal_eval(name): ast.literal_eval(value) for name, value in pairs if name is not None}
+            return found.get("event")
+    return None
+
+
+def test_everything_that_is_logged_has_a_constant_name() -> None:
+    named, own = set(), set()
+    for where, call in _calls():
+        assert isinstance(call.args[0], ast.Constant), f"{where}: the sentence has to be constant"
+        sentence, event = call.args[0].value, _own_name(call)
+        if event is not None:
+            own.add(event)
+            continue
+        assert sentence in NAMES, f"{where}: {sentence!r} has no name in streamgauge/log_names.py"
+        named.add(sentence)
+        placeholders = re.findall(r"%(?!%)[\d.]*[sdrf]", sentence.replace("%%", ""))
+        assert len(placeholders) == len(NAMES[sentence].fields), where
+    assert named == set(NAMES), "names of sentences that nobody says"
+    assert own == set(SAID_THERE)
+
+
+def log_rows() -> list[str]:
+    """The table of docs/operations.md, as the source has it."""
+    levels: dict[str, str] = {}
+    for _, call in _calls():
+        assert isinstance(call.func, ast.Attribute)
+        assert isinstance(call.args[0], ast.Constant)
+        event = _own_name(call) or NAMES[call.args[0].value].event
+        levels[event] = {"exception": "error"}.get(call.func.attr, call.func.attr)
+    rows = []
+    for sentence, one in NAMES.items():
+        shown = sentence
+        for field in one.fields:
+            shown = re.sub(r"%[\d.]*[sdrf]", f"<{field}>", shown.replace("%%", "\0"), count=1).replace("\0", "%%")
+        rows.append(f"| `{one.event}` | {levels[one.event]} | `{shown.replace('%%', '%').replace('`', chr(39))}` |")
+    rows += [f"| `{event}` | {levels[event]} | {meaning} |" for event, meaning in SAID_THERE.items()]
+    return sorted(rows)
+
+
+def test_every_event_is_in_the_table_of_the_documents() -> None:
+    text = (ROOT / "docs/operations.md").read_text().partition("### Events\n")[2].partition("\n## ")[0]
+    # As printed by: python -c "from tests.streamgauge.test_logs import log_rows; print(*log_rows(), sep='\\n')"
+    assert re.findall(r"^\| `.*\|$", text, re.MULTILINE) == log_rows()
+
+
+def test_names_are_short_and_one_is_one_thing() -> None:
+    events = [one.event for one in NAMES.values()] + list(SAID_THERE)
+    assert len(events) == len(set(events))
+    for event in events:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", event), event
+        assert len(event) <= 32, event
+    for one in NAMES.values():
+        assert not _RESERVED & set(one.fields), one
+        assert len(set(one.fields)) == len(one.fields), one
+
+
+def test_no_logger_is_handed_on_as_a_function() -> None:
+    for package in OWN:
+        for path in (ROOT / package).rglob("*.py"):
+            assert not re.search(
+                r"\blogger\.(debug|info|warning|error|critical|exception)\b(?!\()", path.read_text()
+            ), path
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What a handler like the command's writes, as JSON."""
+    stream = io.StringIO()
+    handler = logs._Handler(stream)
+    handler.setFormatter(logs.formatter("json", terminal=False))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield stream
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        logs._bound.clear()
+
+
+def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_has_the_name_the_sentence_its_parts_and_whose_it_is(written: io.StringIO) -> None:
+    logs.bind("processor", 1)
+    logging.getLogger("stream.reader").warning("reading %s failed, trying again in %.1f s: %s", "events", 0.25, "away")
+    [line] = _lines(written)
+    assert line.pop("timestamp").endswith("Z")
+    assert list(line)[:3] == ["level", "event", "message"]
+    assert line == {
+        "level": "warning",
+        "event": "read_failed",
+        "message": "reading events failed, trying again in 0.2 s: away",
+        "role": "processor",
+        "member": 1,
+        "stream": "events",
+        "wait_s": 0.25,
+        "error": "away",
+        "logger": "stream.reader",
+    }
+
+
+def test_a_sentence_of_others_has_the_name_that_was_given_with_it(written: io.StringIO) -> None:
+    logging.getLogger("stream.reader").error("%s", "events lost 3 entries", extra={"event": "stream_gap"})
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("httpcore.connection").info("connect_tcp.started host='example'")
+    assert [(line["event"], line["message"]) for line in _lines(written)] == [
+        ("stream_gap", "events lost 3 entries"),
+        ("uvicorn_error", "Invalid HTTP request received."),
+    ], "and what libraries say in passing is left out"
+
+
+def test_a_line_for_people_has_no_json() -> None:
+    record = logging.LogRecord("live_api.webhooks", 20, "", 0, "webhook %s: it answers again", ("ops",), None)
+    line = logs.formatter("console", terminal=False).format(record)
+    assert re.fullmatch(r"[\d-]{10}T[\d:.]{12}Z INFO     webhook_recovered: webhook ops: it answers again", line)
+
+
+def test_no_secret_setting_is_ever_written(written: io.StringIO) -> None:
+    values = {name: f's3cr3t/{name}+"quoted"' for name in SECRETS}
+    urls = {
+        "valkey_url": "valkey://me:p4ssw0rd-valkey@127.0.0.1:6379",
+        "database_url": "postgresql://me:p4ssw0rd-database@127.0.0.1/x",
+        "influx_url": "http://me:p4ssw0rd-influx@127.0.0.1",
+    }
+    settings = Settings(**{name: SecretStr(value) for name, value in values.items()}, **urls)  # type: ignore[arg-type]
+    logs.hide_secrets(settings)
+    logger = logging.getLogger("stream.expressions")
+    try:
+        for value in [*values.values(), *urls.values()]:
+            logger.debug("an event does not count: %s: %s", value, {"nested": [value]})
+            try:
+                raise ValueError(f"found {value!r}")
+            except ValueError:
+                logger.exception("%s", value, extra={"event": "step_failed"})
+    finally:
+        REDACTED._known.clear()
+        REDACTED._found = None
+    text = written.getvalue()
+    assert text.count("***") > 20
+    for secret in [*values.values(), *(url.split(":")[2].partition("@")[0] for url in urls.values())]:
+        assert secret not in text
+        assert orjson.dumps(secret).decode().strip('"') not in text
+    assert "s3cr3t" not in text
+    assert "p4ssw0rd" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Authorization: Bearer abc.def-ghi_123", "Authorization: Bearer ***"),
+        ("key sg_viewer_0123456789abcdef is unknown", "key sg_*** is unknown"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_***"),
+        ("GET /v1/ws?ticket=abc123&x=1", "GET /v1/ws?ticket=***&x=1"),
+        ("valkey://default:hunter2@host:6379/0", "valkey://default:***@host:6379/0"),
+        ("42 points of shop", "42 points of shop"),
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden_though_nobody_knows_it(text: str, kept: str) -> None:
+    assert Redactor()(text) == kept
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_setting_that_cannot_be_used_does_not_show_a_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(**{name: ["hunter2-of-mine"]})
+    assert variables()[name] in str(caught.value)
+    assert "hunter2" not in str(caught.value)
