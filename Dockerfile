@@ -32,6 +32,7 @@ ENV PATH=/opt/streamgauge/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/var/lib/streamgauge \
+    USER=streamgauge \
     STREAMGAUGE_STATE=/var/lib/streamgauge
 RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/streamgauge
 COPY --from=builder /opt/streamgauge /opt/streamgauge

@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots docs check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
+.PHONY: demo test chaos soak screenshots docs audit sbom check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -30,6 +30,17 @@ chaos: setup  # a million events through a cluster that is killed at random; som
 
 soak: setup  # the demo and a wall in a browser, whose memory must stay flat: ten minutes, or SOAK_MINUTES
 	@$(RUN)/python -m tests.soak
+
+# What is installed where it runs: no tools of developers, all extras.
+LOCKED := export --frozen --quiet --no-dev --no-emit-project --all-extras
+
+audit: setup  # known vulnerabilities of the locked dependencies, by the advisories of PyPI; fails where it cannot ask
+	@$(UV) $(LOCKED) --format requirements.txt --output-file .venv/audit.txt
+	@$(RUN)/pip-audit --strict --disable-pip --require-hashes --requirement .venv/audit.txt --progress-spinner off
+
+sbom: setup  # dist/sbom.cdx.json: the locked dependencies as CycloneDX
+	@mkdir -p dist
+	@$(UV) $(LOCKED) --preview-features sbom-export --format cyclonedx1.5 --output-file dist/sbom.cdx.json
 
 screenshots: setup  # docs/images, of the demo after a minute
 	@STREAMGAUGE_SCREENSHOTS=docs/images $(RUN)/python -m pytest -q tests/browser/test_pictures.py

@@ -25,11 +25,11 @@ expected and what was found."""
 _TAGS = {
     "numbers": ("Metrics and their points", ("metrics", "points", "compare", "scores")),
     "boards": ("What stands on the walls", ("boards",)),
-    "live": ("Numbers as they change: docs/protocol.md has the words", ("live", "ws", "tickets")),
+    "live": ("Numbers as they change: docs/protocol.md has the words", ("live", "ws")),
     "alerts": ("What is out of the ordinary, and what somebody says about it", ("alerts", "silences", "rules")),
+    "events": ("Events from producers", ()),
+    "access": ("Who asks, and what they may do", ("session", "tickets", "auth", "audit")),
     "people": ("Analyses of people, and who may leave", ("people", "persons", "churn", "models")),
-    "events": ("Events that are sent over HTTP", ("events",)),
-    "access": ("Who asks, and who asked for what", ("session", "auth", "audit")),
     "installation": ("How the parts stand", ("healthz", "readyz", "deliveries")),
 }
 _TAG_OF = {segment: tag for tag, (_, segments) in _TAGS.items() for segment in segments}
@@ -90,8 +90,8 @@ def describe(
 
 
 def operation_id(method: str, path: str) -> str:
-    """`GET /v1/boards/{name}` → `get_boards_name`"""
-    parts = path.removeprefix("/v1").strip("/").replace("{", "").replace("}", "").replace(":path", "")
+    """`GET /v1/boards/{name}` → `get_v1_boards_name`"""
+    parts = path.strip("/").replace("{", "").replace("}", "").replace(":path", "")
     return "_".join([method.lower(), *parts.replace("-", "_").split("/")])
 
 
@@ -120,7 +120,7 @@ def _document(app: FastAPI, extra: Mapping[str, Mapping[str, Any]], schemes: Map
             permissions = operation.pop("x-permissions", None)
             if permissions is None:
                 permissions = needs.get((method.upper(), path))
-            _identify(operation, method, path, known="operationId" in extra.get(path, {}).get(method, {}))
+            _identify(operation, method, path)
             _secure(operation, permissions, schemes)
             if path.startswith("/v1/") and "503" not in operation["responses"]:
                 operation["responses"]["503"] = _refused(_WORDS["503"], _AWAY)
@@ -139,10 +139,8 @@ def _permissions(app: FastAPI) -> dict[tuple[str, str], tuple[Permission, ...]]:
     return found
 
 
-def _identify(operation: dict[str, Any], method: str, path: str, *, known: bool) -> None:
-    """`known`: the operation says itself what it is called."""
-    if not known:
-        operation["operationId"] = operation_id(method, path)
+def _identify(operation: dict[str, Any], method: str, path: str) -> None:
+    operation["operationId"] = operation_id(method, path)
     segment = path.removeprefix("/v1").strip("/").split("/")[0]
     operation.setdefault("tags", [_TAG_OF.get(segment, segment)])
 
@@ -158,7 +156,7 @@ def _secure(operation: dict[str, Any], permissions: tuple[str, ...] | None, sche
     operation["description"] = f"{operation['description']}\n\n{said}" if operation.get("description") else said
     nobody = f"expected a key or a login that may {wanted}; found none"
     somebody = f"expected somebody who may {wanted}; key:4f1c may not"
-    for status, text, detail in (("401", "Nobody in particular asks", nobody), ("403", "They may not", somebody)):
+    for status, text, detail in (("401", _WORDS["401"], nobody), ("403", _WORDS["403"], somebody)):
         operation["responses"].setdefault(status, _refused(text, detail))
 
 

@@ -136,8 +136,6 @@ def paths() -> dict[str, Any]:
             }
         },
     }
-    # /v1/batch is Segment's, and no two operations have one name.
-    found["/batch"]["post"]["operationId"] = "post_posthog_batch"
     for call in ("track", "page", "screen", "identify", "group", "alias"):
         example = {key: value for key, value in _TRACK.items() if call == "track" or key not in ("event", "type")}
         found[f"/v1/{call}"] = _post(f"Send a call of Segment's {call}", "One call.", _json(example))

@@ -109,7 +109,8 @@ def built_image() -> Iterator[Built]:
         state.mkdir(parents=True, exist_ok=True)
         yield built
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        # Several times as fast as shutil's.
+        subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 def _run(command: str, where: Path, built: Built, stage: Stage, tools: Path) -> None:
@@ -118,6 +119,8 @@ def _run(command: str, where: Path, built: Built, stage: Stage, tools: Path) -> 
         **{name: built.placed(value) for name, value in stage.environment.items()},
         "PATH": f"{tools / 'bin'}:{_PATH}",
         "HOME": os.environ["HOME"],
+        # Copies are for the cache that Docker mounts from another file system. Here they would only take time.
+        "UV_LINK_MODE": "hardlink",
     }
     done = subprocess.run(["sh", "-c", command], cwd=where, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"RUN {command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -62,6 +62,8 @@ class Installation:
                 found[target] = self._directory(self.built.root / "volumes" / volume)
         for mount in service.get("tmpfs", []):
             target = mount.partition(":")[0]
+            if target == "/tmp":
+                continue  # any directory for what does not last will do
             found[target] = self._directory(own / "tmpfs" / target.strip("/").replace("/", "-"))
         for secret in service.get("secrets", []):
             place = own / "secrets" / secret

@@ -21,6 +21,12 @@ from tests.postgres import Postgres, sql
 from tests.stack import ROOT, eventually
 
 EVENTS = 500
+WEBHOOK = """
+[[webhook]]
+name = "ops"
+url = "https://ops.example/hooks/streamgauge"
+"""
+"""Without one, `deliver` has nothing to do, and ends."""
 _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
 
 
@@ -44,7 +50,9 @@ def installed(built: Built, postgres: Postgres, influx: Influx2) -> Iterator[Ins
         "postgres:5432": f"127.0.0.1:{postgres.port}",
         "http://influxdb:8086": influx.url,
     }
-    made = Installation(built, hosts)
+    catalog = built.root / "catalog.toml"
+    catalog.write_text((ROOT / "catalogs/events.toml").read_text() + WEBHOOK)
+    made = Installation(built, hosts, {"CATALOG": str(catalog)})
     influx.operator = made.secret("influx_admin_token")
     postgres.execute(f"CREATE ROLE streamgauge LOGIN PASSWORD '{made.secret('postgres_password')}'")
     postgres.execute("CREATE DATABASE streamgauge OWNER streamgauge")
@@ -91,7 +99,8 @@ def test_it_has_what_it_needs_and_no_more(built: Built) -> None:
 
 
 def test_from_nothing_to_numbers(installed: Installation, influx: Influx2) -> None:
-    key = installed.verb("api", "keys", "create", "wall", "--role", "viewer").split()[-1]
+    catalog = ("--catalog", "/etc/streamgauge/catalog.toml")
+    key = installed.verb("api", "keys", "create", "wall", "--role", "viewer", *catalog).strip()
     api = installed.api
 
     def ask(path: str, token: str | None) -> tuple[int, dict]:
@@ -146,7 +155,7 @@ def test_dashboards_are_where_grafana_looks(installed: Installation) -> None:
     assert service["environment"]["GF_PATHS_PROVISIONING"] == f"{target}/provisioning"
     assert list((volume / "dashboards").glob("*.json"))
     # By its path in Grafana's container, where this service does not have it.
-    assert f"path: {target}/dashboards" in provisioned
+    assert f'path: "{target}/dashboards"' in provisioned
 
 
 def test_a_demo_sends_events(installed: Installation) -> None:

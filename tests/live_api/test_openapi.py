@@ -206,9 +206,9 @@ def test_what_others_add_is_told_as_well() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        ("get", "/v1/boards/{name}", "get_boards_name"),
+        ("get", "/v1/boards/{name}", "get_v1_boards_name"),
         ("GET", "/healthz", "get_healthz"),
-        ("post", "/v1/alerts/{id}/false_alarm", "post_alerts_id_false_alarm"),
+        ("post", "/v1/alerts/{id}/false_alarm", "post_v1_alerts_id_false_alarm"),
     ],
 )
 def test_an_operation_is_called_by_what_it_does(method: str, path: str, name: str) -> None:
