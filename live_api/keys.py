@@ -57,16 +57,21 @@ class Keys:
 
     async def any_ever(self) -> bool:
         """Whether there is or was a key. Raises SinkError while nobody has ever been able to say."""
-        now_s = self._monotonic()
-        if self._had_any is None or not (self._had_any[0] or now_s - self._had_any[1] < KNOWN_FOR_S):
-            try:
-                self._had_any = (await asyncio.to_thread(asked, self._store, self._store.any), now_s)
-            except SinkError:
-                # Nobody makes keys in a store that is away.
-                if self._had_any is None:
-                    raise
-                self._had_any = (self._had_any[0], now_s)
-        return self._had_any[0]
+        known = self._had_any
+        if known is not None and (known[0] or self._monotonic() - known[1] < KNOWN_FOR_S):
+            return known[0]
+        if known is not None:
+            # One looks, and the others go by what was known: a database that is away takes its time to say so.
+            self._had_any = (known[0], self._monotonic())
+        try:
+            found = await asyncio.to_thread(asked, self._store, self._store.any)
+        except SinkError:
+            # Nobody makes keys in a store that is away.
+            if known is None:
+                raise
+            found = known[0]
+        self._had_any = (found, self._monotonic())
+        return found
 
     async def _key(self, key_id: str) -> ApiKey | None:
         now_s = self._monotonic()

@@ -54,7 +54,9 @@ class Place:
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = urllib3.request(method, self.api.url + path, json=body, headers=named, redirect=False, retries=False)
+        answer = urllib3.request(
+            method, self.api.url + path, json=body, headers=named, redirect=False, retries=False, timeout=20
+        )
         answer.told = json.loads(answer.data) if "json" in answer.headers.get("content-type", "") else None  # type: ignore[attr-defined]
         return answer
 
@@ -215,7 +217,7 @@ def test_a_store_that_is_away_makes_nobody_a_stranger(valkey_server: ValkeyServe
     api = Api(valkey_server.connection_url, "sqlite:////nowhere/at/all.db", access=Access(None))
     try:
         for headers in (bearer(new_text()), {}):
-            answer = urllib3.request("GET", f"{api.url}/v1/metrics", headers=headers, retries=False)
+            answer = urllib3.request("GET", f"{api.url}/v1/metrics", headers=headers, retries=False, timeout=20)
             assert answer.status == 503
             assert "Retry-After" in answer.headers
         assert api.request("/healthz").status == 200

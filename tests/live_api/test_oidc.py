@@ -170,7 +170,7 @@ def api(provider: Provider, valkey_server: ValkeyServer, tmp_path: Path) -> Iter
 
 def ask(url: str, method: str = "GET", cookies: dict[str, str] | None = None, **headers: str) -> Any:
     sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in (cookies or {}).items())} if cookies else {}
-    return urllib3.request(method, url, headers={**sent, **headers}, redirect=False, retries=False)
+    return urllib3.request(method, url, headers={**sent, **headers}, redirect=False, retries=False, timeout=20)
 
 
 def cookies(answer: Any) -> dict[str, str]:

@@ -238,7 +238,7 @@ def test_keys_are_made_used_listed_and_revoked(made: Stack) -> None:
     bearer = {"Authorization": f"Bearer {text}"}
 
     def status(headers: dict[str, str]) -> int:
-        return urllib3.request("GET", f"{made.api}/v1/metrics", headers=headers, retries=False).status
+        return urllib3.request("GET", f"{made.api}/v1/metrics", headers=headers, retries=False, timeout=20).status
 
     assert (status({}), status(bearer), status({"X-Write-Key": text})) == (401, 200, 200)
     listed = made.command("keys", "list", "-c", catalog).stdout
