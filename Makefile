@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots audit sbom check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks clean
+.PHONY: demo test chaos soak screenshots docs audit sbom check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -45,6 +45,9 @@ sbom: setup  # dist/sbom.cdx.json: the locked dependencies as CycloneDX
 screenshots: setup  # docs/images, of the demo after a minute
 	@STREAMGAUGE_SCREENSHOTS=docs/images $(RUN)/python -m pytest -q tests/browser/test_pictures.py
 
+docs: setup  # the tables of keys, settings and routes, anew from the code
+	$(RUN)/python -m streamgauge.reference docs/*.md
+
 check: setup  # lint, format, types, and the rule which way imports run
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -81,6 +84,9 @@ bench-people: setup  # analyses of people beside a plain loop, with a million pe
 
 bench-sinks: setup  # lines for InfluxDB, upserts, the archive, questions about the past: two minutes, alone
 	$(RUN)/python -m benchmarks.sinks
+
+bench-ingest: setup  # events over HTTP beside XADD, on one core each: a minute and a half, alone
+	$(RUN)/python -m benchmarks.ingest
 
 clean:
 	rm -rf .venv live_api/static dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -54,7 +54,7 @@ from live_api.guard import Identified, Identify, by_ticket, identity_of
 from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
-from live_api.intake.described import paths as intake_paths
+from live_api.intake.described import paths as ingest_paths
 from live_api.intake.keys import IdentifyKey
 from live_api.latest import Latest
 from live_api.live_described import LIVE_PATHS
@@ -77,6 +77,7 @@ from sinks.records import Point
 from sinks.score_store import ScoreStore
 from sinks.store import Store
 from stream.catalog import Catalog
+from stream.geo import Geo
 from stream.walltime import clock_ms
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ def create_app(
     ingest_limits: ingest.IngestLimits | None = None,
     ingest_origins: Sequence[str] = (),
     ingest_group: str = ingest.GROUP,
+    geo: Geo | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The application, and its hub for the server to drain.
 
@@ -117,7 +119,7 @@ def create_app(
     can be asked for by that name only. `access` says who may do what; without it whoever shows nothing is `LOCAL`.
     `identify` stands in for what it would make of requests, `identify_key` of keys that come with events otherwise than
     in a header of ours. `ingest_origins` are pages that may send events besides our own, and `ingest_group` is the
-    consumer group that shows how far the processor is.
+    consumer group that shows how far the processor is. `geo` says where addresses are.
     """
     latest = Latest()
     declared = boards.boards_of(catalog)
@@ -177,6 +179,7 @@ def create_app(
         limits=ingest_limits,
         origins=Origins(ingest_origins, origins.loopback),
         group=ingest_group,
+        geo=geo,
     )
 
     @asynccontextmanager
@@ -232,17 +235,17 @@ def create_app(
     app.include_router(login_routes.router(entrance))
     app.include_router(audit_routes.router(audit.store))
     app.include_router(alert_routes.router(catalog, alert_store, CommandSink(client), origins, audit))
-    app.router.routes.extend(events_in.routes())
+    # Before all others: no other route is asked as often.
+    app.router.routes[:0] = events_in.routes()
     app.router.routes.append(WebSocketRoute("/v1/ws", live))
     reading = by_ticket(events, door.holder, Permission.VIEW_NUMBERS)
     app.router.routes.append(Route("/v1/live", reading, methods=["GET"]))
-    oidc = entrance.access.oidc
-    secure = (entrance.access.public_url or "").startswith("https://")
+    access = entrance.access
     describe(
         app,
-        LIVE_PATHS | intake_paths(),
-        cookie=cookie_name(secure=secure),
-        oidc_issuer=None if oidc is None else oidc.issuer,
+        LIVE_PATHS | ingest_paths(),
+        cookie=cookie_name(secure=(access.public_url or "").startswith("https:")),
+        oidc_issuer=None if access.oidc is None else access.oidc.issuer,
     )
     app.router.routes.extend(api_page_routes(app, STATIC))
     if (STATIC / "index.html").exists():

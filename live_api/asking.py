@@ -92,7 +92,6 @@ class Asking:
     def own_page(self, connection: HTTPConnection) -> bool:
         """Whether a page of ours asks. `*` lets strangers' pages read, and not act for whoever looks at them."""
         named = tuple(one for one in self._origins.allowed if one != "*")
-        named += (self._public_url.rstrip("/"),) if self._public_url else ()
         strict = Origins(named, self._origins.loopback)
         origin = connection.headers.get("origin")
         return origin is not None and strict.allow(origin, connection.headers.get("host"))

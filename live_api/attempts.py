@@ -53,7 +53,9 @@ async def send(endpoint: Endpoint, egress: Egress, body: Body, now_ms: int) -> A
     try:
         headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT}
         headers |= signed_headers(body.id, now_ms, body.content, endpoint.keys)
-        answer = await egress.post(endpoint.url, headers, body.content)
+        with egress.trace("webhook", {"streamgauge.endpoint": endpoint.name, "http.request.method": "POST"}) as span:
+            answer = await egress.post(endpoint.url, {**headers, **span.headers}, body.content)
+            span.notes["http.response.status_code"] = answer.status
     except EgressRefused as error:
         return Attempt(Outcome.REFUSED, None, None, str(error))
     except TimeoutError:

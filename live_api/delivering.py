@@ -18,6 +18,7 @@ from live_api.delivery_meters import DeliveryMeters
 from live_api.egress import Egress, Resolve, resolve
 from live_api.endings import end
 from live_api.endpoints import Endpoint
+from live_api.spans import Trace, untraced
 from live_api.webhooks import Courier, Pace
 from sinks.deliveries import Deliveries
 from stream.walltime import clock_ms
@@ -38,6 +39,7 @@ async def deliver(
     stopping: asyncio.Event,
     pace: Pace | None = None,
     resolver: Resolve = resolve,
+    trace: Trace = untraced,
 ) -> None:
     """Deliver to all endpoints until `stopping` is set, and end within seconds then.
 
@@ -53,6 +55,7 @@ async def deliver(
             timeout_s=endpoint.timeout_s,
             connections=endpoint.concurrency,
             resolver=resolver,
+            trace=trace,
         )
         for endpoint in endpoints
     ]

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
+from live_api.spans import Trace, untraced
 from stream.addresses import Network, refused
 
 MOST_READ_BYTES = 64 << 10
@@ -98,7 +99,9 @@ class Egress:
         connections: int = 4,
         resolver: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
+        trace: Trace = untraced,
     ) -> None:
+        self.trace = trace
         self._timeout_s = timeout_s
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=tls or httpcore2.default_ssl_context(),

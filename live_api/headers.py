@@ -33,7 +33,8 @@ OF_PERSONS = ("/v1/people", "/v1/persons", "/v1/churn", "/v1/session", "/v1/tick
 """Beginnings of the paths whose answers are about somebody: nothing on the way keeps them, whatever a route says."""
 _API = "/v1/"
 _NO_STORE = (b"cache-control", b"no-store")
-_READING = "GET, HEAD"
+_READ = (b"GET", b"HEAD")
+_SENT = (b"POST",)
 _TICKETS = "/v1/tickets"
 """Asked for with POST, by whoever then reads a line."""
 _ASKED_WITH = b"Accept, Authorization, Content-Type, If-None-Match, Last-Event-ID"
@@ -63,15 +64,19 @@ class Headers:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         asked = {name: value for name, value in scope["headers"] if name in _LOOKED_AT}
         readers = self._readers(asked.get(b"origin"))
-        if scope["method"] == "OPTIONS" and b"access-control-request-method" in asked and readers:
+        wanted = asked.get(b"access-control-request-method")
+        # Whoever lets strangers' pages send something answers for that.
+        if readers and scope["method"] == "OPTIONS" and wanted in (_SENT if path == _TICKETS else _READ):
             await self._preflight(path, readers, send)
             return
         secure = scope.get("scheme") == "https"
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message.get("headers", ())
-                message["headers"] = self._completed(own, path, asked.get(b"host", b""), readers, secure=secure)
+                host = asked.get(b"host", b"")
+                headers = self._completed(message.get("headers", ()), path, readers, secure=secure)
+                # What a browser has already keeps its policy: this answer does not know of what kind it is.
+                message["headers"] = headers if message["status"] == 304 else self._with_policy(headers, host)
             await send(message)
 
         await self._app(scope, receive, with_headers)
@@ -84,10 +89,10 @@ class Headers:
         return [(b"access-control-allow-origin", b"*")] if origin is not None and self._any else []
 
     async def _preflight(self, path: str, readers: list[_Header], send: Send) -> None:
-        methods = "POST" if path == _TICKETS else _READING
+        methods = _SENT if path == _TICKETS else _READ
         headers = [
             *readers,
-            (b"access-control-allow-methods", methods.encode()),
+            (b"access-control-allow-methods", b", ".join(methods)),
             (b"access-control-allow-headers", _ASKED_WITH),
             (b"access-control-max-age", _PREFLIGHT_S),
             (b"vary", b"Origin"),
@@ -96,28 +101,29 @@ class Headers:
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    def _completed(
-        self, own: Iterable[_Header], path: str, host: bytes, readers: list[_Header], *, secure: bool
-    ) -> list[_Header]:
+    def _completed(self, own: Iterable[_Header], path: str, readers: list[_Header], *, secure: bool) -> list[_Header]:
         headers = list(own)
         if path.startswith(OF_PERSONS):
             headers = [one for one in headers if one[0].lower() != b"cache-control"] + [_NO_STORE]
         elif path.startswith(_API):
             # What says nothing of itself is of this moment, and of whoever asked.
             headers = _with(headers, [_NO_STORE])
-        kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-        is_page = kind.startswith(b"text/html")
-        policy = page_policy(host, self._framed) if is_page else f"default-src 'none'; frame-ancestors {self._framed}"
-        told = [*_ALWAYS, (b"content-security-policy", policy.encode())]
+        told = [*_ALWAYS]
         if self._framed == "'none'":
             told.append((b"x-frame-options", b"DENY"))
         told.append((b"cross-origin-resource-policy", b"cross-origin" if path in ANYBODYS else b"same-origin"))
         if secure:
             told.append(_HSTS)
-        if readers:
+        if readers and not any(name.lower() == b"access-control-allow-origin" for name, _ in headers):
             told += [*readers, (b"access-control-expose-headers", _TOLD)]
         headers = _with(headers, told)
         return _varying(headers) if self._listed or self._any else headers
+
+    def _with_policy(self, headers: list[_Header], host: bytes) -> list[_Header]:
+        kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
+        is_page = kind.startswith(b"text/html")
+        policy = page_policy(host, self._framed) if is_page else f"default-src 'none'; frame-ancestors {self._framed}"
+        return _with(headers, [(b"content-security-policy", policy.encode())])
 
 
 _LOOKED_AT = frozenset({b"origin", b"host", b"access-control-request-method"})

@@ -35,6 +35,7 @@ from sinks.errors import Misconfigured, SinkError
 from sinks.records import Reason
 from stream.catalog import Catalog
 from stream.entries import MAX_ELEMENTS
+from stream.geo import Geo
 from stream.walltime import clock_ms
 
 GROUP = "streamgauge"
@@ -81,6 +82,7 @@ class Ingest:
         limits: IngestLimits | None = None,
         origins: Origins | None = None,
         group: str = GROUP,
+        geo: Geo | None = None,
     ) -> None:
         """`group`: the consumer group that shows how far the processor is. `origins`: pages that may send events."""
         self._limits = limits or IngestLimits()
@@ -89,7 +91,7 @@ class Ingest:
         self._client = valkey.asyncio.Valkey.from_url(valkey_url, socket_timeout=5, socket_connect_timeout=2)
         streams = catalog.platform.streams
         writer = Writer(self._client, streams, self._limits.dedupe_s * 1_000)
-        self._door = Door(catalog, writer, pseudonym or _no_pseudonyms)
+        self._door = Door(catalog, writer, pseudonym or _no_pseudonyms, geo)
         self._backlog = Backlog(self._client, streams, group, self._limits.backlog)
         self._salt = Salt(self._client, f"{group}:salt", catalog.platform.zone, clock_ms)
         self._cookieless = catalog.ingest.cookieless and catalog.event.person is not None
@@ -208,21 +210,20 @@ class Ingest:
 
     async def _visitor(self, request: Request) -> Visitor:
         headers = request.headers
-        if headers.get("sec-gpc") == "1" or (self._dnt and headers.get("dnt") == "1"):
-            return Visitor(followed=False)
+        followed = headers.get("sec-gpc") != "1" and not (self._dnt and headers.get("dnt") == "1")
+        salt = None
+        if self._cookieless and followed:
+            try:
+                salt = await self._salt.today()
+            except (ValkeyError, OSError) as error:
+                raise _Refused(503, "Valkey does not answer", "person", RETRY_AFTER_S) from error
         browser = headers.get("user-agent", "")
         origin = headers.get("origin") or headers.get("referer")
         if origin is None or not browser.startswith("Mozilla/"):
-            address = None
-        else:
-            address = request.client.host if request.client else None
-        salt = None
-        if self._cookieless:
-            try:
-                salt = await self._salt.today()
-            except (ValkeyError, OSError):
-                raise _Refused(503, "Valkey does not answer", "person", RETRY_AFTER_S) from None
-        return Visitor(True, address, browser or None if address else None, _host(origin or ""), salt)
+            # A program sends the events of others: its own address and name say nothing of those.
+            return Visitor(followed, site=_host(origin or ""), salt=salt)
+        address = request.client.host if request.client else None
+        return Visitor(followed, address, browser, headers.get("referer"), _host(origin), salt)
 
     def _let_in(self, name: str, events: int) -> None:
         """Count events against the rate of whoever sends them. Raises _Refused."""

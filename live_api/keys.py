@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from live_api.identity import Identity, Rows
 from live_api.permissions import PERMISSIONS, Permission, Role
@@ -91,7 +92,9 @@ class Keys:
         except SinkError as error:
             logger.debug("when key %s was last used is not noted: %s", key.id, error)
         else:
-            self._known.pop(key.id, None)
+            known = self._known.get(key.id)
+            if known is not None:
+                self._known[key.id] = (replace(known[0], last_used_ms=now_ms), known[1])
 
 
 def identity_of_key(key: ApiKey) -> Identity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
@@ -12,6 +13,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from live_api.access import Entrance
+from live_api.admission import Bucket
 from live_api.browsers import MOST_PERSON_MS, Browser, cookie_of, drop_cookie, is_secure, set_cookie
 from live_api.guard import PUBLIC
 from live_api.issuer import Issuer
@@ -22,12 +24,17 @@ from sinks.errors import SinkError
 from stream.walltime import clock_ms
 
 _NO_STORE = {"Cache-Control": "no-store"}
+_LOGINS_A_SECOND = 20.0
+"""Each is kept in Valkey until the browser is back, and anybody can begin one."""
 
 
-def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
+def router(
+    entrance: Entrance, *, clock: Callable[[], int] = clock_ms, monotonic: Callable[[], float] = time.monotonic
+) -> APIRouter:
     """Authorization code with PKCE, state and nonce. All of them are for everybody: who comes is not known yet."""
     api = APIRouter(prefix="/auth")
     access, issuer, logins = entrance.access, entrance.issuer, Logins(entrance.client)
+    pace = Bucket(_LOGINS_A_SECOND, 5 * _LOGINS_A_SECOND, monotonic())
 
     def known() -> Issuer:
         if issuer is None or not issuer.oidc.client_id:
@@ -49,6 +56,8 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         request: Request, to: Annotated[str, Query(description="The path to come back to, such as /board/x")] = "/"
     ) -> Response:
         told = known()
+        if not pace.take(monotonic()):
+            raise HTTPException(503, "too many logins begin just now", {"Retry-After": "5"})
         begun = new_login(back(request), to)
         try:
             url = await told.login_url(begun.back, begun.state, begun.nonce, begun.challenge)

@@ -50,10 +50,11 @@ _WORDS = {
     "200": "The answer",
     "202": "It is on its way to the processor",
     "400": "A parameter, or the body, that is none",
-    "401": "Nobody in particular asks",
+    "401": "Nobody is known by that",
     "403": "They may not",
     "404": "There is no such thing",
     "409": "It is too late for that",
+    "429": "Too often",
     "503": "What it takes to answer is away; come back later",
 }
 

@@ -71,6 +71,12 @@ class KeyStore:
         with transaction(self._engine, write=True) as connection:
             connection.execute(update(_keys).where(_keys.c.id == key_id).values(last_used_ms=now_ms))
 
+    def forget(self, person: str) -> int:
+        """Have keys be nobody's who was this person, by pseudonym; how many. They stay good for all else."""
+        query = update(_keys).where(_keys.c.person == person).values(person=None)
+        with transaction(self._engine, write=True) as connection:
+            return connection.execute(query).rowcount
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

@@ -63,6 +63,16 @@ def prepare(engine: Engine) -> None:
         connection.execute(_meta.update().where(_meta.c.key == _VERSION).values(value=str(SCHEMA_VERSION)))
 
 
+def version_in(connection: Connection) -> int | None:
+    """The schema version of a database, which is only read; None for one that has nothing of ours, and 0 for one of
+    an unknown version."""
+    tables = set(inspect(connection).get_table_names())
+    revision = _revision_of(connection, tables)
+    if revision is None:
+        return _version(connection, tables)
+    return int(revision) if revision.isdigit() else 0
+
+
 def _version(connection: Connection, tables: set[str]) -> int | None:
     """What `meta` says; None for a database that has nothing of ours."""
     if _meta.name not in tables:

@@ -128,7 +128,8 @@ def _says_another(known: Point, point: Point) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was refused: why, where it came from, and its bytes as they came."""
+    """An event that was refused: why, where it came from, and its bytes as they came; once it is kept, without
+    anybody's own id where it can be read."""
 
     stream: str
     entry_id: str

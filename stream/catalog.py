@@ -74,12 +74,13 @@ class Platform(Table):
     """`[platform]`: whose events these are and where they come from."""
 
     name: str = Field("streamgauge", min_length=1, max_length=100)
+    """Shown on the wall; also names the state directory."""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
-    """Calendar days and reports are in this zone."""
+    """IANA time zone of the clock on the wall and of calendar windows."""
     streams: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(each_once)] = Field(
         ["events:{0}"], min_length=1, max_length=256
     )
-    """Valkey streams, read in parallel."""
+    """Valkey streams, each read by a reader of its own."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -90,15 +91,16 @@ class Event(Table):
     """`[event]`: where the envelope's parts are in a producer's event."""
 
     time: FieldName = "time"
-    """ISO 8601, or epoch s, ms, us or ns. An event without it has the time of its stream entry."""
+    """Event time: ISO 8601 (UTC where no zone is given, or ` UTC` stands behind it) or epoch s, ms, us or ns, told
+    apart by size. An event without it has the time at which its entry was added."""
     person: FieldName | None = None
-    """Who did it. Becomes a keyed pseudonym before anything else sees it."""
+    """Who did it; replaced by HMAC-SHA256(project key, id) as soon as it is read."""
     id: FieldName | None = None
-    """What makes an event unique. Without it, the content does."""
+    """What makes an event unique; without it, its content."""
     name: FieldName | None = None
-    """Which kind of event."""
+    """Which kind of event: a field like any other for `where` and `by`, but for the default below."""
     default_name: str | None = None
-    """The kind of an event that does not say."""
+    """What `name` is taken to be in an event without it."""
     required: list[FieldName] = Field([])
     """Fields without which an event is refused."""
     allowed_lateness: Duration = "1h"
@@ -108,7 +110,10 @@ class Event(Table):
     max_skew: Duration = "5m"
     """How far ahead of the clock an event's time may be."""
     dedupe_window: Annotated[str, AfterValidator(_window_or_off)] = "24h"
-    """For how long an event that comes a second time is recognised; `off` counts it again."""
+    """For how long a second event with the same `id` is recognised and not counted again; `"off"` counts it. Without an
+    id the whole content is compared; events with neither an id nor a time of their own are never taken for one another.
+    At most the last 500,000 to 1,000,000 events of each shard are remembered, as 64-bit hashes: that two different ones
+    are taken for one has a chance of one in 10^13 an event."""
     earliest: Annotated[str, AfterValidator(_day)] = "2000-01-01"
     """Events before this day are refused: clocks that were never set say 1970."""
 

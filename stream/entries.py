@@ -89,22 +89,31 @@ def with_time(fields: Fields, named: Container[str], time_field: str, time: str,
         return [time_field.encode(), time.encode(), *fields]
     path, value = time_field.split("."), json.dumps(time).encode()
     if kind == b"data":
-        body = _json_with(body, path, value)
+        body = json_with(body, path, value)
     else:
         events = elements_one_by_one(body)
         body = b"[%s]" % b",".join(
-            _json_with(event, path, value) if index in at else event for index, event in enumerate(events)
+            json_with(event, path, value) if index in at else event for index, event in enumerate(events)
         )
     place = 2 * fields[::2].index(kind) + 1
     return [*fields[:place], body, *fields[place + 1 :]]
 
 
-def _json_with(body: bytes, path: list[str], value: bytes) -> bytes:
+def json_at(body: bytes, path: list[str]) -> bytes:
+    """The value at `path` in a JSON object, as it is written; none where there is none."""
+    for part in path:
+        if body.lstrip(b" \t\r\n")[:1] != b"{":
+            return b""
+        body = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(part, b""))
+    return body
+
+
+def json_with(body: bytes, path: list[str], value: bytes) -> bytes:
     """A JSON object with `value` at `path`; the bytes of every other value are left alone."""
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     head, *rest = path
     if rest:
         inner = bytes(members.get(head, b""))
-        value = _json_with(b"{}" if inner in (b"", b"null") else inner, rest, value)
+        value = json_with(b"{}" if inner in (b"", b"null") else inner, rest, value)
     members[head] = msgspec.Raw(value)
     return msgspec.json.encode(members)

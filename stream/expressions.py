@@ -131,7 +131,8 @@ def evaluate(frame: pl.DataFrame, expressions: list[pl.Expr]) -> list[pl.Series]
             half = frame.height // 2
             (head,), (tail,) = (evaluate(part, expressions) for part in (frame[:half], frame[half:]))
             return [pl.concat([head, tail])]
-        logger.debug("an event does not count: %s: %s", expressions[0], error)
+        # Not what the error says, which is of the event.
+        logger.debug("an event does not count: %s: %s", expressions[0], type(error).__name__)
         kind = names[0][0]
         nothing = {"c": pl.Series([False]), "v": pl.Series([float("nan")]), "t": pl.Series([None], dtype=pl.String())}
         return [nothing[kind].alias(names[0])]

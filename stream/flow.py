@@ -71,6 +71,7 @@ from stream.enrich import Enricher, Pseudonyms
 from stream.forecasts import Forecasts, Foretold, Outlook, source_of
 from stream.geo import Geo
 from stream.given import CHURN
+from stream.letters import Letters
 from stream.merge import Merge
 from stream.meters import Meters
 from stream.people.journal import Files
@@ -206,6 +207,11 @@ def build(parts: Parts) -> Dataflow:
 
     refuse = deadletter_writer(parts.deadletter, patience("deadletter"), meters)
 
+    letters = Letters(plan, parts.pseudonyms)
+
+    def refuse_events(events: Sequence[DeadLetter]) -> None:
+        refuse([letters.kept(one) for one in events])
+
     def decode(batch: RawBatch) -> Decoded:
         decoded = decode_safely(decoder, batch, clock(), lambda: meters.failed("decode"))
         meters.received(batch, decoded)
@@ -305,7 +311,7 @@ def build(parts: Parts) -> Dataflow:
     refused = op.merge(
         "refused", op.flat_map("undecodable", decoded, _rejects), op.flat_map("too_late", counted, _too_late)
     )
-    op.output("deadletter", refused, CallSink(refuse, ending))
+    op.output("deadletter", refused, CallSink(refuse_events, ending))
     # Also without [archive]: what is in the snapshots of a catalog that had it is for this step.
     archived = op.stateful_batch("archive", op.flat_map("to_archive", counted, _to_archive), archive)
     if plan.event.person is not None:

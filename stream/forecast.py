@@ -50,22 +50,25 @@ class Forecast(Table):
     """One metric in one of its windows: each of its series is forecast by itself."""
 
     metric: MetricName
+    """A metric of this catalog with numbers."""
     window: str
+    """One of its windows, which does not slide. Each metric and window once."""
     horizons: Annotated[list[Annotated[int, Field(ge=1, le=FURTHEST_HORIZON)]], AfterValidator(each_once)] = Field(
         [1, 6, 12], min_length=1, max_length=MOST_HORIZONS
     )
-    """How many windows ahead."""
+    """How many windows ahead, up to four different ones of at most 2016."""
     season: Seasons | None = None
-    """After what time the series is as it was, or after which two. Default: a day for windows shorter than that, a week
-    for days, none for longer ones."""
+    """After what time the series is as it was, or after which two; whole windows, two at least, and 400 days at the
+    most. Of two the longer is made of whole shorter ones, and the shorter one is what forecasts are held against.
+    Default: `"1d"`, of days `"7d"`, of longer windows `"off"`."""
     coverage: float = Field(0.9, ge=0.5, le=0.99)
-    """How often the value shall be between the lower and the upper end."""
+    """How often the value shall be between the lower and the upper end, 0.5 to 0.99."""
     dimensions: dict[FieldName, str] = Field({})
-    """Only series that have these."""
+    """Only series that have these values: `{ country = "DE" }`."""
     key: str | None = None
-    """Which value of a quantile, such as `p99`."""
+    """Which of its values: `"p99"`. Default: required of a `quantile`."""
     max_series: int = Field(100, ge=1, le=20_000)
-    """How many series are forecast; others are not, and the log says so."""
+    """How many series are forecast; of the others the log says so."""
 
     @property
     def called(self) -> str:

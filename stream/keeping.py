@@ -13,14 +13,16 @@ class Influx(Table):
     """`[influx]`: what of the points InfluxDB is given. Where it is, is a setting."""
 
     open: bool = False
-    """Whether windows that are not over yet are written too."""
+    """Whether InfluxDB is given windows that are not over yet too, each second that they change; final and corrected
+    ones it is given always."""
 
 
 class Archive(Table):
     """`[archive]`: the events themselves are kept. Where, is a setting."""
 
     fields: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=200)
-    """Fields that are kept besides those that the catalog reads anyway: what a later metric may ask for."""
+    """Fields to keep besides those that the catalog reads anyway, so that a metric of next year has a past too. They
+    are text unless `[fields]` says otherwise."""
 
 
 class Buckets(Table):
@@ -50,13 +52,15 @@ class Keep(Table):
     """
 
     streams: Duration | None = None
-    """Entries of the streams, once they are counted."""
+    """Entries of the streams in Valkey, once they are counted and saved. Default: for good."""
     dead_letters: Duration | None = None
-    """Events that were refused."""
+    """Events that were refused (a million of them at the most). Default: for good."""
     store: Annotated[dict[WindowText, Duration], BeforeValidator(_by_window)] = Field({})
-    """Points, by their window. Those of less than a minute are kept for two hours if nothing else is said."""
+    """A table with a duration for each window, spelled as metrics spell it, such as `{ "1m" = "90d", "1h" = "365d" }`.
+    Default: for good; windows of less than a minute `2h`."""
     alerts: Duration | None = None
-    """Alerts that have ended."""
+    """Alerts that have ended. Default: for good."""
     archive: Duration | None = None
-    """Days of archived events."""
+    """Whole days of archived events. Default: for good."""
     bucket: Buckets = Field(default_factory=lambda: Buckets.model_validate({}))
+    """Buckets of InfluxDB, as `[keep.bucket]` below."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
@@ -24,6 +25,26 @@ _PREFIX = "streamgauge_processor"
 _FRESH_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _PAUSE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EPOCH_S = (0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(slots=True)
+class Read:
+    """What came of one stream in an epoch."""
+
+    batches: int = 0
+    entries: int = 0
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch that is committed, in one process."""
+
+    lasted_s: float
+    """From the end of the one before to its own."""
+    commit_s: float
+    snapshot_s: float
+    read: Mapping[str, Read]
 
 
 class Meters:
@@ -116,6 +137,9 @@ class Meters:
         self._ended_s: dict[str, float] = {}
         """When the epoch ended at each source, until it is known to be committed."""
         self._last_end_s: float | None = None
+        self._tell_epoch: Callable[[Epoch], None] | None = None
+        self._read: dict[str, Read] = {}
+        """What was read since the last epoch was told, while anybody wants to know."""
 
     def kept_where(self, free_bytes: Callable[[], int]) -> None:
         """The state is kept; `free_bytes` tells, from any thread, how much room there is. It may raise OSError."""
@@ -139,6 +163,11 @@ class Meters:
             self._batches.labels(stream).inc()
             self._entries.labels(stream).inc(len(batch.entries))
             self._events.labels(stream).inc(len(decoded.time_ms) + len(decoded.rejects))
+            if self._tell_epoch is not None:
+                read = self._read.setdefault(stream, Read())
+                read.batches += 1
+                read.entries += len(batch.entries)
+                read.events += len(decoded.time_ms) + len(decoded.rejects)
         if decoded.rejects:
             for reason, events in Tally(letter.reason for letter in decoded.rejects).items():
                 self._discarded.labels(reason.value).inc(events)
@@ -274,6 +303,10 @@ class Meters:
         since_s = self._failing_since_s.get(stage)
         return 0.0 if since_s is None else self._stopwatch() - since_s
 
+    def each_epoch(self, tell: Callable[[Epoch], None]) -> None:
+        """Have `tell` called, by the worker, with each epoch that is committed. It must be quick, and not raise."""
+        self._tell_epoch = tell
+
     def snapshot(self, part: str, key: str, take: Callable[[], bytes]) -> bytes:
         """Take a snapshot of the logic `key` of a part, by `take`."""
         began_s = self._stopwatch()
@@ -296,9 +329,13 @@ class Meters:
             return
         ended_s = max(self._ended_s.values())
         self._ended_s.clear()
-        self._commit_s.observe(self._stopwatch() - ended_s)
+        commit_s = self._stopwatch() - ended_s
+        self._commit_s.observe(commit_s)
         if self._last_end_s is not None:
             self._epoch_s.observe(ended_s - self._last_end_s)
+            if self._tell_epoch is not None:
+                read, self._read = self._read, {}
+                self._tell_epoch(Epoch(ended_s - self._last_end_s, commit_s, sum(self._spent_s.values()), read))
         self._last_end_s = ended_s
         for part, spent_s in self._spent_s.items():
             self._snapshot_s.labels(part).observe(spent_s)

@@ -54,40 +54,46 @@ class Metric(Table):
     """`[[metric]]`: one number, or one number per series when `by` is given."""
 
     name: MetricName
+    """`[a-z][a-z0-9_]*`, at most 64 characters; `streamgauge_…` is reserved."""
     measure: Annotated[str, AfterValidator(_measure)]
-    """What is worked out of the events: see `stream.measures`."""
+    """What is worked out of the events, [see below](#measures)."""
     value: str | None = None
-    """SQL expression that gives what is aggregated, a number or a text. Null, NaN, infinite and empty do not count.
-
-    Of an `expr` it is over the names of other metrics.
-    """
+    """SQL expression that gives what is aggregated: a number, or for `distinct` and `top_k` any text or number."""
     where: str | None = None
     """SQL condition on the events that count."""
     by: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=4)
-    """Dimensions: one series for each combination of these fields' values."""
+    """Up to 4 fields; one series for each combination of their values."""
     windows: Annotated[list[Window], AfterValidator(each_once)] = Field(
         ["10s", "1m", "1h", "1d"], min_length=1, max_length=16
     )
+    """See [windows](#windows)."""
     max_series: int = Field(10_000, ge=1, le=1_000_000)
-    """Series past this many are counted together as `__other__`."""
+    """Series past this many are counted together, with `__other__` for every dimension."""
     quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], AfterValidator(each_once)] = Field(
         [0.5, 0.9, 0.99], min_length=1, max_length=20
     )
-    """Which quantiles a `quantile` gives."""
+    """Which a `quantile` gives, between 0 and 1."""
     k: int = Field(10, ge=1, le=100)
     """How many a `top_k` gives."""
     exact_up_to: int = Field(1_000, ge=0, le=100_000)
-    """How many different values a `distinct` counts exactly; beyond, it estimates."""
+    """How many different values a `distinct` counts exactly."""
     of: str | None = None
-    """The metric that is divided, of a `ratio`."""
+    """The metric that a `ratio` divides, by name."""
     to: str | None = None
-    """The metric it is divided by."""
+    """The metric that it is divided by."""
     on: str | None = None
-    """Which facts about people are counted, such as `session.end`; None: the events themselves."""
+    """Which facts about people are counted instead of events, such as `"session.end"`:
+    [people.md](people.md#metrics-of-your-own-over-facts). `value`, `where` and `by` are then about the fields of those,
+    the measures are `count`, `sum`, `mean`, `rate` and `quantile`, and `windows` may have `"total"`, one over all of
+    time."""
     title: str | None = None
+    """Shown on the wall, where a tile does not say otherwise, as the next three are."""
     unit: str | None = None
+    """Such as `"EUR"` or `"ms"`. It changes no number: with `"%"` they go to 100."""
     description: str | None = None
+    """A sentence on what is counted, for `GET /v1/metrics` and Grafana."""
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """What the number should reach."""
 
     @model_validator(mode="after")
     def _check(self) -> Metric:

@@ -7,6 +7,7 @@ slower way, so that an event means the same whichever way it went.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from stream.arrays import Mask
 from stream.expressions import DTYPES, FieldType
 
 _ODD = "odd"
+_HALF_PAIR = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F])")
+"""A whole surrogate pair, or as its group half of one: Polars takes that in a field that nobody reads."""
 _NEWLINE, _OPEN, _CLOSE, _QUOTE = b"\n", ord("{"), ord("}"), ord('"')
 
 
@@ -56,6 +59,11 @@ class PlainReader:
             return None
         # One byte is looked for many times as fast as two.
         escaped = b"\\" in joined and b"\\u" in joined
+        if escaped and (b"\\ud" in joined or b"\\uD" in joined):
+            halves = [found.start() for found in _HALF_PAIR.finditer(joined) if found[1] is not None]
+            if halves:
+                ends = np.flatnonzero(np.frombuffer(joined, dtype=np.uint8) == _NEWLINE[0])
+                odd[np.searchsorted(ends, halves)] = True
         # No bracket but one for each line: no value can be an object or a list.
         scalars = b"[" not in joined and np.count_nonzero(np.frombuffer(joined, dtype=np.uint8) == _OPEN) == len(bodies)
         looked_at = escaped or not scalars or not self._is_flat

@@ -60,47 +60,55 @@ class Rule(Table):
     """One rule."""
 
     metric: MetricName
+    """What is watched: a metric of this catalog, or one of the two that are always there. Not a `top_k`."""
     window: str
+    """One of its windows."""
     name: MetricName | None = None
-    """What its alerts are called. Default: metric, window and detector."""
+    """What its alerts are called; each rule has its own. Default: metric, window and detector."""
     title: Title | None = None
+    """Its name for people."""
     detector: Annotated[str, AfterValidator(_detector)] = "novelty"
-    """What finds something strange: see `models.registry`."""
+    """What finds something strange: [detectors.md](detectors.md)."""
     options: dict[str, str | int | float | bool] = Field({})
-    """The detector's. A duration is written as one: `season = "2d"`."""
+    """The detector's. A duration is written as one: `{ season = "2d" }`."""
     dimensions: dict[FieldName, str] = Field({})
-    """Only series that have these."""
+    """Only series that have these values: `{ country = "DE" }`."""
     key: str | None = None
-    """Which value of a quantile, such as `p99`."""
+    """Which of its values: `"p99"`. Default: required of a `quantile`."""
     severity: dict[Annotated[Severity, Field(strict=False)], Limit] = Field({})
-    """The scores from which on an alert has a severity; of a threshold, the values. Default: the detector's."""
+    """From which score on an alert is `info`, `warning`, `error` or `critical`; of a threshold, from which value on.
+    The mildest opens an alert. Default: the detector's own; required of thresholds."""
     close: Finite | None = None
-    """Below this score a window is quiet. Default: half of what opens an alert, of thresholds nine tenths."""
+    """A window with less is quiet. Default: half of what opens one; of a threshold a tenth of the limit before it."""
     k: int = Field(1, ge=1, le=100)
+    """An alert opens when `k` of the last `n` windows were out of the ordinary, the last among them."""
     n: int = Field(1, ge=1, le=100)
-    """An alert opens when `k` of the last `n` windows were out of the ordinary."""
+    """See `k`, which is at most as many."""
     resolve_after: int = Field(3, ge=1, le=1_000)
-    """It is resolved after so many quiet windows in a row,"""
+    """It is over after so many quiet windows in a row."""
     keep_firing: Off = "off"
-    """but not before so long after the last that was not."""
+    """It is not over before so long after the last window that was not quiet."""
     cooldown: Off = "off"
-    """For so long after an end none opens again."""
+    """For so long after an end none opens for that series."""
     escalate_after: Off = "off"
-    """An alert that nobody has acknowledged for so long becomes a step worse."""
+    """An alert that nobody has acknowledged for so long becomes a severity worse, once."""
     renotify: Off = "4h"
-    """How often people are told again of an alert that nobody has acknowledged."""
+    """How often people are told again of one that nobody has acknowledged."""
     nodata: Off = "off"
-    """A series that has had no event for so long raises an alert."""
+    """A series that had events, and has had none for so long, raises an alert of its own kind; also where the detector
+    would say nothing of it."""
     flapping: int = Field(4, ge=0, le=100)
-    """With so many openings within 30 windows, or an hour if that is longer, it is taken for flapping; 0: never."""
+    """With so many openings within 30 windows, or an hour if that is longer, a series is flapping; 0: never."""
     notify_within: Duration = "1h"
-    """People are not told of openings longer ago than that: they would be of a past that is being caught up with."""
+    """People are not told of what happened longer ago than that."""
     inhibited_by: Annotated[list[MetricName], AfterValidator(each_once)] = Field([], max_length=20)
-    """Rules, such as that of a total, whose alerts say the same: while one fires nobody is told of this one's."""
+    """Rules, such as that of a total, that say the same: nobody is told of this one's alerts while one of theirs is
+    open."""
     group_by: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=4)
-    """Dimensions: alerts that open together are told of together where these are the same."""
+    """Up to 4 dimensions: alerts that change together are told of in one notification where these are the same. Without
+    any, all of the rule's are."""
     max_series: int = Field(1_000, ge=1, le=20_000)
-    """How many series are watched; others are not, and the log says so."""
+    """How many series are watched; of the others the log says so."""
 
     @model_validator(mode="after")
     def _check(self) -> Rule:

@@ -95,35 +95,39 @@ class Webhook(Table):
     """`[[webhook]]`: one endpoint, and what it is told."""
 
     name: WebhookName | None = None
-    """What it is called in logs, metrics and commands; its progress is kept under it. Default: the host of `url`."""
+    """What it is called in logs, metrics and commands. Its progress is kept under it: a new name is a new endpoint.
+    Default: host of `url`."""
     url: Annotated[str, Field(min_length=1, max_length=2_048)] | None = None
+    """Where notifications are sent; `https`, without a user or password in it. Default: required, but for PagerDuty."""
     url_env: EnvironmentName | None = None
-    """The variable that has the URL, where the URL is a secret as Slack's and Teams' are."""
+    """Instead of `url`: the variable that has it, where the URL is a secret."""
     format: Literal["generic", "alertmanager", "pagerduty", "slack", "teams"] = "generic"
+    """In which form it is told."""
     secret_env: EnvironmentName | None = None
-    """The variable that has what requests are signed with: `whsec_` and base64; or PagerDuty's routing key."""
+    """The variable with what requests are signed with, `whsec_` and base64, several apart by spaces; for PagerDuty,
+    which needs one, the routing key."""
     secret_file: Annotated[str, Field(min_length=1, max_length=4_096)] | None = None
-    """The file that has it."""
+    """Instead: the file that has it."""
     severity: Literal["info", "warning", "error", "critical"] = "info"
-    """Only alerts that are as severe."""
+    """Only alerts that are at least as severe."""
     rules: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(each_once)] = Field([], max_length=100)
-    """Only alerts of these rules; none for all."""
+    """Only alerts of these rules. Default: all."""
     resolved: bool = True
     """Whether it is told of an alert's end."""
     concurrency: int = Field(4, ge=1, le=64)
     """Requests under way at once, each about other alerts."""
     timeout: Annotated[str, AfterValidator(_timeout)] = "10s"
-    """How long a request may take in all."""
+    """For a whole request, 1s to 60s."""
     headers: Annotated[dict[str, EnvironmentName], AfterValidator(_headers)] = Field({}, max_length=20)
-    """Headers that are sent along, each with the variable that has its value."""
+    """Headers to send, each with the variable that has its value: `{ Authorization = "OPS_TOKEN" }`."""
     template: Annotated[str, AfterValidator(_template), Field(min_length=1, max_length=1_000)] | None = None
-    """The line that people read, with fields such as `{alert.rule}`."""
+    """The line that people read, with fields such as `{alert.rule}`. Default: a standard line."""
     allow_http: bool = False
-    """Whether it may be reached without encryption."""
+    """Whether `http://` may be used."""
     allow_private: Annotated[list[Annotated[str, AfterValidator(_network)]], AfterValidator(each_once)] = Field(
         [], max_length=50
     )
-    """Networks that are not public, and may be sent to all the same."""
+    """Networks that are not public and may be sent to all the same, such as `["10.0.0.0/8"]`."""
 
     @model_validator(mode="after")
     def _check(self) -> Webhook:

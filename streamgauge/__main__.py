@@ -15,6 +15,11 @@ def main() -> None:
     # Read when Polars is loaded. Batches are small: sharing one among threads costs more than it saves, and a fifth of
     # the rate where another process of the cluster wants the core.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    if sys.argv[1:2] == ["health"]:
+        # Asked again and again while the machine has other work: it does without what the other verbs load.
+        from streamgauge.cli_health import alone
+
+        alone(sys.argv[2:])
     from streamgauge.cli import main as run
 
     run()

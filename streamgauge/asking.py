@@ -49,7 +49,8 @@ def get(url: str, within_s: float = WITHIN_S) -> Answer:
             found = http.request("GET", url, redirect=False)
             return Answer(found.status, found.data)
         except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(f"{url} does not answer: {error}") from None
+            # The library says before that which of its objects it was.
+            raise Unreachable(f"{url} does not answer: {str(error).rpartition(': ')[2]}") from None
 
 
 def samples_of(settings: Settings, role: Role, member: int = 0, within_s: float = WITHIN_S) -> Samples:

@@ -21,6 +21,7 @@ from streamgauge import (
     cli_deadletter,
     cli_forget,
     cli_grafana,
+    cli_health,
     cli_influx,
     cli_keys,
     cli_operate,
@@ -62,7 +63,9 @@ app.command()(cli_compute.compute)
 app.command()(cli_sql.sql)
 app.command()(cli_forget.forget)
 app.command()(cli_grafana.grafana)
-app.command()(cli_operate.health)
+app.command()(cli_health.health)
+app.command()(cli_operate.doctor)
+app.command()(cli_operate.top)
 
 ProcessesOption = Annotated[
     int, typer.Option("--processes", "-n", min=1, max=16, help="Processes of the processor, on this machine.")
@@ -106,7 +109,7 @@ def up(
         status = run_up(path, loaded, settings, own_state, Demo(rate, 600.0) if demo else None, processes)
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
-    except (PortTaken, UpError, OSError) as error:
+    except (PortTaken, SinkError, UpError, OSError) as error:
         fail(str(error))
     raise typer.Exit(status)
 
@@ -203,7 +206,7 @@ def serve(
         raise typer.Exit(serve_one(loaded, settings, own_state))
     except Misconfigured as error:
         fail(str(error), EXIT_CONFIGURATION)
-    except PortTaken as error:
+    except (SinkError, PortTaken) as error:
         fail(str(error))
 
 

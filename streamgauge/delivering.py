@@ -22,6 +22,7 @@ from live_api.delivery_meters import DeliveryMeters
 from live_api.endpoints import Endpoint
 from live_api.retries import Schedule
 from live_api.signing import LONGEST_BYTES, PREFIX, SHORTEST_BYTES, SigningKey
+from live_api.spans import untraced
 from live_api.webhooks import Pace
 from sinks.alert_records import Severity
 from sinks.deliveries import Deliveries
@@ -35,6 +36,7 @@ from streamgauge.places import outbox_of
 from streamgauge.redaction import REDACTED
 from streamgauge.samples import Samples
 from streamgauge.settings import EXIT_CUT_OFF, Settings
+from streamgauge.tracing import tracing_of
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +156,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
     expose(meters.registry, settings, 0, "deliver", _health(meters))
     store_url = settings.store_url(state)
     log = Deliveries(store_url)
+    tracing = tracing_of(settings, "deliver")
 
     def prepare() -> None:
         store = Store(store_url)
@@ -186,6 +189,7 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
                 meters=meters,
                 stopping=stopping,
                 pace=pace,
+                trace=untraced if tracing is None else tracing.sending,
             )
         finally:
             turning.cancel()
@@ -197,6 +201,8 @@ def run_deliver(catalog: Catalog, settings: Settings, state: Path, valkey_url: s
         raise Misconfigured(f"VALKEY_URL: {error}. Check its user and password, and what that user may do.") from None
     finally:
         log.close()
+        if tracing is not None:
+            tracing.close()
     return 0
 
 

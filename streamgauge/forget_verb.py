@@ -18,6 +18,7 @@ from sinks.database import open_database
 from sinks.deadletter import DeadLetters
 from sinks.erasure import Erasure
 from sinks.errors import Misconfigured, SinkError
+from sinks.key_store import KeyStore
 from sinks.live_scores import LiveScores
 from sinks.person_store import PersonStore
 from sinks.score_store import ScoreStore
@@ -79,7 +80,8 @@ def _forget(
 ) -> bool:
     """Returns whether the processor has done its part."""
     url = settings.store_url(own_state)
-    store, scores, audit = PersonStore(url), ScoreStore(url), AuditStore(url)
+    store, scores = PersonStore(url), ScoreStore(url)
+    audit, keys = AuditStore(url), KeyStore(url)
     scoring = loaded.churn is not None
 
     def answered() -> bool:
@@ -102,6 +104,7 @@ def _forget(
         # A processor that makes scores has done so by now; one that does no more leaves what it made.
         LiveScores(client, scores_of(loaded)).drop([pseudonym])
         scores.forget(pseudonym)
+        keys.forget(pseudonym)
         _say("dead letters", forgetting.delete_letters(DeadLetters(client), theirs))
         with _client(settings) as other:
             if done:
@@ -118,6 +121,7 @@ def _forget(
         store.close()
         scores.close()
         audit.close()
+        keys.close()
     after_s = 8 * settings.snapshot_s
     typer.echo(
         f"files of before leave the state directory after 8 snapshots, {after_s:g} s or so: see --verify", err=True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from live_api.conditions import Condition, State
+from sinks.alert_records import COMMANDS_STREAM
 from streamgauge.samples import Samples
 
 STUCK_S = 60.0
@@ -75,6 +76,8 @@ def _streams(samples: Samples, now_s: float) -> Iterator[Condition]:
     entries = dict(samples.each(f"{p}_lag_entries", "stream"))
     # A member of a cluster may read none. Those that it reads are known before anything was heard of them.
     for stream, _ in samples.each(f"{p}_queued_batches", "stream"):
+        if stream == COMMANDS_STREAM:
+            continue  # what people say of alerts, of which nothing is told
         if stream not in reported:
             yield Condition("stream", State.NOT_READY, f"the stream {stream} has not been heard of yet")
         elif (silent_s := now_s - reported[stream]) > SILENT_S:

@@ -13,12 +13,12 @@ from live_api.permissions import PERMISSIONS, Role
 from live_api.stored import asked
 from sinks.errors import Misconfigured, SinkError
 from sinks.key_store import KeyStore
-from streamgauge.settings import Settings
+from streamgauge.settings import LOOPBACK, Settings
 
 logger = logging.getLogger(__name__)
 
 _THREE_WAYS = """\
-{host} is reached by other machines, and nobody has said who may read the numbers there. Choose one:
+{where} is reached by other machines, and nobody has said who may read the numbers there. Choose one:
   - make a key:  streamgauge keys create NAME --role viewer --catalog …
   - let people log in:  STREAMGAUGE_OIDC_ISSUER and STREAMGAUGE_OIDC_CLIENT_ID
   - let everybody in who reaches it:  STREAMGAUGE_ANONYMOUS=viewer (or another role; `none` for nobody)
@@ -27,6 +27,8 @@ Without any of these it listens on 127.0.0.1 only."""
 
 def access_of(settings: Settings) -> Access:
     """Who may do what. Raises Misconfigured for settings that do not go together."""
+    if settings.public_url is not None and urlsplit(settings.public_url).scheme not in ("http", "https"):
+        raise Misconfigured(f"STREAMGAUGE_PUBLIC_URL: expected https://…; found {settings.public_url!r}")
     return Access(_nobody(settings), _oidc(settings), settings.public_url)
 
 
@@ -39,17 +41,19 @@ def origins_of(settings: Settings) -> tuple[str, ...]:
 
 
 def check_not_open(settings: Settings, state: Path) -> None:
-    """Refuse to listen where other machines reach us unless somebody has said who is let in. Raises Misconfigured."""
-    if settings.loopback or settings.anonymous is not None or settings.oidc_issuer is not None:
+    """Refuse to listen where other machines reach us unless somebody has said who is let in. Raises Misconfigured, and
+    Retryable where the store cannot say whether there are keys."""
+    if not _is_open(settings) or settings.anonymous is not None or settings.oidc_issuer is not None:
         return
     if not _any_key(settings, state):
-        raise Misconfigured(_THREE_WAYS.format(host=settings.host))
+        where = settings.public_url if settings.loopback else settings.host
+        raise Misconfigured(_THREE_WAYS.format(where=where))
 
 
 def warn_of_openness(settings: Settings, state: Path) -> None:
     """Say in capitals what lets strangers in."""
     role = settings.anonymous
-    if role not in (None, "none") and not settings.loopback:
+    if role not in (None, "none") and _is_open(settings):
         logger.warning(
             "INSECURE: EVERYBODY WHO REACHES %s:%d MAY DO WHAT THE ROLE %s MAY, WITHOUT A KEY",
             settings.host,
@@ -58,27 +62,38 @@ def warn_of_openness(settings: Settings, state: Path) -> None:
         )
     if "*" in settings.allowed_origins:
         logger.warning("INSECURE: STREAMGAUGE_ORIGINS=* LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS")
-    elif settings.allowed_origins and settings.loopback and _needs_no_key(settings, state):
-        logger.warning(
-            "INSECURE: PAGES OF %s, AND WHOEVER A PROXY THERE LETS THROUGH, READ ALL NUMBERS WITHOUT A KEY",
-            settings.origins,
-        )
+    elif not _is_open(settings) and _needs_no_key(settings, state):
+        foreign = [one for one in settings.allowed_origins if urlsplit(one).hostname not in LOOPBACK]
+        if foreign:
+            logger.warning(
+                "INSECURE: PAGES OF %s, AND WHOEVER A PROXY THERE LETS THROUGH, READ ALL NUMBERS WITHOUT A KEY",
+                ", ".join(foreign),
+            )
+    issuer = urlsplit(settings.oidc_issuer or "")
+    if issuer.scheme == "http" and issuer.hostname not in LOOPBACK:
+        logger.warning("INSECURE: WHO READS ALONG ON THE WAY TO %s CAN LOG IN AS ANYBODY", settings.oidc_issuer)
+
+
+def _is_open(settings: Settings) -> bool:
+    """Whether other machines reach us: by ourselves, or by the address that we are told is ours."""
+    public = urlsplit(settings.public_url or "").hostname
+    return not settings.loopback or (public is not None and public not in LOOPBACK)
 
 
 def _needs_no_key(settings: Settings, state: Path) -> bool:
     if settings.anonymous is not None:
         return settings.anonymous != "none"
-    return settings.oidc_issuer is None and not _any_key(settings, state)
+    try:
+        return settings.oidc_issuer is None and not _any_key(settings, state)
+    except SinkError:
+        return False  # then nobody is let in either
 
 
 def _any_key(settings: Settings, state: Path) -> bool:
-    """Whether there is or was a key; False where the store cannot say."""
+    """Whether there is or was a key. Raises SinkError."""
     store = KeyStore(settings.store_url(state))
     try:
         return asked(store, store.any)
-    except SinkError as error:
-        logger.warning("whether there are keys is not known: %s", error)
-        return False
     finally:
         store.close()
 
@@ -87,7 +102,7 @@ def _nobody(settings: Settings) -> Identity | None:
     role = settings.anonymous
     if role is None:
         # Until there is a key: on loopback, where nobody was asked to say who they are.
-        return None if settings.loopback and settings.oidc_issuer is None else _anonymous("none")
+        return _anonymous("none") if _is_open(settings) or settings.oidc_issuer is not None else None
     return _anonymous(role)
 
 

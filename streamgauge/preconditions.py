@@ -43,13 +43,14 @@ def other_catalogs(path: Path) -> str:
     return "" if path.exists() else f"\nready catalogs: {', '.join(sorted(ready_catalogs()))}"
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(*, quiet: bool = False, **overrides: Any) -> Settings:
+    """The settings, with logs as they say. `quiet`: what is no setting is told by whoever asks, and not logged."""
     try:
         settings = read_settings(**overrides)
     except SettingsError as error:
         fail(str(error), EXIT_CONFIGURATION)
     logs.apply(settings)
-    if CHILD not in os.environ:  # whoever started this process has said so already
+    if not quiet and CHILD not in os.environ:  # whoever started this process has said so already
         for one in unknown(os.environ, _of_catalog):
             logger.warning("%s is no setting%s", one.name, f"; did you mean {one.nearest}?" if one.nearest else "")
     return settings

@@ -59,6 +59,7 @@ from streamgauge.retention import kept_alerts, kept_in_store
 from streamgauge.samples import Samples
 from streamgauge.settings import EXIT_CONFIGURATION, EXIT_CUT_OFF, Settings, archive_url, person_key
 from streamgauge.state import Facts, held, settle, unusable
+from streamgauge.tracing import tracing_of
 
 if TYPE_CHECKING:
     from stream.influx_writer import InfluxWriter
@@ -127,6 +128,9 @@ class Run:
 
     def _execute(self, facts: Facts, member: Member) -> int:
         meters = Meters()
+        tracing = tracing_of(self.settings, "processor")
+        if tracing is not None:
+            meters.each_epoch(tracing.epoch)
         meters.kept_where(lambda: shutil.disk_usage(self.state).free)
         url, pending = archive_url(self.settings, self.state), Pending(self.state / "archive-pending")
         desk = Desk(Archive(url, facts.id), pending, meters.archived)
@@ -164,6 +168,8 @@ class Run:
             jobs.stop()
             parts.people.close()
             parts.scores.store.close()
+            if tracing is not None:
+                tracing.close()
         return 0 if self.ending.failure is None else self._status_of(self.ending.failure)
 
     def _send_to(self, influx: InfluxWriter, parts: Parts) -> None:

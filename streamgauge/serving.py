@@ -22,11 +22,13 @@ from streamgauge import __version__
 from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free
 from streamgauge.exposition import expose
+from streamgauge.geo import geo_of
 from streamgauge.health import Health, alive
 from streamgauge.letting_in import access_of, check_not_open, origins_of, warn_of_openness
 from streamgauge.places import group_of
 from streamgauge.preconditions import stop_event, valkey_address
 from streamgauge.settings import EXIT_CUT_OFF, Settings, SettingsError, existing_person_key
+from streamgauge.tracing import Traced, tracing_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +66,16 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         ingest_origins=settings.allowed_ingest_origins,
         ingest_group=group_of(catalog),
         access=access,
+        geo=geo_of(settings, catalog),
     )
     health = Health(
         lambda: alive(hub.meters.turned_ago_s()),
         lambda: list(conditions(hub.feed, catalog.platform.streams, clock_ms())),
     )
     expose(hub.meters.registry, settings, number, "api", health)
+    tracing = tracing_of(settings, "api")
+    if tracing is not None:
+        app.add_middleware(Traced, tracing=tracing)
     as_asked = serve(
         app,
         hub,
@@ -81,13 +87,15 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         cut_off_status=EXIT_CUT_OFF,
         trusted_proxies=settings.trusted_proxies,
     )
+    if tracing is not None:
+        tracing.close()
     return 0 if as_asked else 1
 
 
 def serve_many(catalog_path: Path, settings: Settings, state: Path, processes: int, *, own_ports: bool) -> int:
     """Run several until SIGTERM or SIGINT; one that fails is started again. Returns the exit status.
 
-    Raises Misconfigured, PortTaken.
+    Raises SinkError, PortTaken.
     """
     access_of(settings)
     check_not_open(settings, state)

@@ -48,72 +48,99 @@ class Settings(BaseSettings):
     )
 
     valkey_url: str | None = Field(None, validation_alias=AliasChoices("VALKEY_URL"))
-    """The Valkey server, such as valkey://host:6379/0. `up` starts one of its own when this is not set."""
+    """The Valkey server, such as `valkey://host:6379/0`; `up` starts one of its own when this is not set."""
     database_url: str | None = Field(None, validation_alias=AliasChoices("DATABASE_URL"))
-    """Where points are kept, as SQLAlchemy writes it. Default: SQLite in the state directory."""
+    """Where points are kept, as SQLAlchemy writes it: `sqlite:////…`, or `postgresql://user:password@host/database`
+    (PostgreSQL, tested with 15; `postgres://` too). Default: SQLite in the state directory."""
     influx_url: str | None = Field(None, validation_alias=AliasChoices("INFLUX_URL"))
-    """InfluxDB, or anything that takes its v2 writes. Nothing is written when this is not set."""
+    """InfluxDB, or anything that takes its v2 writes; nothing is written when this is not set."""
     influx_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_TOKEN"))
+    """Its token."""
     influx_admin_token: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("INFLUX_ADMIN_TOKEN"))
-    """For `influx bootstrap` alone: a token that may make buckets and tokens."""
+    """For `influx bootstrap` alone: a token that may make buckets and tokens ([influxdb.md](influxdb.md#set-up)).
+    Nothing else reads it, so do not give it to the processor."""
     influx_org: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_ORG"))
+    """Its organisation."""
     influx_bucket: str = Field("streamgauge", validation_alias=AliasChoices("INFLUX_BUCKET"))
+    """Its bucket."""
     influx_bucket_hourly: str | None = Field(None, validation_alias=AliasChoices("INFLUX_BUCKET_HOURLY"))
-    """Bucket of windows from an hour to less than a day. Default: the same as INFLUX_BUCKET."""
+    """A bucket of its own for windows from an hour to less than a day, so that it can be kept as long as it deserves.
+    Default: the same as `INFLUX_BUCKET`."""
     influx_bucket_daily: str | None = Field(None, validation_alias=AliasChoices("INFLUX_BUCKET_DAILY"))
-    """Bucket of windows of a day and more. Default: the same as INFLUX_BUCKET."""
+    """A bucket of its own for windows of a day and more. Default: the same as `INFLUX_BUCKET`."""
     influx_spool_mb: int = Field(1024, ge=1, le=1_000_000, validation_alias=AliasChoices("INFLUX_SPOOL_MB"))
-    """Most that may wait on disk for InfluxDB, in each process of the processor."""
+    """The most that each process of the processor keeps on disk for InfluxDB while that is away."""
     archive_url: str | None = Field(None, validation_alias=AliasChoices("ARCHIVE_URL"))
-    """Where events are archived when the catalog has `[archive]`: a directory or s3://bucket/prefix. Default: `archive`
-    in the state directory."""
+    """Where events are archived when the catalog has `[archive]`: a directory, or `s3://bucket/prefix` (`pip install
+    "streamgauge[s3]"`). Default: `archive` in the state directory."""
     state: Path = Path(".streamgauge")
-    """Directory for snapshots, the embedded server's data and the SQLite store."""
+    """Directory for snapshots, the embedded server's data and the SQLite store; each platform has its own folder in
+    it."""
     person_key: SecretStr | None = None
-    """Key of the pseudonyms, at least 16 bytes. Default: made once and kept in the state directory."""
+    """Key of the pseudonyms, at least 16 bytes. Whoever has it can recognise people: keep it secret, and the same.
+    Default: made once, kept in the state directory."""
     host: str = "127.0.0.1"
+    """Address the API listens on. On any but a loopback address nobody gets in without a key or a login, unless
+    STREAMGAUGE_ANONYMOUS gives them a role."""
     port: int = Field(8000, ge=1, le=65535)
+    """Its port."""
     tick_ms: int = Field(100, ge=20, le=10_000)
     """How often changed numbers leave the processor and reach the screens."""
     snapshot_s: float = Field(2.0, gt=0, le=60)
-    """How often the processor's state is saved."""
+    """How often the processor's state is saved; also how much it reads again after a crash."""
     on_gap: Literal["error", "earliest", "latest"] = "earliest"
-    """What to do when entries are gone from a stream before they were read."""
+    """What to do when entries are gone from a stream before they were read, or the stream was made anew: `earliest`
+    goes on with the first entry that is there, `latest` skips to the end, `error` ends the processor with status 78.
+    Under each the gap is logged with its size, and counted."""
     shards: int | None = Field(None, ge=1, le=64)
-    """Parts that people and series are counted in. Default: one for each process; fixed when a state is made."""
+    """Parts that are counted apart and merged, 1 to 64. Decided when a state directory is made and fixed for its life;
+    another number is refused. A multiple of the processes shares the work evenly. Default: one for each process."""
     metrics_host: str = "127.0.0.1"
+    """Address on which each process of the processor serves its own metrics ([operations](operations.md)). There is no
+    login: on any other address everybody who reaches it can read them."""
     metrics_port: int | None = Field(9464, ge=1, le=65535)
-    """Where the processor serves its own metrics; None (`off`) for nowhere. Member i of a cluster takes port + i."""
+    """Its port; process *i* of several, or member *i* of a cluster, takes this plus *i*. `off` for none. Where this or
+    the address is set and cannot be listened on, the processor ends with status 78; where neither is, it warns and goes
+    on without."""
     api_metrics_port: int | None = Field(9564, ge=1, le=65535)
-    """Where the API serves its own metrics, on the same host; None (`off`) for nowhere. Process i takes port + i."""
+    """The port of the API's own metrics, on the same address; process *i* of several takes this plus *i*. `off` for
+    none."""
     deliver_metrics_port: int | None = Field(9664, ge=1, le=65535)
-    """Where `deliver` serves its own metrics, on the same host; None (`off`) for nowhere."""
+    """The port of the own metrics of `deliver`, on the same address. `off` for none."""
     origins: str = ""
-    """Origins, separated by commas, whose pages may open a live line besides our own; `*` for all."""
+    """Origins, separated by commas, whose pages may open a live line besides our own, such as
+    `https://wall.example,https://intranet.example`; `*` for all. Programs that are no browsers send none, and are let
+    in. On a loopback address every request has to call the API by a loopback name or by the host of one of these
+    (`Host`), or gets 403: list the wallboard's own origin here when a proxy on this machine passes its `Host` on."""
     max_clients: int = Field(10_000, ge=1, le=1_000_000)
-    """Live lines that one API process holds."""
+    """Live lines that one API process holds; more are told to come back later. Each is an open file: the process raises
+    its own limit as far as it may, and says so where that is not far enough."""
     max_clients_per_address: int = Field(1_000, ge=1, le=1_000_000)
-    """Those from one address."""
+    """Those from one address. Behind a proxy on the same machine the address is the one the proxy says
+    (`X-Forwarded-For`)."""
     accepts_per_s: float = Field(500.0, gt=0, le=100_000)
-    """New live lines a second that one API process takes for long; twice as many at once."""
+    """New live lines a second that one API process takes for long, and twice as many at once; more are refused with 503
+    before they cost anything."""
     heartbeat_s: float = Field(5.0, ge=0.25, le=60)
-    """How often a client is told something when there is nothing to tell."""
+    """How often a client hears something when there is nothing to say; three missed are a dead line."""
     anonymous: Literal["none", "viewer", "analyst", "operator", "admin"] | None = None
-    """Role of whoever shows no key and no login. Default: `admin` while the API is on loopback and there are neither
-    keys nor OIDC, else `none`."""
+    """Role of whoever shows no key and no login: `none`, `viewer`, `analyst`, `operator`, `admin`. Default: `admin` on
+    loopback while there is no key, no OIDC and no public address, else `none`."""
     public_url: str | None = None
-    """Where browsers find the API, such as https://wall.example; what a login comes back to."""
+    """Where browsers find the API, such as `https://wall.example`; what a login comes back to. Its pages are ours, and
+    with it somebody has to say who is let in ([security.md](security.md))."""
     trusted_proxies: str = "127.0.0.1"
     """Addresses, separated by commas, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     oidc_issuer: str | None = None
-    """OpenID Connect: who signs the tokens of people, such as https://login.example/realms/ops."""
+    """OpenID Connect: who signs the tokens of people, such as `https://login.example/realms/ops`."""
     oidc_client_id: str | None = None
+    """This client there."""
     oidc_client_secret: SecretStr | None = None
     """For the login of browsers; not needed where only bearer tokens come."""
     oidc_audience: str | None = None
     """What a bearer token has to be for. Default: the client id."""
     oidc_roles_claim: str = "roles"
-    """Claim that says which roles somebody has; dots lead into objects, as in realm_access.roles."""
+    """Claim that says which roles somebody has; dots lead into objects, as in `realm_access.roles`."""
     oidc_roles: str = ""
     """Which value of the claim is which role: `sre=operator,data=analyst`. Values that are roles need no word."""
     oidc_rows: str = ""
@@ -134,10 +161,11 @@ class Settings(BaseSettings):
     geoip: Path | None = None
     """A MaxMind database (`.mmdb`) for `country` and `region`."""
     log_format: Literal["auto", "console", "json"] = "auto"
-    """How logs are written; `auto`: for people on a terminal, as JSON elsewhere."""
+    """`console`, `json`, or `auto`: for people on a terminal, as JSON elsewhere."""
     otlp_endpoint: str | None = Field(None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    """Where traces go, in OTLP over HTTP. Needs the extra `otel`."""
+    """Where traces go, in OTLP over HTTP (`pip install "streamgauge[otel]"`)."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Least severity that is logged."""
 
     @field_validator("metrics_port", "api_metrics_port", "deliver_metrics_port", mode="before")
     @classmethod

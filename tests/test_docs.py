@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,6 @@ from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperCommand as Command
 from typer.main import get_group
 
-from live_api.app import create_app
 from live_api.delivery_meters import DeliveryMeters
 from live_api.meters import HubMeters
 from live_api.points import question
@@ -38,12 +37,16 @@ from stream.people.engagement import Action
 from stream.people.features import KINDS, Actions, Churn, Feature
 from stream.people.funnel import Exclude, Step
 from stream.people.registry import ANALYSES
+from stream.problems import CatalogError
 from stream.rules import Rule
 from stream.webhooks import FORMATS, TEMPLATE_FIELDS, Webhook
 from streamgauge.cli import app
 from streamgauge.cli_deadletter import app as deadletter
 from streamgauge.cli_webhooks import app as webhooks
 from streamgauge.places import scores_of
+from streamgauge.reference import BLOCK, application, written_anew
+from streamgauge.reference_routes import routes_of
+from streamgauge.reference_tables import TABLES
 from streamgauge.settings import Settings
 from tests.scores import QUALITY, score, status
 from tests.stack import ROOT
@@ -61,8 +64,8 @@ def _verbs() -> list[str]:
 
 
 @pytest.mark.parametrize("verb", _verbs())
-def test_every_verb_is_in_the_readme(verb: str) -> None:
-    assert f"`{verb}" in _text("README.md")
+def test_every_verb_is_in_the_table_of_the_command_line(verb: str) -> None:
+    assert re.search(rf"^\| `{verb}[ `]", _text("docs/cli.md"), re.MULTILINE)
 
 
 def test_every_setting_is_documented() -> None:
@@ -220,6 +223,14 @@ def test_what_models_say_is_documented() -> None:
 _MY_SHOP = '[platform]\nname = "My shop"\n[[metric]]\nname = "n"\nmeasure = "count"\n'
 
 
+def test_every_picture_of_the_readme_is_one_that_a_test_takes() -> None:
+    """tests/browser/test_pictures.py takes them; here, as not everybody has a browser."""
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", _text("README.md"))
+    taken = re.findall(r"^ +take\(\"(\w+)\"\)", _text("tests/browser/test_pictures.py"), re.MULTILINE)
+    assert shown
+    assert set(shown) == {f"docs/images/wall-{name}.png" for name in taken}
+
+
 def test_every_page_of_the_documents_is_in_the_readme() -> None:
     for page in (ROOT / "docs").glob("*.md"):
         assert f"](docs/{page.name})" in _text("README.md").partition("## Where to go next")[2], page.name
@@ -231,17 +242,14 @@ def test_every_key_of_people_is_documented() -> None:
             assert re.search(rf"^\| `{name}` \| ", _text(page), re.MULTILINE), f"{page}: {name}"
 
 
-def test_every_route_is_documented(tmp_path_factory: pytest.TempPathFactory) -> None:
-    catalog = parse('[[metric]]\nname = "n"\nmeasure = "count"\n')
-    directory = tmp_path_factory.mktemp("docs")
-    api, _ = create_app(
-        catalog, valkey_url="valkey://127.0.0.1:1", store_url=f"sqlite:///{directory}/x.db", version="0"
-    )
-    text = _text("README.md")
-    paths = [path for path in api.openapi()["paths"]]
+def test_every_route_is_documented() -> None:
+    overview, _, every = _text("docs/http.md").partition("## Every route")
+    paths = list(application().openapi()["paths"])
     assert paths
-    for path in [*paths, "/v1/ws"]:
-        assert path in text, path
+    for path in [*paths, "/v1/ws", "/v1/live"]:
+        assert path in overview, path
+    for path in paths:
+        assert f" {path}`" in every, path
 
 
 @pytest.mark.parametrize(("verb", "command"), get_group(deadletter).commands.items())
@@ -252,7 +260,7 @@ def test_every_option_of_the_deadletter_verbs_is_documented(verb: str, command: 
     assert len(options) > 5
     for option in options:
         assert f"`{option}`" in own, option
-    (row,) = re.findall(r"^\| `deadletter .*$", _text("README.md"), flags=re.MULTILINE)
+    (row,) = re.findall(r"^\| `deadletter .*$", _text("docs/cli.md"), flags=re.MULTILINE)
     assert re.search(rf"`(deadletter )?{verb}`", row)
 
 
@@ -324,30 +332,100 @@ def test_every_close_code_is_documented() -> None:
 
 
 def test_the_readmes_catalog_is_valid() -> None:
-    block, people, models = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
+    [block] = re.findall(r"```toml\n(.*?)```", _text("README.md"), re.DOTALL)
     assert tomllib.loads(block)
     assert [metric.name for metric in parse(block).metric] == ["revenue"]
-    names = {metric.name for metric in parse(f"{block}\n{people}").metric}
+
+
+def test_the_catalogs_of_getting_started_are_valid() -> None:
+    wrong, shop, rule, people, models = re.findall(r"```toml\n(.*?)```", _text("docs/getting-started.md"), re.DOTALL)
+    with pytest.raises(CatalogError):
+        parse(wrong)
+    names = {metric.name for metric in parse(f"{shop}\n{rule}\n{people}").metric}
     assert {"revenue", "sessions", "mau", "weekly_returned", "checkout_people"} <= names
-    given = {metric.name for metric in parse(f"{block}\n{people}\n{models}").given}
+    given = {metric.name for metric in parse(f"{shop}\n{models}").given}
     assert {"revenue_forecast", "churn_people"} <= given
 
 
-def test_the_commands_of_the_readme_exist() -> None:
-    found = re.findall(r"^\.venv/bin/streamgauge ([^#\n]+)", _text("README.md"), re.MULTILINE)
-    assert found
-    for line in found:
-        verb, *rest = shlex.split(line)
-        assert verb in _verbs()
-        for option in (word for word in rest if word.startswith("--")):
-            command = next(c for c in app.registered_commands if c.callback and (c.name or c.callback.__name__) == verb)
-            assert option in str(command.callback.__annotations__), f"{verb} {option}"
+_PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+def _commands(text: str) -> list[list[str]]:
+    """Our commands in a page's shell blocks, in words, without what stands in quotes, comments and pipes."""
+    blocks = "\n".join(re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, re.DOTALL))
+    plain = re.sub(r"(^|\s)#.*$", "", blocks, flags=re.MULTILINE).replace("\\\n", " ")
+    plain = re.sub(r"\"(?:\\.|[^\"\\])*\"|'[^']*'", "quoted", plain)
+    lines = re.findall(r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?streamgauge ([^|<>;&\n]+)", plain, re.MULTILINE)
+    return [line.split() for line in lines]
+
+
+def test_the_commands_of_the_documents_exist() -> None:
+    found = [(page.name, words) for page in _PAGES for words in _commands(page.read_text())]
+    assert len(found) > 30
+    for page, words in found:
+        command: Any = get_group(app)
+        for word in words:
+            if word in getattr(command, "commands", {}):
+                command = command.commands[word]
+        shown = f"{page}: {' '.join(words)}"
+        assert not getattr(command, "commands", {}) or "--help" in words, shown
+        options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+        for word in words:
+            assert not word.startswith("--") or word.partition("=")[0] in options, shown
+
+
+def _anchors(page: Path) -> set[str]:
+    """Where links into a page may lead: its headings, as GitHub names them."""
+    found: dict[str, int] = {}
+    anchors = set()
+    for heading in re.findall(
+        r"^#{1,6} (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE
+    ):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        anchors.add(f"{name}-{found[name]}" if name in found else name)
+        found[name] = found.get(name, 0) + 1
+    return anchors
+
+
+def test_what_is_made_of_the_code_is_as_the_code_is() -> None:
+    """`make docs` writes it anew."""
+    made = []
+    for page in _PAGES:
+        text = page.read_text()
+        assert written_anew(text, lambda: routes_of(application())) == text, page.name
+        made += [name for _, name, _ in BLOCK.findall(text)]
+    assert sorted(made) == sorted([*TABLES, "settings", "routes"])
+
+
+def test_every_verb_of_make_is_there_and_told() -> None:
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", _text("Makefile"), re.MULTILINE))
+    said = re.compile(r"`make ([a-z-]+)`|^make ([a-z-]+)(?: +#.*)?$", re.MULTILINE)
+    named = {one or other for page in _PAGES for one, other in said.findall(page.read_text())}
+    assert len(named) > 8
+    assert named <= verbs
+    told = _text("CONTRIBUTING.md")
+    for verb in verbs - {"setup", "format", "clean"}:
+        assert f"`make {verb}`" in told or verb.startswith("bench-"), verb
+
+
+def test_figures_of_sizing_are_those_that_were_measured() -> None:
+    rows = re.findall(r"^\| .+ \| ([\d.,]+) \| `(\w+\.json)` `(\w+)` \|$", _text("docs/running.md"), re.MULTILINE)
+    assert len(rows) > 10
+    for figure, file, key in rows:
+        measured = orjson.loads((ROOT / "benchmarks" / "results" / file).read_bytes())[key]
+        assert float(figure.replace(",", "")) == pytest.approx(measured, rel=0.02), key
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for page in [*_PAGES, ROOT / "CHANGELOG.md"]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
+            place = page.parent / target if target else page
+            assert place.exists(), f"{page.name}: {target}"
+            assert not anchor or place.suffix != ".md" or anchor in _anchors(place), f"{page.name}: {target}#{anchor}"
 
 
 def test_every_parameter_of_points_is_documented() -> None:

@@ -7,9 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import urllib3
 import valkey
@@ -22,7 +23,7 @@ _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
 class Up:
     """A running `up`, and what it said."""
 
-    def __init__(self, directory: Path, port: int, *arguments: str) -> None:
+    def __init__(self, directory: Path, port: int, *arguments: str, environment: Mapping[str, str]) -> None:
         self.port = port
         self.output = directory / "up.log"
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("STREAMGAUGE_", "VALKEY_", "DATABASE_"))}
@@ -30,7 +31,7 @@ class Up:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "streamgauge", "up", "--port", str(port), *arguments],
                 cwd=directory,
-                env=clean,
+                env=clean | dict(environment),
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
@@ -81,8 +82,10 @@ def alive(pids: set[int]) -> set[int]:
 
 
 @contextmanager
-def running_up(directory: Path, port: int, *arguments: str) -> Iterator[Up]:
-    up = Up(directory, port, *arguments)
+def running_up(
+    directory: Path, port: int, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Up]:
+    up = Up(directory, port, *arguments, environment=environment)
     family = {up.process.pid}
     try:
         yield up

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
+from types import MappingProxyType
 
 import urllib3
 
@@ -52,18 +53,21 @@ def stamped(metric: str, dimensions: Dimensions, number: int) -> Point:
 
 
 @contextmanager
-def served(where: Place) -> Iterator[Served]:
+def served(
+    where: Place, declared: str = CATALOG, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Served]:
     """The API on an empty live stream and an empty store."""
     where.client().delete(LIVE_STREAM)
     directory = where.directory / f"served-{next(_names)}"
     directory.mkdir()
     catalog = directory / "catalog.toml"
-    catalog.write_text(CATALOG)
+    catalog.write_text(declared)
     port = free_port()
     environment = clean_environment() | {
         "VALKEY_URL": where.url,
         "STREAMGAUGE_STATE": str(directory / "state"),
         "STREAMGAUGE_TICK_MS": str(TICK_MS),
+        **settings,
     }
     with (directory / "serve.log").open("ab") as log:
         process = subprocess.Popen(

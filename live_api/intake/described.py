@@ -16,7 +16,7 @@ _TRACK = {
     "properties": {"value": 9.5},
 }
 _CAPTURE = {
-    "api_key": "sgw_…",
+    "api_key": "sg_…",
     "event": "signup",
     "uuid": "0192a4c8-5f6e-7c3a-9d54-0b8f5f2f8a11",
     "distinct_id": "42",
@@ -55,19 +55,22 @@ _VERDICT: dict[str, Any] = {
         },
         "detail": {"type": "string"},
     },
-    "example": {
-        "accepted": 1,
-        "duplicates": 0,
-        "rejected": [
-            {
-                "index": 1,
-                "code": "bad_type",
-                "path": "value",
-                "message": "value: expected a finite number, found 'much'",
-            }
-        ],
-    },
 }
+_TAKEN: dict[str, Any] = {"accepted": 2, "duplicates": 0, "rejected": []}
+_MIXED: dict[str, Any] = {
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": [
+        {
+            "index": 1,
+            "code": "bad_type",
+            "path": "value",
+            "message": "value: expected a finite number, found 'much'",
+        }
+    ],
+}
+_NONE: dict[str, Any] = {"accepted": 0, "duplicates": 0, "rejected": [], "detail": "expected …; found …"}
+_SHOWN = {"200": _TAKEN, "202": _TAKEN, "207": _MIXED}
 _ANSWERS = {
     "200": "As 202 and 207, for PostHog's own clients, which expect nothing else",
     "202": "All events were taken, or had been before",
@@ -97,7 +100,6 @@ _SENT_AT = {
 
 
 def paths() -> dict[str, Any]:
-    """Path items, for `live_api.openapi.describe`."""
     found = {
         "/v1/events": _post(
             "Send events",
@@ -119,7 +121,7 @@ def paths() -> dict[str, Any]:
         "/batch": _post(
             "Send captures as PostHog's clients do",
             "Captures in `batch`, with `api_key` and `sent_at`.",
-            _json({"api_key": "sgw_…", "batch": [_CAPTURE], "sent_at": "2026-11-22T10:00:01Z"}),
+            _json({"api_key": "sg_…", "batch": [_CAPTURE], "sent_at": "2026-11-22T10:00:01Z"}),
         ),
         "/s.js": {
             "get": {
@@ -128,7 +130,7 @@ def paths() -> dict[str, Any]:
                 "responses": {
                     "200": {
                         "description": "Sends a page view, and what `streamgauge('event', {…})` is told",
-                        "content": {"text/javascript": {"schema": {"type": "string"}, "example": "(() => {…})()"}},
+                        "content": {"text/javascript": _content({"type": "string"}, "(function () { … })()")},
                     }
                 },
             }
@@ -142,7 +144,7 @@ def paths() -> dict[str, Any]:
 
 def _post(summary: str, text: str, content: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {
-        status: {"description": said, "content": {"application/json": {"schema": _VERDICT}}}
+        status: {"description": said, "content": {"application/json": _content(_VERDICT, _SHOWN.get(status, _NONE))}}
         for status, said in _ANSWERS.items()
     }
     for status in ("429", "503"):
@@ -151,9 +153,9 @@ def _post(summary: str, text: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "post": {
             "tags": ["events"],
+            "x-permissions": [Permission.TRACK.value],
             "summary": summary,
             "description": f"{text} May be packed with gzip. The answer has a verdict on each event.",
-            "x-permissions": [Permission.TRACK],
             "parameters": [_KEY, _SENT_AT],
             "requestBody": {"required": True, "content": content},
             "responses": answers,

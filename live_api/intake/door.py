@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from live_api.intake import skew
+from live_api.intake.given import Given, fields_given
 from live_api.intake.kept import Event, Kept
 from live_api.intake.sent import Names, Sent
 from live_api.intake.verdict import NOT_WRITTEN, Rejected, Verdict, path_of
@@ -20,6 +21,7 @@ from stream.batches import Decoded, RawBatch
 from stream.catalog import Catalog
 from stream.decode import MAX_ENTRY_BYTES, Decoder
 from stream.digests import Hashes, hashes_of
+from stream.geo import Geo
 from stream.plan import compile_plan
 
 RETRY_AFTER_S = 2
@@ -38,35 +40,40 @@ class Door:
     written. *Failure*: events that could not be written are rejected as `not_written`. *Cost*: about 10 µs an event.
     """
 
-    def __init__(self, catalog: Catalog, writer: Writer, pseudonym: Callable[[str], str]) -> None:
+    def __init__(
+        self, catalog: Catalog, writer: Writer, pseudonym: Callable[[str], str], geo: Geo | None = None
+    ) -> None:
+        """`pseudonym` may raise SinkError. `geo` says where addresses are."""
         plan, enrich = compile_plan(catalog), catalog.enrich
         self.names = Names.of(catalog)
         self._writer = writer
         self._event = plan.event
-        names = {*plan.fields, *catalog.ingest.properties, plan.event.time}
+        names = {*plan.read, *catalog.ingest.properties, plan.event.time}
+        # What says who somebody is, and is not the person's own field, never reaches a stream.
+        names -= {one for one in (catalog.ingest.anonymous, enrich.ip) if one is not None and one != plan.event.person}
         looked_at = {plan.event.time}
-        # What says who somebody is, and is not the person's own field, is never kept.
-        gone = {catalog.ingest.anonymous, *([enrich.ip] if enrich.ip else [])} - {plan.event.person}
-        keeps_consent = catalog.ingest.consent in names
-        self._gone = tuple(sorted(gone - {catalog.ingest.anonymous}))
         if plan.event.person is not None:
-            looked_at |= {plan.event.person, catalog.ingest.consent, *gone}
-            looked_at |= {name for name in (enrich.user_agent,) if name in names}
-        self._kept = Kept(names - gone, looked_at)
+            looked_at |= {plan.event.person, catalog.ingest.consent, catalog.ingest.anonymous}
+        if plan.enrich is not None:
+            looked_at |= fields_given(plan.enrich)
+            looked_at |= {one for one in (enrich.user_agent, enrich.ip, enrich.url) if one is not None}
+        self._kept = Kept(names, looked_at)
         self._time = self._kept.field(plan.event.time)
-        self._who = None
+        self._who = self._given = None
         if plan.event.person is not None:
             self._who = Who(
                 self._kept,
                 plan.event.person,
                 catalog.ingest,
                 pseudonym,
-                keeps_consent=keeps_consent,
+                keeps_consent=catalog.ingest.consent in names,
                 address=enrich.ip,
-                browser=enrich.user_agent if enrich.user_agent in names else None,
+                browser=enrich.user_agent,
             )
+        if plan.enrich is not None:
+            self._given = Given(self._kept, plan.enrich, {*plan.fields, *catalog.ingest.properties}, geo)
         self._decoder = Decoder(plan, max_entry_bytes=MAX_ENTRY_BYTES - len(b"[]"), natively_from=_NATIVELY_FROM)
-        self._fields = frozenset({*plan.fields, plan.event.time})
+        self._fields = frozenset({*plan.read, plan.event.time})
         self._no_time = _null_at(plan.event.time)
 
     async def take(self, sent: Sent, visitor: Visitor, received_ms: int) -> Verdict:
@@ -77,19 +84,20 @@ class Door:
             skew.correct(events, self._time, said_ms, received_ms)
         if self._who is not None:
             self._who.settle(events, visitor)
-            for name in self._gone:
-                field = self._kept.field(name)
-                for event in events:
-                    field.set(event, msgspec.UNSET)
+        bots = [] if self._given is None else self._given.settle(events, visitor)
         pieces = [self._kept.write(event) for event in events]
         decoded, refused = self._judge(self._with_something(pieces, places, sent), received_ms)
         for row, letter in refused.items():
             rejected.append(self._rejected(sent.index(places[row]), letter))
         good = [row for row in range(len(pieces)) if row not in refused]
+        ids, persons = self._hashes(decoded, self._event.id), self._hashes(decoded, self._event.person)
+        if any(bots):
+            rejected += [Rejected(sent.index(places[row]), Reason.BOT, "", "of a bot") for row in good if bots[row]]
+            people = np.array([not bots[row] for row in good])
+            good, ids, persons = [row for row in good if not bots[row]], ids[people], persons[people]
         if not good:
             return Verdict(0, 0, _in_order(rejected))
-        ids = self._hashes(decoded, self._event.id)
-        where = self._writer.places(self._hashes(decoded, self._event.person), ids)
+        where = self._writer.places(persons, ids)
         outcomes, why = await self._writer.write([pieces[row] for row in good], where, ids)
         unwritten = [row for row, one in zip(good, outcomes, strict=True) if one is Outcome.NOT_WRITTEN]
         rejected += [Rejected(sent.index(places[row]), NOT_WRITTEN, "", why) for row in unwritten]

@@ -14,12 +14,13 @@ Event = Any
 class Field:
     """One field of an event, by its name in the catalog: `a.b` is field b of the object a."""
 
-    __slots__ = ("_attributes", "_structs")
+    __slots__ = ("_alone", "_attributes", "_structs")
 
     def __init__(self, attributes: Sequence[str], structs: Sequence[type]) -> None:
         """`structs`: what the objects are made of that lead to the field."""
         self._attributes = tuple(attributes)
         self._structs = tuple(structs)
+        self._alone = attributes[0] if len(attributes) == 1 else None
 
     def below(self, attribute: str, struct: type) -> Field:
         """The same field of what has this object as an attribute."""
@@ -27,6 +28,9 @@ class Field:
 
     def get(self, event: Event) -> Any:
         """Its value; None where there is none, or an empty text."""
+        if self._alone is not None:
+            found = getattr(event, self._alone)
+            return None if found is msgspec.UNSET or found == "" else found
         found = event
         for attribute in self._attributes:
             found = getattr(found, attribute)
@@ -35,6 +39,9 @@ class Field:
         return None if found == "" else found
 
     def set(self, event: Event, value: Any) -> None:
+        if self._alone is not None:
+            setattr(event, self._alone, value)
+            return
         *parents, last = self._attributes
         for attribute, struct in zip(parents, self._structs, strict=True):
             inner = getattr(event, attribute)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import xxhash
 
 from live_api.intake.kept import Event, Kept
 from stream.convert import scalar_text
@@ -16,6 +17,7 @@ from stream.enrich import made
 from stream.intake import Ingest
 
 _SCALARS = (str, int, float)
+_MOST_KNOWN = 100_000
 _NO = frozenset({"false", "0", "no"})
 
 
@@ -29,6 +31,8 @@ class Visitor:
     """Of a browser; None for programs, which send the events of others."""
     browser: str | None = None
     """What it calls itself."""
+    page: str | None = None
+    """Address of the page."""
     site: str = ""
     """Host of the page."""
     salt: bytes | None = None
@@ -50,13 +54,14 @@ class Who:
         address: str | None = None,
         browser: str | None = None,
     ) -> None:
-        """`pseudonym` may raise SinkError, and is called for every event with a person. `address` and `browser` are
-        fields in which an event says from where it is itself."""
+        """`pseudonym` may raise SinkError, and is called for each person who was not there lately. `address` and
+        `browser` are fields in which an event says from where it is itself."""
         self._person = kept.field(person)
         self._anonymous = None if ingest.anonymous == person else kept.field(ingest.anonymous)
         self._consent = kept.field(ingest.consent)
         self._keeps_consent = keeps_consent
         self._pseudonym = pseudonym
+        self._known: dict[int, str] = {}
         self._address = None if address is None else kept.field(address)
         self._browser = None if browser is None else kept.field(browser)
 
@@ -66,7 +71,8 @@ class Who:
             anonymous = None
             if self._anonymous is not None:
                 anonymous = self._anonymous.get(event)
-                self._anonymous.set(event, msgspec.UNSET)
+                if anonymous is not None:
+                    self._anonymous.set(event, msgspec.UNSET)
             consent = self._consent.get(event)
             if consent is not None and not self._keeps_consent:
                 self._consent.set(event, msgspec.UNSET)
@@ -81,7 +87,18 @@ class Who:
             elif isinstance(person, _SCALARS):
                 # What is no text, number or truth value stays, for the decoder to refuse it.
                 text = person if isinstance(person, str) else scalar_text(person)
-                self._person.set(event, made(self._pseudonym(text)))
+                self._person.set(event, self._made(text))
+
+    def _made(self, person: str) -> str:
+        """The pseudonym of an id, from what is known of the last ones: by 64 bits, and so not by the ids themselves."""
+        known = xxhash.xxh3_64_intdigest(person.encode())
+        found = self._known.get(known)
+        if found is None:
+            if len(self._known) >= _MOST_KNOWN:
+                # Emptied rather than evicted one by one: refilling costs little and needs no order kept.
+                self._known.clear()
+            found = self._known[known] = made(self._pseudonym(person))
+        return found
 
     def _of_the_day(self, event: Event, visitor: Visitor) -> str | None:
         if visitor.salt is None:

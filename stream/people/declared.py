@@ -40,9 +40,9 @@ class People(Table):
     """`[people]`: what holds for all analyses of people."""
 
     most_events_a_day: int = Field(10_000, ge=1, le=10_000_000)
-    """More events of one person in a day (UTC) than this are a machine's: those beyond count for no analysis."""
+    """More events of one person in a day (UTC) count for no analysis."""
     timeline: Duration | None = None
-    """For how long each person's events are kept in the store, for `GET /v1/persons`; without it they are not."""
+    """For how long each event is kept for `GET /v1/persons/{id}`; without it, not at all."""
 
 
 def declarations(catalog: Catalog) -> list[tuple[str, Declaration]]:

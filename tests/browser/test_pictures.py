@@ -93,4 +93,6 @@ def test_pictures_of_the_wall(place: tuple[str, int], page: Page, artifacts: Pat
     finally:
         os.kill(producer, signal.SIGCONT)
     expect(events).to_have_attribute("data-state", "live", timeout=20_000)
+    named = re.findall(r"!\[[^]]+\]\(docs/images/([^)]+)\)", (ROOT / "README.md").read_text())
+    assert sorted(named) == sorted(path.name for path in taken)
     assert {path.name: path.stat().st_size for path in taken if path.stat().st_size >= MOST_BYTES} == {}

@@ -462,17 +462,7 @@ def test_alerts_of_before_a_restart_are_told_again(start: Start, valkey_client: 
 def test_a_database_that_knew_no_alerts_is_made_ready(start: Start, tmp_path: Any) -> None:
     Store(f"sqlite:///{tmp_path}/points.db").setup()
     with sqlite3.connect(tmp_path / "points.db") as connection:
-        later = (
-            "deliveries",
-            "person_lines",
-            "churn_scores",
-            "models",
-            "api_keys",
-            "audit",
-            "api_keys",
-            "audit",
-            "streamgauge_revision",
-        )
+        later = ("deliveries", "person_lines", "churn_scores", "models", "api_keys", "audit", "streamgauge_revision")
         for table in ("scores", "scored_series", "alerts", "silences", "rules", *later):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")

@@ -205,8 +205,6 @@ def test_the_api_describes_itself(start: Start) -> None:
         "/v1/rules",
         "/v1/scores",
         "/v1/deliveries",
-        "/v1/live",
-        "/v1/ws",
         "/v1/session",
         "/v1/tickets",
         "/v1/audit",

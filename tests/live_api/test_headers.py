@@ -35,6 +35,10 @@ async def own(_: Request) -> Response:
     )
 
 
+async def taken(_: Request) -> Response:
+    return PlainTextResponse("taken", headers={"Access-Control-Allow-Origin": "https://tracked.example"})
+
+
 async def plain(_: Request) -> Response:
     return PlainTextResponse("plain")
 
@@ -44,6 +48,7 @@ def client(*allowed: str, base_url: str = "http://gauge.example:8000") -> TestCl
     routes = [
         Route("/", page),
         Route("/own", own),
+        Route("/taken", taken),
         Route("/v1/persons/x", own),
         *(Route(path, plain) for path in paths),
     ]
@@ -145,7 +150,7 @@ def test_any_origin_never_gets_credentials() -> None:
 
 
 def test_a_browser_that_asks_first_is_told_what_it_may() -> None:
-    asked = {"Origin": WALL, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    asked = {"Origin": WALL, "Access-Control-Request-Method": "GET"}
     answer = client(WALL).options("/v1/points", headers=asked)
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == WALL
@@ -153,7 +158,16 @@ def test_a_browser_that_asks_first_is_told_what_it_may() -> None:
     assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
     assert "Authorization" in answer.headers["access-control-allow-headers"]
     assert answer.headers["access-control-max-age"] == "600"
+    asked["Access-Control-Request-Method"] = "POST"
     assert client(WALL).options("/v1/tickets", headers=asked).headers["access-control-allow-methods"] == "POST"
+    # What is sent elsewhere is for those to answer who take it.
+    assert client(WALL).options("/v1/points", headers=asked).status_code == 405
+
+
+def test_a_route_that_answers_strangers_itself_is_not_given_credentials() -> None:
+    told = client(WALL).get("/taken", headers={"Origin": WALL}).headers
+    assert told["access-control-allow-origin"] == "https://tracked.example"
+    assert "access-control-allow-credentials" not in told
 
 
 def test_listed_origins_may_show_the_wall_in_a_frame() -> None:
@@ -196,6 +210,10 @@ def test_the_api_says_them_and_not_what_it_is_made_with(
         assert "server" not in told
         assert told["x-content-type-options"] == "nosniff"
     assert "style-src 'sha256-" in (ask(api, "/board/nowhere")["content-security-policy"] or "")
+    # A page that a browser has keeps the policy that came with it.
+    known = ask(api, "/")["etag"]
+    assert known is not None
+    assert "content-security-policy" not in ask(api, "/", **{"If-None-Match": known})
     # A name that is not ours is refused, and that says them too.
     assert ask(api, "/v1/metrics", Host="evil.example")["x-content-type-options"] == "nosniff"
     assert ask(api, "/v1/metrics", Origin=WALL)["access-control-allow-origin"] == WALL

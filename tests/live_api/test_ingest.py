@@ -556,3 +556,35 @@ def test_the_document_has_the_routes_with_examples(door: Door) -> None:
         post = document["paths"][path]["post"]
         assert all("example" in content for content in post["requestBody"]["content"].values())
         assert {"202", "207", "413", "429", "503"} <= set(post["responses"])
+
+
+ENRICHED = """
+[enrich]
+user_agent = "agent"
+ip = "ip"
+url = "url"
+
+[[metric]]
+name = "seen"
+measure = "count"
+by = ["browser", "region", "campaign"]
+"""
+
+
+def test_a_browsers_name_and_address_are_used_and_dropped(open_door: Callable[..., Door]) -> None:
+    door = open_door(CATALOG + ENRICHED)
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    page = {"User-Agent": firefox, "Referer": f"{door.api.url}/?utm_campaign=may", "Origin": door.api.url}
+    assert door.post({"id": "a"}, headers=page)["accepted"] == 1
+    call = {"event": "x", "messageId": "b", "context": {"userAgent": firefox, "ip": "192.0.2.9"}}
+    assert door.post(call, "/v1/track")["accepted"] == 1
+    bot = door.post([{"id": "c", "agent": "Googlebot/2.1"}, {"id": "d", "browser": "own"}], headers=page)
+    assert [(one["index"], one["code"]) for one in bot["rejected"]] == [(0, "bot")]
+    written = {event["id"]: event for event in door.events()}
+    assert written["a"]["browser"] == written["b"]["browser"] == "Firefox"
+    assert written["a"]["url"] == page["Referer"]
+    assert written["d"]["browser"] == "own"
+    everything = b"".join(door.client.dump(key) or b"" for key in _all(door.client.keys()))
+    for raw in (b"Gecko", b"192.0.2.9", b"127.0.0.1"):
+        assert raw not in everything.replace(door.api.url.encode(), b"")
+    assert door.counted() == 3

@@ -38,6 +38,7 @@ PERSON = EXAMPLES["GET /v1/persons/{id}"]["ask"]["id"]
 ALERT = EXAMPLES["GET /v1/alerts/{id}"]["ask"]["id"]
 SILENCE = Silence("5ea252202b96757e145ec983", "Ada", "migration", 0, 1 << 45, "api_slow")
 HOUR_MS = 3_600_000
+PUBLIC_ONES = {"GET /v1/session", "POST /v1/session", "DELETE /v1/session"}
 _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
 
 
@@ -100,15 +101,17 @@ def test_it_is_openapi_3_1_and_says_of_each_operation_all_there_is(api: Api) -> 
         names.append(operation["operationId"])
         assert operation["summary"], name
         assert operation["tags"], name
-        if operation["security"]:
+        if "/v1/" in name and name not in PUBLIC_ONES:
+            assert operation["security"], name
             assert {"401", "403", "503"} <= set(operation["responses"]), name
             assert "Needs the permission" in operation["description"], name
         for code, answer in operation["responses"].items():
             for kind, content in answer.get("content", {}).items():
-                said = {"example", "examples"} & {*content, *content.get("schema", {})}
+                said = "example" in content or "examples" in content
                 assert said or kind == "application/vnd.apache.arrow.stream", f"{name}: {code} has no example"
-        good = {code: answer for code, answer in operation["responses"].items() if code < "400"}
-        assert set(good) & {"204", "303"} or any("content" in answer for answer in good.values()), name
+        answers = operation["responses"].items()
+        # Some have nothing to say: what they do is elsewhere.
+        assert any(code in ("204", "303") or ("content" in one and code < "300") for code, one in answers), name
         if "requestBody" in operation:
             assert "example" in operation["requestBody"]["content"]["application/json"], name
     assert len(names) == len(set(names))
@@ -126,16 +129,14 @@ def test_what_can_be_asked_is_answered_as_it_says(api: Api, valkey_client: Any) 
     tried = 0
     for name, operation in operations(document):
         method, path = name.split()
-        if method != "GET" or path == "/v1/ws":
+        # There is no issuer here that one could log in with.
+        if method != "GET" or path == "/v1/ws" or path.startswith("/auth/"):
             continue
         answer = _http.request("GET", api.url + asked(operation, path), preload_content=False)
         said = operation["responses"].get(str(answer.status))
         kind = answer.headers["content-type"].partition(";")[0]
         assert said is not None, f"{name}: {answer.status}"
-        # Nobody feeds this installation, and it has no issuer to log in with.
-        assert answer.status < 300 or path == "/readyz" or path.startswith("/auth/"), (
-            f"{name}: {answer.status} {answer.data!r}"
-        )
+        assert answer.status < 300 or name == "GET /readyz", f"{name}: {answer.status} {answer.data!r}"
         assert kind in said["content"], f"{name}: {kind}"
         if kind == "application/json":
             content = said["content"][kind]

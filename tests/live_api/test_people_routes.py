@@ -441,16 +441,7 @@ def test_a_database_of_an_earlier_version_knows_nobody(start: Start, tmp_path: P
     store.setup()
     store.close()
     with sqlite3.connect(path) as connection:
-        for table in (
-            "person_lines",
-            "churn_scores",
-            "models",
-            "api_keys",
-            "audit",
-            "api_keys",
-            "audit",
-            "streamgauge_revision",
-        ):
+        for table in ("person_lines", "churn_scores", "models", "api_keys", "audit", "streamgauge_revision"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     connection.close()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .conftest import Api, Processor, point
+from .identities import bearer, people
+from .test_lines_of_identities import ticket
 from .test_sse import events
 
 Start = Callable[..., Api]
@@ -111,6 +113,16 @@ def test_coming_back(start: Start, processor: Processor) -> None:
         told = client.receive()
         exactly(told, update)
         assert told["series"] == update["series"]
+
+
+def test_who_listens(start: Start, processor: Processor) -> None:
+    (_, refresh), (_, answered) = examples("Who listens")
+    api = start(catalog=CATALOG, **people()).caught_up()
+    with api.connect(additional_headers=bearer("analyst")) as websocket:
+        websocket.send(json.dumps({"op": "hello", "topics": []}))
+        websocket.send(json.dumps(refresh | {"token": ticket(api, "analyst")}))
+        said = [json.loads(websocket.recv(timeout=5)) for _ in range(3)]
+        exactly(said[-1], answered)
 
 
 def test_server_sent_events(start: Start, processor: Processor) -> None:

@@ -61,6 +61,14 @@ def test_a_revoked_key_is_no_good_and_stays_in_the_list(store: KeyStore) -> None
     assert store.any()
 
 
+def test_a_key_may_lose_its_person(store: KeyStore) -> None:
+    one, other = key(new_text(), person="a3" * 16), key(new_text(), person="b4" * 16)
+    store.add(one)
+    store.add(other)
+    assert store.forget("a3" * 16) == 1
+    assert sorted([found.person or "" for found in store.all()]) == ["", "b4" * 16]
+
+
 def test_a_key_ends_at_its_time() -> None:
     one = key(new_text(), expires_ms=5_000)
     assert one.is_good(4_999)

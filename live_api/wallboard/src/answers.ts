@@ -24,6 +24,8 @@ export interface AnswersSurroundings {
   say(alert: string, order: Order, body: Readonly<Record<string, string>>): Promise<void>;
   now(): number;
   changed(): void;
+  /** Who has logged in, and so says it; null or left out: it is to be said. */
+  who?: string | null;
   /** Where the name is kept; null where a browser keeps nothing. */
   storage: Pick<Storage, "getItem" | "setItem"> | null;
 }
@@ -47,8 +49,13 @@ export class Answers {
 
   constructor(private readonly around: AnswersSurroundings) {}
 
+  get who(): string | null {
+    return this.around.who ?? null;
+  }
+
   /** Who says so, as it was said last. */
   get name(): string {
+    if (this.who !== null) return this.who;
     try {
       return this.around.storage?.getItem(NAME_KEY) ?? "";
     } catch {
@@ -63,10 +70,10 @@ export class Answers {
   /** `silenceFor` as the catalog spells durations: "4h". */
   async say(alert: Alert, order: Order, name: string, reason: string, silenceFor = ""): Promise<void> {
     const by = name.trim();
-    this.#keepName(by);
+    if (this.who === null) this.#keepName(by);
     const answer = { order, at: this.around.now(), problem: null, before: alert };
     this.#set(alert.id, answer);
-    const body: Record<string, string> = { by };
+    const body: Record<string, string> = this.who === null ? { by } : {};
     if (reason.trim() !== "") body.reason = reason.trim();
     if (order === "silence") body.for = silenceFor;
     try {

@@ -93,6 +93,12 @@ export interface Boards {
   default: string;
 }
 
+/** What somebody has to be allowed for a tile to show anything, besides seeing numbers; null where that is enough. */
+export function permissionOf(tile: Tile): string | null {
+  if (tile.analysis === null) return null;
+  return tile.type === "risk" || tile.type === "model" ? "predictions" : "view_behaviour";
+}
+
 export const COLUMNS = 12;
 const MOST_ROWS = 24;
 const DEFAULT_LIMIT = 10;

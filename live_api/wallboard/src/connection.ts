@@ -3,15 +3,21 @@
  * and chance are passed in, so that every decision can be tested without any of them.
  */
 
-import { helloMessage, parseMessage, topicsMessage, type ServerMessage } from "./protocol";
+import { helloMessage, parseMessage, refreshMessage, topicsMessage, type ServerMessage } from "./protocol";
+
+export interface Ticket {
+  token: string;
+  /** How long the line lasts that it opens or refreshes. */
+  lineMs: number;
+}
 
 export type Line =
   | { state: "connecting" }
   | { state: "live" }
   /** `since`: when the last message came, or when the first attempt began. `retryAt` is null while an attempt is under way. */
   | { state: "lost"; since: number; retryAt: number | null; reason: string }
-  /** The server said not to come back. Only a person can change that. */
-  | { state: "refused"; since: number; reason: string };
+  /** The server said not to come back. Only a person can change that. `code`: with which close code. */
+  | { state: "refused"; since: number; reason: string; code: number };
 
 export interface SocketEvents {
   opened(): void;
@@ -27,6 +33,8 @@ export interface Socket {
 export interface Surroundings {
   /** Starts to open a socket. May throw, which counts as a failed attempt. */
   open(events: SocketEvents): Socket;
+  /** What says whose the line is, for one hello or refresh; left out where nobody has to say. */
+  ticket?: () => Promise<Ticket>;
   /** Epoch ms. May jump: machines sleep, and clocks are set. */
   now(): number;
   /** Calls `act` once after `delayMs`; returns what cancels it. */
@@ -47,6 +55,12 @@ export const LAST_CEILING_MS = 20_000;
 /** From the first packet to the snapshot. */
 export const OPEN_LIMIT_MS = 10_000;
 export const MISSED_HEARTBEATS = 3;
+/** Whoever the line is of may not see numbers. */
+export const UNAUTHORIZED = 4503;
+/** After so much of its time a line is refreshed; where that fails, again after so much. */
+const REFRESH_AT = 0.7;
+const REFRESH_AGAIN = 0.1;
+const LEAST_REFRESH_MS = 500;
 /** A line that held this long starts again with the shortest back-off when it breaks. */
 const STEADY_MS = 5_000;
 
@@ -88,6 +102,11 @@ export class Connection {
   #resuming = false;
   #cancelDeadline: () => void = () => {};
   #cancelRetry: () => void = () => {};
+  #cancelRefresh: () => void = () => {};
+  /** How long the line lasts, of the latest ticket. */
+  #lineMs: number | null = null;
+  /** Of the latest `refresh`, while it is not answered. */
+  #refreshing: number | null = null;
 
   constructor(
     private readonly around: Surroundings,
@@ -174,10 +193,42 @@ export class Connection {
   }
 
   #hello(): void {
+    if (this.around.ticket === undefined) this.#sayHello(null);
+    else this.#withTicket((ticket) => this.#sayHello(ticket), (reason) => this.#lose(reason));
+  }
+
+  #sayHello(ticket: Ticket | null): void {
     const resume = this.resumeFrom;
     this.#resuming = resume !== null;
     this.#told = this.#topics;
-    this.#socket?.send(helloMessage(this.#topics, resume));
+    this.#lineMs = ticket?.lineMs ?? null;
+    this.#socket?.send(helloMessage(this.#topics, resume, ticket?.token));
+  }
+
+  #withTicket(use: (ticket: Ticket) => void, failed: (reason: string) => void): void {
+    const turn = this.#turn;
+    void this.around.ticket!().then(
+      (ticket) => turn === this.#turn && use(ticket),
+      (error: unknown) => turn === this.#turn && failed(error instanceof Error ? error.message : String(error)),
+    );
+  }
+
+  /** Asks for another ticket in time, as the line ends with the time of its own. */
+  #refreshAfter(share: number): void {
+    this.#cancelRefresh();
+    if (this.#lineMs === null) return;
+    this.#cancelRefresh = this.around.later(Math.max(LEAST_REFRESH_MS, this.#lineMs * share), () =>
+      this.#withTicket(
+        ({ token, lineMs }) => {
+          this.#lineMs = lineMs;
+          this.#refreshing = ++this.#requests;
+          this.#socket?.send(refreshMessage(this.#refreshing, token));
+          // Unless the answer comes first.
+          this.#refreshAfter(REFRESH_AGAIN);
+        },
+        () => this.#refreshAfter(REFRESH_AGAIN),
+      ),
+    );
   }
 
   #received(text: string): void {
@@ -197,6 +248,7 @@ export class Connection {
     switch (message.op) {
       case "welcome":
         this.#heartbeatMs = message.heartbeatS * 1000;
+        this.#refreshAfter(REFRESH_AT);
         if (this.#epoch !== message.epoch) this.#forget();
         this.#epoch = message.epoch;
         if (!message.resumed) return false;
@@ -213,6 +265,10 @@ export class Connection {
         break;
       case "ok":
         if (message.id === this.#unanswered) this.#unanswered = null;
+        if (message.id !== null && message.id === this.#refreshing) {
+          this.#refreshing = null;
+          this.#refreshAfter(REFRESH_AT);
+        }
         return false;
       case "bye":
         this.#retryInMs = message.retryInMs;
@@ -240,7 +296,7 @@ export class Connection {
       return;
     }
     this.#abandon();
-    this.#say({ state: "refused", since: this.around.now(), reason: why });
+    this.#say({ state: "refused", since: this.around.now(), reason: why, code });
   }
 
   #lose(reason: string): void {
@@ -261,6 +317,8 @@ export class Connection {
     this.#turn += 1;
     this.#cancelDeadline();
     this.#cancelRetry();
+    this.#cancelRefresh();
+    this.#refreshing = null;
     const socket = this.#socket;
     this.#socket = null;
     this.#told = null;
@@ -286,9 +344,10 @@ function without(all: readonly string[], these: readonly string[]): string[] {
   return all.filter((one) => !these.includes(one));
 }
 
-/** The real surroundings: a WebSocket at `url`, the machine's clock and timers. */
-export function browserSurroundings(url: string): Surroundings {
+/** The real surroundings: a WebSocket at `url`, the machine's clock and timers. `ticket` as there. */
+export function browserSurroundings(url: string, ticket?: () => Promise<Ticket>): Surroundings {
   return {
+    ...(ticket !== undefined && { ticket }),
     open(events) {
       const socket = new WebSocket(url);
       socket.onopen = () => events.opened();

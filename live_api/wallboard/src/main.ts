@@ -1,5 +1,5 @@
 import { mount } from "svelte";
-import App from "./App.svelte";
+import Entrance from "./Entrance.svelte";
 import "./app.css";
 
-mount(App, { target: document.getElementById("wall")! });
+mount(Entrance, { target: document.getElementById("wall")! });

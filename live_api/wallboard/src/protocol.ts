@@ -74,7 +74,7 @@ export type ServerMessage =
   | ({ op: "update" } & Frame)
   | { op: "heartbeat"; t: number; seq: number | null }
   | { op: "ok"; id: number | null }
-  | { op: "error"; code: string; message: string }
+  | { op: "error"; code: string; message: string; id: number | null }
   | { op: "bye"; retryInMs: number | null }
   | { op: "reload"; withinMs: number | null };
 
@@ -85,8 +85,13 @@ export interface History {
 
 const DEFAULT_HEARTBEAT_S = 5;
 
-export function helloMessage(topics: readonly string[], resume: string | null): string {
-  return JSON.stringify(resume === null ? { op: "hello", topics } : { op: "hello", topics, resume });
+export function helloMessage(topics: readonly string[], resume: string | null, token: string | null = null): string {
+  return JSON.stringify({ op: "hello", topics, ...(resume !== null && { resume }), ...(token !== null && { token }) });
+}
+
+/** That the line is to last longer. */
+export function refreshMessage(id: number, token: string): string {
+  return JSON.stringify({ op: "refresh", id, token });
 }
 
 export function topicsMessage(op: "subscribe" | "unsubscribe", id: number, topics: readonly string[]): string {
@@ -129,7 +134,7 @@ export function parseMessage(text: string): ServerMessage | null {
     case "ok":
       return { op: "ok", id: number(sent.id) };
     case "error":
-      return { op: "error", code: string(sent.code) ?? "unknown", message: string(sent.message) ?? "" };
+      return { op: "error", code: string(sent.code) ?? "unknown", message: string(sent.message) ?? "", id: number(sent.id) };
     case "bye":
       return { op: "bye", retryInMs: number(sent.retry_in_ms) };
     case "reload":

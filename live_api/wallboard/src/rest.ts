@@ -1,12 +1,15 @@
 /** What the wall asks for instead of waiting to be told: which boards there are, what was, and what was a day ago. */
 
 import { parseBoard, parseBoards, type Board, type Boards } from "./board";
+import type { Ticket } from "./connection";
 import { isRecord, number, string, textsOf } from "./json";
 import { parsePast, type Past } from "./past";
 import { answerIn, type Answer } from "./people";
 import { parseHistory, type History } from "./protocol";
+import { EVERYBODY, parseSession, type Session } from "./session";
 
 const LIMIT_MS = 10_000;
+const ACCEPT = { accept: "application/json" };
 
 /** The server answered, and not with what was asked for. */
 export class Refused extends Error {
@@ -16,6 +19,47 @@ export class Refused extends Error {
   ) {
     super(message);
   }
+}
+
+let refusal: () => void = () => {};
+
+/** Calls `act` whenever the server says that whoever looks may not. Returns what ends that. */
+export function onRefusal(act: () => void): () => void {
+  refusal = act;
+  return () => (refusal = () => {});
+}
+
+/** Who looks, and what they may. */
+export async function fetchSession(): Promise<Session> {
+  const response = await fetch("v1/session", { headers: ACCEPT, signal: AbortSignal.timeout(LIMIT_MS) });
+  if (response.status === 404) return EVERYBODY;
+  if (!response.ok) throw await refusedBy(response, 200);
+  return parseSession(await response.json());
+}
+
+/** This browser is whoever the key is of, until it logs out. It keeps a cookie that no script can read, not the key. */
+export async function logIn(key: string): Promise<void> {
+  const response = await sent("POST", "v1/session", { key });
+  if (!response.ok) throw await refusedBy(response, 200);
+}
+
+export async function logOut(): Promise<void> {
+  const response = await sent("DELETE", "v1/session");
+  if (!response.ok) throw await refusedBy(response, 204);
+}
+
+/** What opens one line, or keeps one open for longer. */
+export async function fetchTicket(): Promise<Ticket> {
+  const response = await sent("POST", "v1/tickets");
+  if (!response.ok) {
+    if (isRefusal(response.status)) refusal();
+    throw await refusedBy(response, 200);
+  }
+  const answer: unknown = await response.json();
+  const token = isRecord(answer) ? string(answer.ticket) : null;
+  const line = isRecord(answer) ? number(answer.line_s) : null;
+  if (token === null || line === null) throw new TypeError("/v1/tickets: expected a ticket and line_s");
+  return { token, lineMs: line * 1_000 };
 }
 
 export async function fetchBoards(): Promise<Boards> {
@@ -64,11 +108,10 @@ export async function fetchHistory(
 /** A range of the past in windows that fit. A server that cannot give it says why. */
 export async function fetchPast(query: URLSearchParams): Promise<Past> {
   const path = `v1/points?${query}`;
-  const response = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(LIMIT_MS) });
-  const answer: unknown = await response.json().catch(() => null);
-  if (response.ok) return parsePast(answer);
-  const detail = isRecord(answer) ? string(answer.detail) : null;
-  throw new Refused(response.status, detail ?? `expected status 200, found ${response.status}`);
+  const response = await fetch(path, { headers: ACCEPT, signal: AbortSignal.timeout(LIMIT_MS) });
+  if (response.ok) return parsePast(await response.json().catch(() => null));
+  if (isRefusal(response.status)) refusal();
+  throw await refusedBy(response, 200);
 }
 
 /** A rule, as far as charts need it. */
@@ -129,16 +172,10 @@ export async function fetchScores(
 /** Says something about an alert. It is on its way when this returns; what came of it is told on the line. */
 export async function sayOf(alert: string, order: string, body: Readonly<Record<string, string>>): Promise<void> {
   const path = `v1/alerts/${encodeURIComponent(alert)}/${order}`;
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { accept: "application/json", "content-type": "application/json" },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(LIMIT_MS),
-  });
+  const response = await sent("POST", path, body);
   if (response.ok) return;
-  const answer: unknown = await response.json().catch(() => null);
-  const detail = isRecord(answer) ? string(answer.detail) : null;
-  throw new Refused(response.status, detail ?? `expected status 202, found ${response.status}`);
+  if (isRefusal(response.status)) refusal();
+  throw await refusedBy(response, 202);
 }
 
 async function fetchPage(
@@ -160,7 +197,26 @@ async function fetchPage(
 
 /** `path` is relative to where the server says that its root is, which the page's `<base>` has. */
 async function getJson(path: string): Promise<unknown> {
-  const response = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(LIMIT_MS) });
+  const response = await fetch(path, { headers: ACCEPT, signal: AbortSignal.timeout(LIMIT_MS) });
+  if (isRefusal(response.status)) refusal();
   if (!response.ok) throw new Refused(response.status, `${path}: expected status 200, found ${response.status}`);
   return response.json();
+}
+
+function sent(method: "POST" | "DELETE", path: string, body?: unknown): Promise<Response> {
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  if (body === undefined) return fetch(path, { method, headers: ACCEPT, signal });
+  return fetch(path, { method, headers: { ...ACCEPT, "content-type": "application/json" }, body: JSON.stringify(body), signal });
+}
+
+/** Whether a status says that it is for somebody else to ask. */
+function isRefusal(status: number): boolean {
+  return status === 401 || status === 403;
+}
+
+/** What the server said of why not. */
+async function refusedBy(response: Response, expected: number): Promise<Refused> {
+  const answer: unknown = await response.json().catch(() => null);
+  const detail = isRecord(answer) ? string(answer.detail) : null;
+  return new Refused(response.status, detail ?? `expected status ${expected}, found ${response.status}`);
 }

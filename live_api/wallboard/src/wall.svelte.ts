@@ -5,11 +5,11 @@ import { Announcer } from "./announcer";
 import { Answers, browserStorage } from "./answers";
 import { Backfill } from "./backfill";
 import { Bands, type Band } from "./bands";
-import type { Board, BoardName, Tile } from "./board";
+import { permissionOf, type Board, type BoardName, type Tile } from "./board";
 import { ServerClock } from "./clock";
 import type { Compared } from "./compare";
 import { Comparisons } from "./comparisons";
-import { browserSurroundings, Connection, type Line } from "./connection";
+import { browserSurroundings, Connection, UNAUTHORIZED, type Line } from "./connection";
 import { Zone } from "./format";
 import type { Freshness } from "./freshness";
 import { lastEventOf, Lateness } from "./lateness";
@@ -19,8 +19,9 @@ import { capacitiesOf } from "./panels";
 import { Polled, type Told } from "./polled";
 import type { ServerMessage, System } from "./protocol";
 import { browserReload, Reload } from "./reload";
-import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, fetchPeople, fetchRules, fetchScores, Refused, sayOf } from "./rest";
+import { fetchBoard, fetchBoards, fetchCompare, fetchHistory, fetchPeople, fetchRules, fetchScores, fetchTicket, Refused, sayOf } from "./rest";
 import { Rotation } from "./rotation";
+import { calledOf, isSomebody, may, type Session } from "./session";
 import { SeriesStore } from "./store";
 import type { Theme } from "./theme";
 import type { Level } from "./threshold";
@@ -33,6 +34,8 @@ const BOARDS_RETRY_MS = 5_000;
 const SWEEP_MS = 60_000;
 /** So many boards in turn are all kept up to date; of more, only the one that is shown. */
 const MOST_TOPICS = 32;
+/** Errors of a line that is somebody else's. */
+const NOT_OURS = ["unauthorized", "other_identity"];
 
 export class Wall {
   line = $state.raw<Line>({ state: "connecting" });
@@ -61,6 +64,9 @@ export class Wall {
   readonly answers: Answers;
   /** A screen that nobody touches asks for nothing to be touched. */
   readonly touched: boolean;
+  /** Who has logged in, for people; null where nobody has. */
+  readonly called: string | null;
+  readonly answersAlerts: boolean;
   readonly startedAt = Date.now();
   readonly #announcer = new Announcer();
   readonly #clock = new ServerClock();
@@ -95,9 +101,16 @@ export class Wall {
   /** How many series rules watch, and how many of those are still learned. */
   readonly watched = $derived(watchedOf(this.system?.watch ?? null));
 
-  constructor() {
+  /** `doubt` is told when the server refuses whoever looks, and whether the line has ended for that. */
+  constructor(
+    private readonly session: Session,
+    private readonly doubt: (ended: boolean) => void,
+  ) {
     this.touched = !this.options.kiosk && this.options.rotateS === null;
+    this.called = calledOf(session);
+    this.answersAlerts = this.touched && may(session, "acknowledge");
     this.answers = new Answers({
+      who: this.called,
       say: sayOf,
       now: () => Date.now(),
       changed: () => this.#askForFrame(),
@@ -137,7 +150,7 @@ export class Wall {
       changed: () => this.#askForFrame(),
     });
     this.#reload = new Reload(browserReload(() => location.href));
-    this.#connection = new Connection(browserSurroundings(url.href), {
+    this.#connection = new Connection(browserSurroundings(url.href, isSomebody(session) ? fetchTicket : undefined), {
       line: (line) => this.#onLine(line),
       message: (message) => this.#onMessage(message),
     });
@@ -255,6 +268,7 @@ export class Wall {
   #onLine(line: Line): void {
     this.line = line;
     this.now = this.#serverNow();
+    if (line.state === "refused" && line.code === UNAUTHORIZED) this.doubt(true);
   }
 
   #onMessage(message: ServerMessage): void {
@@ -286,6 +300,12 @@ export class Wall {
         this.#askForFrame();
         break;
       case "error":
+        if (NOT_OURS.includes(message.code)) {
+          // The login or key is another's by now, or nobody's.
+          this.doubt(message.code === "other_identity");
+          break;
+        }
+        if (message.code === "bad_ticket") break;
         this.serverProblem = message.message || message.code;
         break;
       case "reload":
@@ -369,7 +389,7 @@ export class Wall {
     const held = new Map<string, Board>();
     // The one that is shown first: nobody waits for those that come later.
     for (const name of [current, ...this.#wanted().filter((one) => one !== current)]) {
-      const board = await fetchBoard(name).catch((error: unknown) => {
+      const board = await this.#fetchBoard(name).catch((error: unknown) => {
         if (name !== current) return this.#held.get(name) ?? null;
         const names = this.boards.map((one) => one.name).join(", ");
         throw error instanceof Refused && error.status === 404
@@ -390,6 +410,17 @@ export class Wall {
     const changed = JSON.stringify([...held.values()]) !== JSON.stringify([...this.#held.values()]);
     this.#held = held;
     if (changed) this.#needsHaveChanged();
+  }
+
+  async #fetchBoard(name: string): Promise<Board> {
+    const found = await fetchBoard(name);
+    return { ...found, tiles: found.tiles.filter((tile) => this.#shows(tile)) };
+  }
+
+  /** Tiles that would only say that they may not ask. */
+  #shows(tile: Tile): boolean {
+    const needed = permissionOf(tile);
+    return needed === null || may(this.session, needed);
   }
 
   /** Other tiles are shown, or will be: keep what they need, and ask for what was before. */

@@ -399,3 +399,113 @@ it("stops for good, and leaves no timer", () => {
   expect(world.socket.closed).toBe(true);
   expect(world.timers).toBe(0);
 });
+
+describe("whose a line is", () => {
+  const LINE_MS = 100_000;
+  let tickets: (string | Error)[];
+  let asked: number;
+  const settled = () => new Promise((done) => setTimeout(done));
+  const said = () => world.socket.sent.map((text) => JSON.parse(text) as { op: string; id?: number; token?: string });
+
+  const begin = async () => {
+    connection.stop();
+    asked = 0;
+    const withTickets = Object.assign(world, {
+      ticket: async () => {
+        asked += 1;
+        const next = tickets.shift();
+        if (next === undefined || next instanceof Error) throw next ?? new Error("no more tickets");
+        return { token: next, lineMs: LINE_MS };
+      },
+    });
+    lines = [];
+    connection = new Connection(withTickets, { line: (line) => lines.push(line), message: (message) => messages.push(message) });
+    connection.setTopics(["system"]);
+    connection.start();
+    world.socket.events.opened();
+    await settled();
+  };
+  const live = () => {
+    world.socket.events.received(WELCOME);
+    world.socket.events.received(SNAPSHOT);
+  };
+  /** Lets time pass, with a word from the server now and then. */
+  const pass = async (ms: number) => {
+    for (let left = ms; left > 0; left -= 5_000) {
+      world.advance(Math.min(5_000, left));
+      world.socket.events.received(HEARTBEAT);
+      await settled();
+    }
+  };
+
+  it("is said with a ticket, another one for each line", async () => {
+    tickets = ["one", "two"];
+    await begin();
+    expect(said()).toEqual([{ op: "hello", topics: ["system"], token: "one" }]);
+    live();
+    world.socket.events.closed(4004, "");
+    world.advance(1_000);
+    world.socket.events.opened();
+    await settled();
+    expect(said()[0]).toMatchObject({ op: "hello", token: "two" });
+  });
+
+  it("is said again before its time is over, and goes on", async () => {
+    tickets = ["one", "two", "three"];
+    await begin();
+    live();
+    await pass(LINE_MS * 0.65);
+    expect(said()).toHaveLength(1);
+    await pass(LINE_MS * 0.1);
+    expect(said()[1]).toMatchObject({ op: "refresh", token: "two" });
+    world.socket.events.received(JSON.stringify({ op: "ok", id: said()[1]!.id, until: "2026-05-20T12:30:00Z" }));
+    await pass(LINE_MS * 0.65);
+    expect(said()).toHaveLength(2);
+    await pass(LINE_MS * 0.1);
+    expect(said()[2]).toMatchObject({ op: "refresh", token: "three" });
+    expect(states()).toEqual(["live"]);
+  });
+
+  it("is asked for again where a ticket could not be had", async () => {
+    tickets = ["one", new Error("away"), "two"];
+    await begin();
+    live();
+    await pass(LINE_MS * 0.75);
+    expect([asked, said().length]).toEqual([2, 1]);
+    await pass(LINE_MS * 0.1);
+    expect(said()[1]).toMatchObject({ op: "refresh", token: "two" });
+  });
+
+  it("is no line without a ticket, and is tried again", async () => {
+    tickets = [new Error("no ticket today"), "two"];
+    await begin();
+    expect(lines.at(-1)).toMatchObject({ state: "lost", reason: "no ticket today" });
+    world.advance(1_000);
+    world.socket.events.opened();
+    await settled();
+    expect(said()[0]).toMatchObject({ op: "hello", token: "two" });
+  });
+
+  it("is nothing to say for a line that is gone meanwhile", async () => {
+    tickets = ["one"];
+    connection.stop();
+    let give: (ticket: { token: string; lineMs: number }) => void = () => {};
+    const slow = Object.assign(world, { ticket: () => new Promise<{ token: string; lineMs: number }>((done) => (give = done)) });
+    connection = new Connection(slow, { line: () => {}, message: () => {} });
+    connection.start();
+    const first = world.socket;
+    first.events.opened();
+    first.events.closed(1006, "");
+    give({ token: "late", lineMs: LINE_MS });
+    await settled();
+    expect(first.sent).toEqual([]);
+  });
+
+  it("ends for good where whoever looks may see nothing", async () => {
+    tickets = ["one"];
+    await begin();
+    world.socket.events.closed(4503, "unauthorized");
+    expect(lines.at(-1)).toMatchObject({ state: "refused", code: 4503 });
+    expect(world.timers).toBe(0);
+  });
+});
