@@ -12,12 +12,13 @@ import pytest
 import urllib3
 import valkey
 
+from sinks.store import Store
 from tests.deploy.compose import services
 from tests.deploy.image import USER, Built, built_image, stages
 from tests.deploy.installation import Installation
 from tests.engines import free_port
 from tests.influx2_api import Influx2, influx2
-from tests.postgres import Postgres, sql
+from tests.postgres import Postgres
 from tests.stack import ROOT, eventually
 
 EVENTS = 500
@@ -125,8 +126,13 @@ def test_from_nothing_to_numbers(installed: Installation, influx: Influx2) -> No
         return sum(point["value"] for point in found["points"])
 
     eventually(lambda: total() == EVENTS, what="numbers over the API")
-    wanted = "SELECT sum(value) FROM points WHERE metric = 'events' AND \"window\" = '1d'"
-    eventually(lambda: sql(installed.secret("database_url"), wanted)[0][0] == EVENTS, what="numbers in PostgreSQL")
+    store = Store(installed.secret("database_url"))
+    try:
+        eventually(
+            lambda: sum(one.value for one in store.points("events", "1d")) == EVENTS, what="numbers in PostgreSQL"
+        )
+    finally:
+        store.close()
 
     def in_influx() -> float:
         rows = [row for row in influx.named()["streamgauge"] if row.measurement == "events"]
