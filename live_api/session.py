@@ -180,22 +180,11 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
                     elif client is not None and not isinstance(message, Refresh):
                         hub.obey(client, message)
                     elif isinstance(message, Hello):
-                        if message.token is not None:
-                            holder = await door.holder(message.token)
-                            if holder is None:
-                                hub.meters.refused("ticket")
-                                line.close(Close.BAD_TICKET, "the ticket is of no use; come back with another")
-                                return
-                            identity = holder
-                        elif _is_in_doubt(refused_of(websocket)):
-                            line.close(Close.BAD_TICKET, "who this is cannot be found out now; come back")
+                        in_doubt = _is_in_doubt(refused_of(websocket))
+                        found = await _let_in(line, door, message, identity, in_doubt=in_doubt)
+                        if found is None:
                             return
-                        if not identity.may(Permission.VIEW_NUMBERS):
-                            hub.meters.refused("unauthorized")
-                            why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {identity.name} may not"
-                            line.write(Frame(ProtocolError("unauthorized", why).frame()))
-                            line.close(Close.UNAUTHORIZED, "unauthorized")
-                            return
+                        identity = found
                         await door.ready()
                         until_ms = door.until_ms(identity)
                         client = hub.join(line, message, identity.rows, until_ms)
@@ -219,6 +208,29 @@ async def _talk(websocket: WebSocket, line: Line, door: Door) -> None:
         hub.forget(line)
         if client is not None:
             hub.leave(client)
+
+
+async def _let_in(line: Line, door: Door, message: Hello, identity: Identity, *, in_doubt: bool) -> Identity | None:
+    """Who says hello: the holder of its ticket, or without one `identity`, unless they are `in_doubt`. None for those
+    who may not listen, who have been told why."""
+    if message.token is not None:
+        holder = await door.holder(message.token)
+        if holder is None:
+            door.hub.meters.refused("ticket")
+            line.close(Close.BAD_TICKET, "the ticket is of no use; come back with another")
+            return None
+        identity = holder
+    elif in_doubt:
+        door.hub.meters.refused("in_doubt")
+        line.close(Close.BAD_TICKET, "who this is cannot be found out now; come back")
+        return None
+    if not identity.may(Permission.VIEW_NUMBERS):
+        door.hub.meters.refused("unauthorized")
+        why = f"expected somebody who may {Permission.VIEW_NUMBERS}; {identity.name} may not"
+        line.write(Frame(ProtocolError("unauthorized", why).frame()))
+        line.close(Close.UNAUTHORIZED, "unauthorized")
+        return None
+    return identity
 
 
 async def _refreshed(door: Door, identity: Identity, message: Refresh) -> int | None:

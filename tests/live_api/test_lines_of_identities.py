@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import urllib3
+from fastapi import HTTPException
+from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
@@ -103,6 +105,15 @@ def test_who_may_not_see_numbers_is_told_so_and_not_to_come_back(
         assert talk.hear("welcome")
 
 
+def test_who_cannot_be_found_out_now_is_to_come_back(start: Start, processor: Processor) -> None:
+    async def identify(_: HTTPConnection) -> Identity:
+        raise HTTPException(503, "who asks cannot be found out now")
+
+    api = start(identify=identify).caught_up()
+    with line(api) as talk:
+        assert talk.end() == (Close.BAD_TICKET, [])
+
+
 def test_lines_of_nobody_in_particular_last(start: Start, processor: Processor) -> None:
     viewers = Identity("anonymous", VIEWER)
     for options in ({}, {"identify": identify_by({}, viewers)}):
@@ -113,8 +124,9 @@ def test_lines_of_nobody_in_particular_last(start: Start, processor: Processor) 
 
 
 def test_a_line_ends_with_its_time_unless_it_is_refreshed(start: Start, processor: Processor) -> None:
-    known = {"short": Identity("key:short", VIEWER, until_ms=clock_ms() + 1_500)}
+    known: dict[str, Identity] = {}
     api = start(identify=identify_by(known)).caught_up()
+    known["short"] = Identity("key:short", VIEWER, until_ms=clock_ms() + 3_000)
     with line(api, token=ticket(api, "short")) as ends, line(api, token=ticket(api, "short")) as stays:
         until = ends.hear("welcome")["until"]
         assert at_ms(until) == pytest.approx(known["short"].until_ms, abs=1_000)
@@ -177,8 +189,9 @@ def read(api: Api, query: str, headers: dict[str, str] | None = None) -> tuple[i
 def test_a_stream_is_its_tickets_and_ends_with_a_bye(start: Start, processor: Processor) -> None:
     processor.say(point(1, metric="orders", country="DE"), point(2, metric="orders", country="FR"))
     rows = Rows.of({"country": ["DE"]})
-    known = {"short": Identity("key:short", VIEWER, rows, until_ms=clock_ms() + 1_500)}
+    known: dict[str, Identity] = {}
     api = start(identify=identify_by(known)).caught_up()
+    known["short"] = Identity("key:short", VIEWER, rows, until_ms=clock_ms() + 2_000)
     token = ticket(api, "short")
     query = f"topics=metric:orders&ticket={token}"
     status, text = read(api, query)
