@@ -15,6 +15,7 @@ from typer.core import TyperCommand as Command
 from typer.main import get_group
 
 from live_api.delivery_meters import DeliveryMeters
+from live_api.intake.meters import IngestMeters
 from live_api.meters import HubMeters
 from live_api.points import question
 from live_api.points.shift import COMPARES
@@ -305,13 +306,16 @@ def test_every_field_of_a_dead_letter_is_documented() -> None:
         assert f"`{shape}`" in text, shape
 
 
-@pytest.mark.parametrize("part", ["processor", "hub", "deliver"])
+@pytest.mark.parametrize("part", ["processor", "hub", "ingest", "deliver"])
 def test_every_metric_of_a_part_is_documented(part: str) -> None:
-    of_processor, of_api, of_deliver = re.split("## `/metrics` of (?:the API|`deliver`)", _text("docs/operations.md"))
-    text = {"processor": of_processor, "hub": of_api, "deliver": of_deliver.partition("\n## ")[0]}[part]
+    headings = "## `/metrics` of (?:the API|ingest|`deliver`)"
+    of_processor, of_api, of_ingest, of_deliver = re.split(headings, _text("docs/operations.md"))
+    text = {"processor": of_processor, "hub": of_api, "ingest": of_ingest, "deliver": of_deliver.partition("\n## ")[0]}[
+        part
+    ]
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .+ \|$", text, re.MULTILINE)
     documented = {(name, kind, labels) for name, kind, labels in rows}
-    meters = {"processor": Meters, "hub": HubMeters, "deliver": DeliveryMeters}[part]()
+    meters = {"processor": Meters, "hub": HubMeters, "ingest": IngestMeters, "deliver": DeliveryMeters}[part]()
     instruments = [it for it in vars(meters).values() if isinstance(it, MetricWrapperBase)]
     made = set()
     for instrument in instruments:

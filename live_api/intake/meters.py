@@ -13,7 +13,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class IngestMeters:
     """The instruments of one API process. None of its methods raises."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
         self._received = self._counter(registry, "received_events", "Events that came in over HTTP")
         self._accepted = self._counter(registry, "accepted_events", "Those that were written to a stream")
         self._duplicates = self._counter(registry, "duplicate_events", "Those that had been written shortly before")
