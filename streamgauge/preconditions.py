@@ -16,6 +16,7 @@ from stream.catalog import Catalog, load
 from stream.problems import CatalogError
 from streamgauge.places import find_catalog, ready_catalogs, state_of
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+from streamgauge.terminal import without_login
 
 
 def load_catalog(name: str) -> tuple[Path, Catalog]:
@@ -56,7 +57,10 @@ def valkey_address(settings: Settings) -> str:
     try:
         parse_url(settings.valkey_url)
     except ValueError as error:
-        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
+        shown = without_login(settings.valkey_url)
+        # What is wrong may be said with a part of the password.
+        why = f": {error}" if shown == settings.valkey_url else ""
+        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {shown!r}{why}"
         fail(message, EXIT_CONFIGURATION)
     return settings.valkey_url
 

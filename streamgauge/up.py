@@ -22,6 +22,7 @@ from streamgauge.children import Child, stop_all, watch
 from streamgauge.embedded import check_port_free, pick_valkey_port, server_command
 from streamgauge.preconditions import stop_event
 from streamgauge.settings import Settings, environment_with
+from streamgauge.terminal import without_login
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _say_where(settings: Settings, url: str, catalog: Catalog, demo: Demo | None
     print(
         f"{catalog.platform.name}: {fed}\n"
         f"  wallboard  http://{settings.host}:{settings.port}/\n"
-        f"  valkey     {url}  (streams {streams})\n"
+        f"  valkey     {without_login(url)}  (streams {streams})\n"
         "Ctrl-C stops everything.",
         flush=True,
     )
