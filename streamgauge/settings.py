@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from streamgauge.terminal import without_login
 
 EXIT_CONFIGURATION = 78
 """Exit status that tells a supervisor that starting again will not help."""
@@ -189,16 +187,8 @@ def read_settings(**overrides: object) -> Settings:
         for item in error.errors():
             name = str(item["loc"][0])
             shown = variables().get(name, name)
-            lines.append(f"{shown}: {item['msg']}; found {_shown(name, item['input'])}")
+            lines.append(f"{shown}: {item['msg']}; found {item['input']!r}")
         raise SettingsError("\n".join(lines)) from None
-
-
-def _shown(name: str, value: object) -> str:
-    """What was found, unless it is a secret or has one in it."""
-    field = Settings.model_fields.get(name)
-    if field is not None and SecretStr in (field.annotation, *get_args(field.annotation)):
-        return "another value"
-    return repr(without_login(value) if isinstance(value, str) else value)
 
 
 def variables() -> dict[str, str]:
