@@ -2,7 +2,7 @@
 UV := .venv/bin/uv
 RUN := .venv/bin
 
-.PHONY: demo test chaos soak screenshots docs audit sbom check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
+.PHONY: demo test chaos fuzz soak screenshots docs audit sbom check format setup bench-first-light bench-engine bench-hub bench-anomaly bench-incidents bench-forecast bench-people bench-churn bench-sinks bench-ingest clean
 
 # The first Python on the path that will do, unless PYTHON names one; and an uv of our own, in .venv and nowhere else.
 $(UV):
@@ -27,6 +27,9 @@ test: setup  # all tests, each file of them in one of two processes: most of the
 
 chaos: setup  # a million events through a cluster that is killed at random; some minutes. CHAOS_SEED repeats a run
 	@$(RUN)/python -m tests.chaos
+
+fuzz: setup  # odd events for the decoder, each way it reads; FUZZ_EXAMPLES of each kind
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-5000} $(RUN)/python -m pytest -q tests/stream/test_decode_fuzz.py
 
 soak: setup  # the demo and a wall in a browser, whose memory must stay flat: ten minutes, or SOAK_MINUTES
 	@$(RUN)/python -m tests.soak

@@ -15,6 +15,7 @@ from stream.walltime import clock_ms
 from streamgauge.influx_places import TOP_K
 from streamgauge.places import SPOOLS
 from streamgauge.settings import Settings
+from streamgauge.terminal import without_login
 
 
 def buckets_of(plan: Plan, settings: Settings) -> Buckets:
@@ -27,7 +28,7 @@ def sink_of(catalog: Catalog, plan: Plan, settings: Settings) -> InfluxSink:
     """InfluxDB itself. Raises Misconfigured for settings that can never work."""
     assert settings.influx_url is not None
     return InfluxSink(
-        settings.influx_url,
+        without_login(settings.influx_url),
         settings.influx_token.get_secret_value(),
         settings.influx_org,
         buckets_of(plan, settings),

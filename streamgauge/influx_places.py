@@ -13,6 +13,7 @@ from stream.durations import DAY_MS, TOTAL, duration_ms
 from stream.metrics import Metric
 from stream.windows import window_of
 from streamgauge.settings import Settings
+from streamgauge.terminal import without_login
 
 TOP_K = "top_k"
 """The measure whose metrics InfluxDB does not get: each text that was ever frequent would be a field of its own."""
@@ -50,6 +51,8 @@ def place_of(settings: Settings, *, token: str | None = None, apart: bool = Fals
     url, bucket = settings.influx_url, settings.influx_bucket
     if url is None:
         raise Misconfigured("INFLUX_URL is not set: it names the server, such as http://localhost:8086")
+    # Nothing is sent of it, and messages name the address.
+    url = without_login(url)
     if not url.startswith(("http://", "https://")):
         raise Misconfigured(f"INFLUX_URL is {url!r}, expected one like http://localhost:8086")
     hourly, daily = (f"{bucket}_hourly", f"{bucket}_daily") if apart else (bucket, bucket)

@@ -43,6 +43,7 @@ NAMES: Mapping[str, Named] = {
     "INSECURE: PAGES OF %s, AND WHOEVER A PROXY THERE LETS THROUGH, READ ALL NUMBERS WITHOUT A KEY": _named(
         "insecure_proxy", "origins"
     ),
+    "INSECURE: WHO READS ALONG ON THE WAY TO %s CAN LOG IN AS ANYBODY": _named("insecure_issuer", "issuer"),
     "whether there are keys is not known: %s": _named("keys_unknown", "error"),
     "the audit log lacks that %s %s %s: %s": _named("audit_not_written", "who", "action", "subject", "error"),
     "when key %s was last used is not noted: %s": _named("key_use_not_noted", "key", "error"),

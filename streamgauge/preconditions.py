@@ -20,6 +20,7 @@ from streamgauge.children import CHILD
 from streamgauge.places import find_catalog, ready_catalogs, state_of
 from streamgauge.redaction import REDACTED
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, read_settings
+from streamgauge.terminal import without_login
 from streamgauge.unknown_settings import unknown, variables_of
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,10 @@ def valkey_address(settings: Settings) -> str:
     try:
         parse_url(settings.valkey_url)
     except ValueError as error:
-        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {settings.valkey_url!r}: {error}"
+        shown = without_login(settings.valkey_url)
+        # What is wrong may be said with a part of the password.
+        why = f": {error}" if shown == settings.valkey_url else ""
+        message = f"VALKEY_URL: expected one like valkey://127.0.0.1:6379; found {shown!r}{why}"
         fail(message, EXIT_CONFIGURATION)
     return settings.valkey_url
 

@@ -23,6 +23,7 @@ from streamgauge.embedded import check_port_free, pick_valkey_port, server_comma
 from streamgauge.letting_in import check_not_open
 from streamgauge.preconditions import stop_event
 from streamgauge.settings import Settings, environment_with
+from streamgauge.terminal import without_login
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def _say_where(settings: Settings, url: str, catalog: Catalog, demo: Demo | None
     print(
         f"{catalog.platform.name}: {fed}\n"
         f"  wallboard  http://{settings.host}:{settings.port}/\n"
-        f"  valkey     {url}  (streams {streams})\n"
+        f"  valkey     {without_login(url)}  (streams {streams})\n"
         "Ctrl-C stops everything.",
         flush=True,
     )

@@ -158,7 +158,7 @@ def test_serve_names_a_taken_port(verb: Command, catalog_path: Path) -> None:
 def test_a_catalog_that_is_not_there_is_named_with_those_that_are(verb: Command) -> None:
     done = verb("run", "-c", "nothing.toml")
     expected = "nothing.toml: file: expected a readable UTF-8 file"
-    fails(done, expected, "ready catalogs: events, food_sharing, music, wikipedia", status=EXIT_CONFIGURATION)
+    fails(done, expected, "ready catalogs: events, food_sharing, music, web, wikipedia", status=EXIT_CONFIGURATION)
 
 
 def test_settings_that_cannot_be_used_are_named(verb: Command, catalog_path: Path) -> None:
