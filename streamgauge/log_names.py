@@ -44,7 +44,6 @@ NAMES: Mapping[str, Named] = {
         "insecure_proxy", "origins"
     ),
     "INSECURE: WHO READS ALONG ON THE WAY TO %s CAN LOG IN AS ANYBODY": _named("insecure_issuer", "issuer"),
-    "whether there are keys is not known: %s": _named("keys_unknown", "error"),
     "the audit log lacks that %s %s %s: %s": _named("audit_not_written", "who", "action", "subject", "error"),
     "when key %s was last used is not noted: %s": _named("key_use_not_noted", "key", "error"),
     "a ticket cannot be looked up: %s": _named("ticket_not_looked_up", "error"),
