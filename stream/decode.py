@@ -91,7 +91,7 @@ class Decoder:
         time_ms = rows.time_ms
         if self._identified:
             ids = None if self._event.id is None else rows.frame[self._event.id]
-            columns.append(identities(origins, ids, rows.no_time))
+            columns.append(identities(origins, ids, rows.no_time, batch.stream))
         if self._ordered:
             columns.extend(origins.order())
         frame = rows.frame
