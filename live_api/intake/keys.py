@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from live_api.asking import address_of
-from live_api.guard import check, identify_as, identity_of
+from live_api.guard import address_of, check, identify_as, identity_of
 from live_api.identity import LOCAL, Identity
 from live_api.permissions import Permission
 

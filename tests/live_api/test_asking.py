@@ -273,6 +273,8 @@ def test_who_exports_or_is_sent_away_is_written_down(place: Make) -> None:
     assert here.ask("/v1/points?metric=orders&window=1m&format=csv", **bearer(analyst)).status == 200
     assert here.ask("/v1/audit", **bearer(analyst)).status == 403
     assert here.ask("/v1/persons/ada@example.org").status == 401
+    assert here.ask("/v1/live").status == 401
+    assert here.ask("/v1/events", "POST", {"event": "x"}, **bearer(analyst)).status == 403
 
     def told() -> list[tuple[str, str, str]]:
         entries = here.ask("/v1/audit", **bearer(admin)).told["entries"]
@@ -283,6 +285,8 @@ def test_who_exports_or_is_sent_away_is_written_down(place: Make) -> None:
         (who, "exported", "orders"),
         (who, "refused", "GET /v1/audit"),
         ("anonymous", "refused", "GET /v1/persons/{id:path}"),
+        ("anonymous", "refused", "GET /v1/live"),
+        (who, "refused", "POST /v1/events"),
     ]
     eventually(lambda: told() == wanted, what=str(told()))
     assert [one["who"] for one in here.ask("/v1/audit?action=exported", **bearer(admin)).told["entries"]] == [who]
