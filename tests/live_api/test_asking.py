@@ -178,6 +178,14 @@ def test_behind_https_the_cookie_is_ours_alone(place: Make) -> None:
     assert here.ask("/v1/metrics", **mine).status == 401
 
 
+def test_a_bad_write_key_counts_once(place: Make) -> None:
+    here = place()
+    here.key()
+    sent = [here.ask("/v1/events", "POST", {"event": "x"}, **{"X-Write-Key": new_text()}).status for _ in range(30)]
+    assert sent[:20] == [401] * 20
+    assert 429 in sent[20:]
+
+
 def test_pages_of_others_do_nothing_with_our_cookie(place: Make) -> None:
     here = place(origins=None)
     text = here.key("admin")
