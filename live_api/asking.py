@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from live_api.admission import Origins, Slowed
 from live_api.browsers import Browsers, cookie_of, is_secure
+from live_api.guard import address_of
 from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.issuer import Issuer
 from live_api.keys import Keys
@@ -152,7 +153,3 @@ def nobody_is(somebody: Identity | None, keys: Keys) -> Nobody:
         return NOBODY if await keys.any_ever() else LOCAL
 
     return found
-
-
-def address_of(connection: HTTPConnection) -> str:
-    return connection.client.host if connection.client is not None else ""

@@ -25,6 +25,11 @@ Identify = Callable[[HTTPConnection], Awaitable[Identity]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+def address_of(connection: HTTPConnection) -> str:
+    """Where it comes from, as a trusted proxy says or else as it is; empty where nobody knows."""
+    return connection.client.host if connection.client is not None else ""
+
+
 def identity_of(connection: HTTPConnection) -> Identity:
     """Who asks; nobody where no middleware has looked."""
     found: Identity = connection.scope.get(_IDENTITY, NOBODY)
@@ -164,9 +169,18 @@ class Identified:
 
         await self._app(scope, receive, noted)
         if statuses and statuses[0] in (401, 403):
-            route = getattr(scope.get("route"), "path", "no route")
             who = scope[_IDENTITY].name
-            await asyncio.to_thread(self._refused, who, f"{scope['method']} {route}", f"status {statuses[0]}")
+            await asyncio.to_thread(self._refused, who, f"{scope['method']} {_route(scope)}", f"status {statuses[0]}")
+
+
+def _route(scope: Scope) -> str:
+    """The path of the route that answered, as it is declared."""
+    route = scope.get("route")
+    if route is None:
+        # FastAPI's routes say which they are, Starlette's only whose turn it was.
+        among, answered = getattr(scope.get("app"), "routes", ()), scope.get("endpoint", scope)
+        route = next((one for one in among if getattr(one, "endpoint", None) is answered), None)
+    return getattr(route, "path", "no route")
 
 
 def refusal(error: HTTPException) -> Response:

@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from live_api.access import Entrance
-from live_api.asking import address_of
 from live_api.browsers import Browser, cookie_of, is_secure, set_cookie
-from live_api.guard import PUBLIC, identity_of, requires
+from live_api.guard import PUBLIC, address_of, identity_of, requires
 from live_api.identity import Identity
 from live_api.login_routes import ended
 from live_api.permissions import Permission

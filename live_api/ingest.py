@@ -18,7 +18,7 @@ from starlette.routing import Route
 from valkey.exceptions import ValkeyError
 
 from live_api.admission import Bucket, Origins
-from live_api.guard import identity_of, refusal
+from live_api.guard import address_of, identity_of, refusal
 from live_api.intake import cloudevents, posthog, segment, snippet
 from live_api.intake.backlog import Backlog
 from live_api.intake.bodies import TooLong, Unreadable, body_of
@@ -222,8 +222,7 @@ class Ingest:
         if origin is None or not browser.startswith("Mozilla/"):
             # A program sends the events of others: its own address and name say nothing of those.
             return Visitor(followed, site=_host(origin or ""), salt=salt)
-        address = request.client.host if request.client else None
-        return Visitor(followed, address, browser, headers.get("referer"), _host(origin), salt)
+        return Visitor(followed, address_of(request) or None, browser, headers.get("referer"), _host(origin), salt)
 
     def _let_in(self, name: str, events: int) -> None:
         """Count events against the rate of whoever sends them. Raises _Refused."""

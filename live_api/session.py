@@ -16,7 +16,7 @@ from live_api import protocol
 from live_api.admission import Admission, Bucket, Origins
 from live_api.feed import Feed
 from live_api.frame import Frame
-from live_api.guard import identity_of, refused_of
+from live_api.guard import address_of, identity_of, refused_of
 from live_api.hub import Client, Hub
 from live_api.identity import LASTING, Identity
 from live_api.permissions import Permission
@@ -93,10 +93,6 @@ class Door:
 def left_s(until_ms: int | None, now_ms: int) -> float | None:
     """How long a line has; None: for ever."""
     return None if until_ms is None else max(0, until_ms - now_ms) / 1_000
-
-
-def address_of(connection: Any) -> str:
-    return connection.client.host if connection.client is not None else ""
 
 
 async def serve(websocket: WebSocket, door: Door) -> None:

@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from live_api import protocol
 from live_api.frame import Frame
-from live_api.guard import identity_of
+from live_api.guard import address_of, identity_of
 from live_api.hub import Client
 from live_api.protocol import Close, ProtocolError
-from live_api.session import Door, address_of, left_s
+from live_api.session import Door, left_s
 from live_api.transport import EXTENSION, RequestProtocol, TaskLine
 
 _BACK_IN_MS = 1_000

@@ -173,6 +173,7 @@ NAMES: Mapping[str, Named] = {
     "who had a score is not known: %s": _named("scored_people_unknown", "error"),
     # The API
     "a part of the API ended, so it stops": _named("api_part_ended"),
+    "events from requests are not written: %s": _named("ingest_not_written", "error"),
     "live stream: trying again in %.1f s: %s": _named("live_read_failed", "wait_s", "error"),
     "the live stream was made anew: it ends at %s and was read to %s": _named("live_stream_anew", "last", "read"),
     "live stream entry %s is not ours: %s": _named("live_entry_foreign", "entry", "error"),

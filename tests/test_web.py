@@ -24,7 +24,7 @@ SITE = "https://shop.example"
 
 def view(number: int, user: str, page: str, agent: str, address: str, referrer: str, tags: str = "") -> dict[str, Any]:
     return {
-        **{"time": 1_767_225_600_000 + number * 1_000, "id": str(number), "user_id": user, "page": page},
+        **{"time": 1_767_225_600_000 + number * 1_000, "id": str(number), "user_id": user, "path": page},
         **{"url": f"{SITE}{page}{tags}", "referrer": referrer, "user_agent": agent, "ip": address},
     }
 

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from live_api.asking import address_of
-from live_api.guard import check, identify_as, identity_of
+from live_api.guard import address_of, check, identify_as, identity_of, refused_of
 from live_api.identity import LOCAL, Identity
 from live_api.permissions import Permission
 
@@ -30,6 +29,9 @@ async def admit(request: Request, identify_key: IdentifyKey | None, in_body: str
         request.scope["query_string"] = b""
     if identify_key is not None and identity_of(request) is not LOCAL:
         shown = request.headers.get("x-write-key") or _user(request.headers.get("authorization", "")) or in_body
+        refused = refused_of(request)
+        if refused is not None and "x-write-key" in request.headers:
+            raise refused  # looked at for all routes, and counted if it is bad: not a second time here
         key = shown or in_address
         if key is not None:
             found = await identify_key(key, address_of(request))

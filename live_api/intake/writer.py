@@ -11,7 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 import valkey.asyncio
+from valkey.exceptions import ConnectionError as LostConnection
 from valkey.exceptions import OutOfMemoryError, ValkeyError
+from valkey.exceptions import TimeoutError as LateAnswer
 
 from stream.arrays import Ints
 from stream.decode import MAX_ENTRY_BYTES
@@ -82,6 +84,7 @@ class Writer:
         self._most = max(EVENTS_AN_ENTRY, KNOWN_IDS // len(streams))
         self._keys = [(stream, f"{_ids_of(stream)}:new", f"{_ids_of(stream)}:old") for stream in streams]
         self._turn = 0
+        self._failing = False
 
     def places(self, persons: Hashes, ids: Hashes) -> Ints:
         """Which stream each event (n) goes to: by its person, else by its id, else by turns; 0 for none of these."""
@@ -111,7 +114,7 @@ class Writer:
                 parts.append(part)
             part.rows.append(row)
             part.size += size
-        why = ""
+        why = cause = ""
         while parts:
             left: list[_Part] = []
             for part, answer in zip(parts, await self._send(parts, events, known), strict=True):
@@ -126,7 +129,12 @@ class Writer:
                     left.extend([_Part(part.stream, rest)] if rest else [])
                 else:
                     why = why or f"{self._streams[part.stream]}: {_said(answer)}"
+                    cause = cause or _quoted(answer)
             parts = left
+        if why and not self._failing:
+            # Once until something is written again: whoever sends events decides how often this is.
+            logger.warning("events from requests are not written: %s", cause)
+        self._failing = bool(why)
         for row, before in again:
             outcomes[row] = Outcome.NOT_WRITTEN if outcomes[before] is Outcome.NOT_WRITTEN else Outcome.DUPLICATE
         return outcomes, why
@@ -151,8 +159,12 @@ def _ids_of(stream: str) -> str:
 
 
 def _said(error: Any) -> str:
-    """What an error says, in a few words and without any event."""
-    text = str(error)
-    if isinstance(error, OutOfMemoryError) or "maxmemory" in text:
+    """What those who send events are told: nothing of where Valkey is."""
+    if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
         return "Valkey is full"
-    return text.split(" script: ")[0][:100] if isinstance(error, ValkeyError | OSError) else type(error).__name__
+    return "Valkey does not answer" if isinstance(error, LostConnection | LateAnswer | OSError) else _quoted(error)
+
+
+def _quoted(error: Any) -> str:
+    """What an error says, in a few words and without any event."""
+    return str(error).split(" script: ")[0][:100] if isinstance(error, ValkeyError | OSError) else type(error).__name__

@@ -178,6 +178,14 @@ def test_behind_https_the_cookie_is_ours_alone(place: Make) -> None:
     assert here.ask("/v1/metrics", **mine).status == 401
 
 
+def test_a_bad_write_key_counts_once(place: Make) -> None:
+    here = place()
+    here.key()
+    sent = [here.ask("/v1/events", "POST", {"event": "x"}, **{"X-Write-Key": new_text()}).status for _ in range(30)]
+    assert sent[:20] == [401] * 20
+    assert 429 in sent[20:]
+
+
 def test_pages_of_others_do_nothing_with_our_cookie(place: Make) -> None:
     here = place(origins=None)
     text = here.key("admin")
@@ -273,6 +281,8 @@ def test_who_exports_or_is_sent_away_is_written_down(place: Make) -> None:
     assert here.ask("/v1/points?metric=orders&window=1m&format=csv", **bearer(analyst)).status == 200
     assert here.ask("/v1/audit", **bearer(analyst)).status == 403
     assert here.ask("/v1/persons/ada@example.org").status == 401
+    assert here.ask("/v1/live").status == 401
+    assert here.ask("/v1/events", "POST", {"event": "x"}, **bearer(analyst)).status == 403
 
     def told() -> list[tuple[str, str, str]]:
         entries = here.ask("/v1/audit", **bearer(admin)).told["entries"]
@@ -283,6 +293,8 @@ def test_who_exports_or_is_sent_away_is_written_down(place: Make) -> None:
         (who, "exported", "orders"),
         (who, "refused", "GET /v1/audit"),
         ("anonymous", "refused", "GET /v1/persons/{id:path}"),
+        ("anonymous", "refused", "GET /v1/live"),
+        (who, "refused", "POST /v1/events"),
     ]
     eventually(lambda: told() == wanted, what=str(told()))
     assert [one["who"] for one in here.ask("/v1/audit?action=exported", **bearer(admin)).told["entries"]] == [who]

@@ -6,7 +6,8 @@ import base64
 import gzip
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from live_api.admission import Origins
 from live_api.identity import Identity
 from live_api.ingest import IngestLimits
 from live_api.permissions import Permission
+from sinks.records import Point
 from stream.batches import RawBatch
 from stream.catalog import parse
 from stream.enrich import MADE, Pseudonyms
@@ -88,6 +90,11 @@ class Door:
 
 
 def counted(client: valkey.Valkey, catalog: str = CATALOG) -> int:
+    return int(sum(one.count for one in points(client, catalog) if one.metric == EVENTS and one.window == "total"))
+
+
+def points(client: valkey.Valkey, catalog: str) -> Sequence[Point]:
+    """All that the processor says of what is in the streams."""
     plan = compile_plan(parse(catalog))
     pipeline = Pipeline(plan, PSEUDONYMS, whole_input=True)
     now_ms = time.time_ns() // 1_000_000
@@ -97,8 +104,7 @@ def counted(client: valkey.Valkey, catalog: str = CATALOG) -> int:
         assert pipeline.add(RawBatch(stream, raw, True, now_ms), now_ms) == [], (
             "the processor refuses what the door took"
         )
-    points = pipeline.finish(now_ms).live
-    return int(sum(one.count for one in points if one.metric == EVENTS and one.window == "total"))
+    return pipeline.finish(now_ms).live
 
 
 def _all(found: Any) -> Any:
@@ -502,11 +508,15 @@ def test_when_valkey_is_full_nothing_is_taken(open_door: Callable[..., Door], va
     assert door.post({"id": "a"})["accepted"] == 1, "it was not remembered either"
 
 
-def test_when_valkey_is_away_nothing_is_taken(start: Start) -> None:
+def test_when_valkey_is_away_nothing_is_taken(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     with ValkeyServer() as server:
         api = start(valkey_url=server.connection_url, catalog=CATALOG, pseudonym=PSEUDONYMS.of)
-    answer = Door(api, valkey.Valkey()).post({"id": "a"})
+    door = Door(api, valkey.Valkey())
+    door.post({"id": "b"})
+    answer = door.post({"id": "a"})
     assert (answer["http"], answer["accepted"], answer["rejected"][0]["code"]) == (503, 0, "not_written")
+    assert "127.0.0.1" not in answer["rejected"][0]["message"], "where Valkey is concerns nobody who sends events"
+    assert ["127.0.0.1" in record.getMessage() for record in caplog.records if "not written" in record.msg] == [True]
 
 
 def test_only_pages_that_are_listed_may_send(open_door: Callable[..., Door]) -> None:
@@ -589,3 +599,21 @@ def test_a_browsers_name_and_address_are_used_and_dropped(open_door: Callable[..
     for raw in (b"Gecko", b"192.0.2.9", b"127.0.0.1"):
         assert raw not in everything.replace(door.api.url.encode(), b"")
     assert door.counted() == 3
+
+
+def test_the_ready_catalog_of_web_sites_counts_what_the_script_says(start: Start, valkey_client: valkey.Valkey) -> None:
+    catalog = (Path(__file__).parents[2] / "catalogs" / "web.toml").read_text()
+    door = Door(start(catalog=catalog, pseudonym=PSEUDONYMS.of), valkey_client)
+    browser = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+    browser |= {"Origin": door.api.url, "Content-Type": "text/plain;charset=UTF-8"}
+    url, referrer = "https://shop.example/prices?utm_source=letter", "https://www.google.com/"
+    said = {
+        "properties": {"url": url, "path": "/prices", "title": "Prices", "referrer": referrer},
+        "messageId": "a",
+        "context": {"page": {"url": url, "referrer": referrer}},
+    }
+    assert door.post(said, "/v1/page", browser)["accepted"] == 1
+    (point,) = [one for one in points(valkey_client, catalog) if (one.metric, one.window) == ("top_pages", "1d")]
+    assert point.value == {"/prices": 1}
+    counts = {one.metric: one.value for one in points(valkey_client, catalog) if one.window == "1d"}
+    assert (counts["pageviews"], counts["visitors"], counts["visitors_by_device"]) == (1, 1, 1)

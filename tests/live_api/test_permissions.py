@@ -23,7 +23,7 @@ from tests.stack import ROOT
 
 from .conftest import CATALOG, Api
 
-PAGES = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/", "/board", "/board/{name:path}", ""}
+PAGES = {"/openapi.json", "/docs", "/docs/", "/docs/oauth2-redirect", "/redoc", "/", "/board", "/board/{name:path}", ""}
 """The wall's own files and what the API says of itself: the same for everybody, and nothing about events."""
 BESIDES = {
     "GET /v1/churn/{person}": frozenset({Permission.VIEW_OWN}),
@@ -59,7 +59,7 @@ def table(app: FastAPI) -> dict[str, tuple[Permission, ...]]:
         if isinstance(route, APIRoute | Route) and route.path not in PAGES:
             permissions = declared_by(route)
             assert permissions is not None, f"{route.path} does not say who may ask it"
-            for method in route.methods - {"HEAD"}:
+            for method in route.methods - {"HEAD", "OPTIONS"}:
                 found[f"{method} {route.path.replace(':path', '')}"] = permissions
     return found
 
