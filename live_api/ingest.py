@@ -253,6 +253,8 @@ class Ingest:
             said["Access-Control-Max-Age"] = "3600"
         else:
             said["Access-Control-Expose-Headers"] = "Retry-After"
+            # Else a browser says in the console of a page that only sends (`sendBeacon`) that the answer was blocked.
+            said["Cross-Origin-Resource-Policy"] = "cross-origin"
         return said
 
 

@@ -257,7 +257,8 @@ def check(
             valid = False
             continue
         fields = ", ".join(f"{field} {kind}" for field, kind in loaded.field_types.items())
-        typer.echo(f"{name}: valid; {len(loaded.metric)} metrics over {len(loaded.platform.streams)} streams")
+        streams = "1 stream" if len(loaded.platform.streams) == 1 else f"{len(loaded.platform.streams)} streams"
+        typer.echo(f"{name}: valid; {len(loaded.metric)} metrics over {streams}")
         typer.echo(f"  fields: {fields or 'none'}")
         for metric in loaded.metric:
             by = f" by {', '.join(metric.by)}" if metric.by else ""

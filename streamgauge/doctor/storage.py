@@ -43,7 +43,7 @@ def state(at: Deployment) -> Iterator[Finding]:
     if facts is None:
         yield note(f"{path} has no state yet", "the next start counts from the beginning of the streams")
     else:
-        yield ok(f"{path}: {facts.shards} shards, {facts.partitions} partitions, of this version")
+        yield ok(f"{path}: shards: {facts.shards}, recovery partitions: {facts.partitions}, of this version")
     yield _space(path, "the state directory")
     kind = filesystem_of(path, Path("/proc/self/mounts"))
     if kind is not None and kind.startswith(_REMOTE):

@@ -72,10 +72,13 @@ def test_a_page_says_what_happens_on_it(browser: Browser, site: ThreadingHTTPSer
 
         try:
             (tmp_path / "index.html").write_text(
-                f'<!doctype html><title>a</title><script src="{api.url}/s.js"></script>'
+                f'<!doctype html><title>a</title><link rel="icon" href="data:,"><script src="{api.url}/s.js"></script>'
             )
             context = browser.new_context()
             page = context.new_page()
+            said: list[str] = []
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
             answered = page.goto(f"{page_url}/index.html")
             assert answered is not None
             page.evaluate("streamgauge('signup', {plan: 'pro', user_id: 'ann', other: 1})")
@@ -84,6 +87,7 @@ def test_a_page_says_what_happens_on_it(browser: Browser, site: ThreadingHTTPSer
             page.go_back()
             page.go_back()
             until(page, lambda: len(events()) >= 4)
+            assert said == []
             assert [event["event"] for event in events()].count("page") == 3
             shown = [event["path"] for event in events() if event["event"] == "page"]
             assert sorted(shown) == ["/index.html", "/index.html", "/next"]

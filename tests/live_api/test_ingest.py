@@ -531,6 +531,7 @@ def test_only_pages_that_are_listed_may_send(open_door: Callable[..., Door]) -> 
     assert "Access-Control-Allow-Credentials" not in said
     answer = door.post(b'{"id": "a"}', headers=shop | {"Content-Type": "text/plain"})
     assert (answer["http"], answer["headers"]["Access-Control-Allow-Origin"]) == (202, "https://shop.example")
+    assert answer["headers"]["Cross-Origin-Resource-Policy"] == "cross-origin"
     for origin in ("https://evil.example", "null"):
         assert door.post({"id": "b"}, headers={"Origin": origin})["http"] == 403
         assert door.post(b"", headers={"Origin": origin} | asked, method="OPTIONS")["http"] == 403

@@ -71,7 +71,7 @@ def test_check_lists_what_a_valid_catalog_measures(catalog_path: Path) -> None:
         "  orders: count by kind, windows 1m, 1d",
         "  revenue: sum, windows 1d",
     ]
-    assert "events: valid; 3 metrics over 1 streams" in lines
+    assert "events: valid; 3 metrics over 1 stream" in lines
 
 
 def test_check_lists_the_boards() -> None:
