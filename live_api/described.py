@@ -7,6 +7,10 @@ from typing import TypedDict
 from stream.catalog import Catalog
 from stream.metrics import Metric
 
+_NEW_EACH_DAY = (
+    "Who is told apart without cookies is somebody new each day: over several days, people are sums of the days'."
+)
+
 
 class Described(TypedDict):
     """A metric in JSON."""
@@ -36,7 +40,13 @@ def describe(metric: Metric) -> Described:
 
 def described(catalog: Catalog) -> dict[str, Described]:
     """Every metric of a catalog, and behind them the built-in ones, by name."""
-    return {metric.name: describe(metric) for metric in catalog.every_metric}
+    found = {metric.name: describe(metric) for metric in catalog.every_metric}
+    if catalog.ingest.cookieless:
+        for metric in catalog.every_metric:
+            if metric.on is not None:
+                told = found[metric.name]
+                told["description"] = f"{told['description'] or ''} {_NEW_EACH_DAY}".strip()
+    return found
 
 
 def title_of(name: str) -> str:
