@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from live_api.access import Entrance
@@ -26,8 +26,14 @@ from stream.walltime import clock_ms
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
+_MOST_BYTES = 4_096
+
+
 class _Shown(BaseModel):
     key: str = Field(max_length=200, description="An API key")
+
+
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _Shown.model_json_schema()}}}}
 
 
 def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRouter:
@@ -51,13 +57,17 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         return described(identity_of(request))
 
     @api.post(
-        "/session", dependencies=[PUBLIC], summary="Let this browser in with a key; it keeps a cookie, not the key"
+        "/session",
+        dependencies=[PUBLIC],
+        summary="Let this browser in with a key; it keeps a cookie, not the key",
+        openapi_extra=_BODY,
     )
-    async def begin(request: Request, shown: _Shown) -> Response:
+    async def begin(request: Request) -> Response:
         # Else a strange page could have its visitors be here as somebody else.
         if request.headers.get("origin") is not None and not entrance.asking.own_page(request):
             raise HTTPException(403, "Origin: expected a page of this server; found another")
-        identity = await entrance.asking.key(shown.key.strip(), address_of(request))
+        key = (await _shown(request)).key.strip()
+        identity = await entrance.asking.key(key, address_of(request))
         if not identity.permissions - {Permission.TRACK}:
             raise HTTPException(403, f"{identity.name} may send events only, and there is nothing for it to see")
         secure = is_secure(request, entrance.access.public_url)
@@ -65,7 +75,7 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         try:
             if former is not None:
                 await asyncio.to_thread(entrance.browsers.end, former)
-            browser = Browser(identity, id_of(shown.key.strip()), identity.until_ms)
+            browser = Browser(identity, id_of(key), identity.until_ms)
             token = await asyncio.to_thread(entrance.browsers.begin, browser, clock())
         except SinkError as error:
             raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
@@ -97,3 +107,19 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
         }
 
     return api
+
+
+async def _shown(request: Request) -> _Shown:
+    """The body. Not read by the framework, which takes any length from anybody, and says again what was wrong in it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"Content-Type: expected application/json; found {kind[:100]!r}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise HTTPException(413, f"expected at most {_MOST_BYTES} bytes")
+    try:
+        return _Shown.model_validate_json(body)
+    except ValidationError:
+        raise HTTPException(400, 'expected {"key": …}, with a text of at most 200 characters') from None

@@ -9,6 +9,8 @@ from starlette.requests import Request
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 """What zlib calls gzip, with its largest window."""
+_MOST_MEMBERS = 100
+"""Of gzip, one behind the other. Each is found by copying all that is behind it, and one of nothing has 20 bytes."""
 
 
 class TooLong(Exception):
@@ -51,6 +53,8 @@ def unpacked(body: bytes, most: int) -> bytes:
     left = most
     try:
         while body:
+            if len(found) == _MOST_MEMBERS:
+                raise Unreadable(f"gzip: expected at most {_MOST_MEMBERS} members, found more")
             member = zlib.decompressobj(_GZIP_WINDOW)
             part = member.decompress(body, left + 1)
             left -= len(part)

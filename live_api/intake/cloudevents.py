@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from live_api.intake.sent import Names, Sent, Unusable, loads, put, sent_of
+from live_api.intake.sent import Names, Sent, Unusable, loads, put, sent_of, too_many
 from live_api.intake.verdict import Rejected
 from sinks.records import Reason
+from stream.entries import MAX_ELEMENTS
 
 STRUCTURED, SEVERAL = "application/cloudevents+json", "application/cloudevents-batch+json"
 _PREFIX = "ce-"
@@ -30,6 +31,8 @@ def read(body: bytes, kind: str, headers: Mapping[str, str], names: Names) -> Se
         if kind == SEVERAL and not isinstance(whole, list):
             raise Unusable("expected an array of CloudEvents")
         events = whole if kind == SEVERAL else [whole]
+        if len(events) > MAX_ELEMENTS:
+            return too_many(len(events))
         return sent_of([_event(index, one, names) for index, one in enumerate(events)])
     event: dict[str, Any] = {
         name[len(_PREFIX) :]: unquote(value) for name, value in headers.items() if name.startswith(_PREFIX)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from live_api.intake.sent import Names, Sent, Unusable, at, fill, loads, put, sent_of
+from live_api.intake.sent import Names, Sent, Unusable, at, fill, loads, put, sent_of, too_many
 from live_api.intake.verdict import Rejected
 from sinks.records import Reason
+from stream.entries import MAX_ELEMENTS
 
 
 def read(body: bytes, names: Names, received_ms: int) -> Sent:
@@ -21,6 +22,8 @@ def read(body: bytes, names: Names, received_ms: int) -> Sent:
     if key is None and captures:
         # In a browser it is in each of them.
         key = at(captures[0], "api_key") or at(captures[0], "properties", "token")
+    if len(captures) > MAX_ELEMENTS:
+        return too_many(len(captures), key)
     sent_at = at(whole, "sent_at") or at(whole, "sentAt")
     return sent_of([_event(index, one, names, received_ms) for index, one in enumerate(captures)], sent_at, key)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from live_api.intake.sent import Names, Sent, Unusable, at, fill, loads, put, sent_of
+from live_api.intake.sent import Names, Sent, Unusable, at, fill, loads, put, sent_of, too_many
 from live_api.intake.verdict import Rejected
 from sinks.records import Reason
+from stream.entries import MAX_ELEMENTS
 
 CALLS = ("track", "page", "screen", "identify", "group", "alias")
 _OF_PERSONS = ("identify", "group")
@@ -21,6 +22,8 @@ def read(body: bytes, call: str | None, names: Names) -> Sent:
     if call is None and not isinstance(several, list):
         raise Unusable("batch: expected an array of calls")
     calls = [whole] if several is None else several
+    if len(calls) > MAX_ELEMENTS:
+        return too_many(len(calls), whole.get("writeKey"))
     context = whole.get("context") if several is not None else None
     mapped = [_event(index, one, call, context, names) for index, one in enumerate(calls)]
     return sent_of(mapped, whole.get("sentAt"), whole.get("writeKey"))

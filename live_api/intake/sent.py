@@ -145,6 +145,11 @@ def at(value: Any, *names: str) -> Any:
     return value
 
 
+def too_many(events: int, key: Any = None) -> Sent:
+    """So many that they are refused by their number: nothing is made of them, as nobody knows yet who has sent them."""
+    return Sent([b""] * events, key=key if isinstance(key, str) else None)
+
+
 def sent_of(mapped: Sequence[dict[str, Any] | Rejected], sent_at: Any = None, key: Any = None) -> Sent:
     """Events that were put into the catalog's names, and those that could not be, in their order."""
     sent = Sent([], [], sent_at=sent_at, key=key if isinstance(key, str) else None)

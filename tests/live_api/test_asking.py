@@ -211,6 +211,17 @@ def test_whoever_guesses_is_slowed(place: Make) -> None:
     assert here.ask("/healthz", **bearer(new_text())).status == 200
 
 
+def test_a_login_is_read_no_further_than_a_key_is_long(place: Make) -> None:
+    here = place()
+    text = here.key()
+    assert here.ask("/v1/session", "POST", {"key": text + " " * 5_000}).status == 413
+    for body in ({"key": [text]}, {"key": text + "x" * 200}, {"kee": text}, [text]):
+        answer = here.ask("/v1/session", "POST", body)
+        assert (answer.status, text in str(answer.data)) == (400, False)
+    assert here.ask("/v1/session", "POST", {"key": text}, Content_Type="text/plain").status == 415
+    assert here.ask("/v1/session", "POST", {"key": text}).status == 200
+
+
 def test_each_address_is_slowed_by_itself() -> None:
     slowed = Slowed(2)
     for _ in range(2):

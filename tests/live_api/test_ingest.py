@@ -457,8 +457,24 @@ def test_bodies_and_events_have_a_limit(open_door: Callable[..., Door]) -> None:
     assert door.post(b" " * 100_001)["http"] == 413
     assert door.post(b"[" + b"0," * 10_000 + b"0]")["http"] == 413
     assert door.post(gzip.compress(b"{}")[:-9], headers={"Content-Encoding": "gzip"})["http"] == 400
+    assert door.post(gzip.compress(b"") * 101)["http"] == 400
+    assert door.post(gzip.compress(b"[") + gzip.compress(b"]"))["http"] == 202
     assert door.post(b"{}", headers={"Content-Encoding": "br"})["http"] == 415
     assert door.events() == []
+
+
+def test_too_many_are_refused_by_their_number(open_door: Callable[..., Door]) -> None:
+    door = open_door(identify_key=keys, identify=nobody)
+    many: list[Any] = [{"type": "page"}] * 10_001
+    cloud = {"Content-Type": "application/cloudevents-batch+json"}
+    for path, body, named in (
+        ("/v1/batch", {"batch": many, "writeKey": "writes"}, {}),
+        ("/batch", {"batch": many, "api_key": "writes"}, {}),
+        ("/v1/events", many, cloud | {"X-Write-Key": "writes"}),
+    ):
+        answer = door.post(body, path, named)
+        assert (answer["http"], answer["rejected"]) == (413, [])
+    assert door.post({"batch": many}, "/v1/batch")["http"] == 401
 
 
 def test_who_sends_too_much_is_told_when_to_come_again(open_door: Callable[..., Door]) -> None:
