@@ -108,8 +108,9 @@ class Asking:
         found = None if cookie is None else await self._session(cookie)
         if found is None:
             return await self._nobody()
-        changes = connection.scope["type"] == "http" and connection.scope["method"] not in _SAFE
-        if changes and not self.own_page(connection):
+        # A browser lets any page open a line, and sends the cookie along to a neighbouring port or subdomain.
+        asks = connection.scope["type"] == "http" and connection.scope["method"] in _SAFE
+        if not asks and not self.own_page(connection):
             raise HTTPException(403, "Origin: expected a page of this server; found another, or none")
         return found
 

@@ -15,7 +15,8 @@ class Ingest(Table):
     properties: Annotated[list[FieldName], AfterValidator(each_once)] = Field([], max_length=200)
     """Fields that reach a stream besides those that the catalog reads; all others are dropped at the door."""
     consent: FieldName = "consent"
-    """Field that says whether somebody may be followed: with `false` the event counts without a person."""
+    """Field that says whether somebody may be followed. With anything but `true`, `1`, `"yes"` or `"granted"` in it the
+    event counts without a person; an event that does not have it says nothing against it."""
     dnt: bool = False
     """Whether `DNT: 1` counts as `Sec-GPC: 1` does: the event counts without a person."""
     anonymous: FieldName = "anonymous_id"

@@ -56,7 +56,7 @@ class Door:
             looked_at |= {plan.event.person, catalog.ingest.consent, catalog.ingest.anonymous}
         if plan.enrich is not None:
             looked_at |= fields_given(plan.enrich)
-            looked_at |= {one for one in (enrich.user_agent, enrich.ip, enrich.url) if one is not None}
+            looked_at |= {one for one in (enrich.user_agent, enrich.ip, enrich.url, enrich.referrer) if one is not None}
         self._kept = Kept(names, looked_at)
         self._time = self._kept.field(plan.event.time)
         self._who = self._given = None

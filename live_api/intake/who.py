@@ -18,7 +18,7 @@ from stream.intake import Ingest
 
 _SCALARS = (str, int, float)
 _MOST_KNOWN = 100_000
-_NO = frozenset({"false", "0", "no"})
+_YES = frozenset({"true", "1", "yes", "granted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ def visitor_of_the_day(salt: bytes, address: str, browser: str, site: str) -> st
 
 
 def _refuses(consent: Any) -> bool:
+    """Whether somebody may not be followed. Whatever is said and is no clear yes is taken for a no."""
     if consent is None:
         return False
-    return consent.strip().lower() in _NO if isinstance(consent, str) else consent is False or consent == 0
+    yes = consent.strip().lower() in _YES if isinstance(consent, str) else consent is True or consent == 1
+    return not yes

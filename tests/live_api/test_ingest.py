@@ -295,6 +295,27 @@ def test_a_browser_may_ask_not_to_be_followed(
     assert [("user_id" in event) for event in door.events()] == [person]
 
 
+@pytest.mark.parametrize(
+    ("said", "person"),
+    [(True, True), (1, True), ("Yes", True), ("granted", True), (None, True), ("", True)]
+    + [(said, False) for said in (False, 0, 0.0, "no", "denied", "withdrawn", {"analytics": False}, [], [True])],
+)
+def test_who_does_not_clearly_consent_is_nobody(door: Door, said: Any, person: bool) -> None:
+    assert door.post({"id": "a", "user_id": "ann", "consent": said})["accepted"] == 1
+    assert [("user_id" in event) for event in door.events()] == [person]
+
+
+def test_of_a_pages_query_only_the_campaign_reaches_a_stream(start: Start, valkey_client: valkey.Valkey) -> None:
+    catalog = (Path(__file__).parents[2] / "catalogs" / "web.toml").read_text()
+    door = Door(start(catalog=catalog, pseudonym=PSEUDONYMS.of), valkey_client)
+    url = "https://ann:secret@shop.example/prices?email=ann%40x.example&utm_source=letter&utm_medium=email#ann"
+    event = {"event": "page", "path": "/prices", "url": url, "referrer": "https://mail.example/?to=ann@x.example"}
+    assert door.post(event)["accepted"] == 1
+    (written,) = door.events()
+    assert written["url"] == "https://shop.example/prices?utm_source=letter&utm_medium=email"
+    assert written["referrer"] == "https://mail.example/"
+
+
 def test_visitors_without_cookies_are_told_apart_for_a_day(open_door: Callable[..., Door]) -> None:
     door = open_door(CATALOG + "\n[ingest]\ncookieless = true\n")
     browser = {"User-Agent": "Mozilla/5.0 A", "Origin": door.api.url}
