@@ -38,6 +38,7 @@ def router(boards: Mapping[str, Board], platform: Platform) -> APIRouter:
             "derived": board.derived,
             "platform": {"name": platform.name, "timezone": platform.timezone},
             "tiles": [tile.to_json() for tile in board.tiles],
+            "left_out": board.left_out,
         }
 
     return api

@@ -102,6 +102,8 @@ class Board:
     derived: bool
     """Made from the metrics, as the catalog declares no board."""
     tiles: tuple[Tile, ...]
+    left_out: int = 0
+    """Tiles that are not for whoever asks."""
 
 
 def boards_of(catalog: Catalog) -> dict[str, Board]:

@@ -33,12 +33,14 @@ def boards_within(boards: Mapping[str, Board], rows: Rows) -> Mapping[str, Board
     """
     if not rows.limited:
         return boards
-    cut = {
-        name: replace(one, tiles=tuple(tile for tile in one.tiles if _shows(tile, rows)))
-        for name, one in boards.items()
-    }
+    cut = {name: _cut(one, rows) for name, one in boards.items()}
     left = {name: board for name, board in cut.items() if any(tile.metric is not None for tile in board.tiles)}
     return left or dict([next(iter(cut.items()))])
+
+
+def _cut(board: Board, rows: Rows) -> Board:
+    tiles = tuple(tile for tile in board.tiles if _shows(tile, rows))
+    return replace(board, tiles=tiles, left_out=len(board.tiles) - len(tiles))
 
 
 def _shows(tile: Tile, rows: Rows) -> bool:

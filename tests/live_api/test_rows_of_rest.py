@@ -233,6 +233,7 @@ def test_tags_are_of_the_rows_and_nothing_is_kept_for_the_next(api: Api) -> None
 def test_boards_have_the_tiles_that_show_something(api: Api) -> None:
     assert [one["id"] for one in ask(api, "boards/all", "all")["tiles"]] == ["t0", "t1", "t2", "t3", "t4"]
     assert [one["id"] for one in ask(api, "boards/all", "b")["tiles"]] == ["t0", "t3", "t4"]
+    assert (ask(api, "boards/all", "all")["left_out"], ask(api, "boards/all", "b")["left_out"]) == (0, 2)
     assert [one["name"] for one in ask(api, "boards", "b")["boards"]] == ["all"]
     assert [one["name"] for one in ask(api, "boards", "ab")["boards"]] == ["all", "north"]
     answer = ask(api, "boards/north", "b")

@@ -74,6 +74,8 @@ export interface Board {
   derived: boolean;
   platform: Platform;
   tiles: readonly Tile[];
+  /** Tiles that are not for whoever looks. */
+  leftOut: number;
 }
 
 export interface Platform {
@@ -128,6 +130,7 @@ export function parseBoard(sent: unknown): Board {
     derived: sent.derived === true,
     platform: { name: string(platform.name) ?? "streamgauge", timezone: string(platform.timezone) ?? "UTC" },
     tiles: (sent.tiles as unknown[]).flatMap((one, index) => parseTile(one, index) ?? []),
+    leftOut: number(sent.left_out) ?? 0,
   };
 }
 

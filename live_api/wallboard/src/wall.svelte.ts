@@ -414,7 +414,8 @@ export class Wall {
 
   async #fetchBoard(name: string): Promise<Board> {
     const found = await fetchBoard(name);
-    return { ...found, tiles: found.tiles.filter((tile) => this.#shows(tile)) };
+    const tiles = found.tiles.filter((tile) => this.#shows(tile));
+    return { ...found, tiles, leftOut: found.leftOut + found.tiles.length - tiles.length };
   }
 
   /** Tiles that would only say that they may not ask. */

@@ -34,6 +34,7 @@ describe("a board", () => {
       derived: false,
       platform: { name: "Corner shop", timezone: "Europe/Berlin" },
       tiles: [TILE],
+      left_out: 2,
     });
     expect(board).toEqual({
       name: "ops",
@@ -41,6 +42,7 @@ describe("a board", () => {
       derived: false,
       platform: { name: "Corner shop", timezone: "Europe/Berlin" },
       tiles: [TILE],
+      leftOut: 2,
     });
   });
 
