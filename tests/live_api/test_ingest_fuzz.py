@@ -63,7 +63,12 @@ def test_what_the_document_allows_and_forbids_is_answered(
         case.method,
         case.formatted_path,
         params={name: str(value) for name, value in (case.query or {}).items()},
-        headers={name: str(value).encode("latin-1", "replace") for name, value in (case.headers or {}).items()}
+        # Without a key: there is none here, and one that is made up is refused before the body is looked at.
+        headers={
+            name: str(value).encode("latin-1", "replace")
+            for name, value in (case.headers or {}).items()
+            if name.lower() != "authorization"
+        }
         | {"Content-Type": (case.media_type or "").encode()},
         content=json.dumps(body, default=str) if isinstance(body, dict | list) else body,
     )

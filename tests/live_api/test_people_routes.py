@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -25,32 +24,62 @@ from stream.catalog import Catalog, parse
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api, Processor
-from .people import DAY_MS, funnel, ms, point, retention
+from .people import DAY_MS, ms, point
 
 Start = Callable[..., Api]
 
 MONDAY = ms("2026-05-04")
 WATERMARK_MS = MONDAY + 9 * DAY_MS
-_SESSION_METRICS = [
-    {"name": "sessions", "windows": ["1h", "day"]},
-    {"name": "sessions_by_device", "by": ["device"], "windows": ["1h", "day"]},
-    {"name": "active_now", "windows": ["1m"]},
+DECLARED = """
+[event]
+person = "user_id"
+
+[sessions]
+page = "page"
+by = ["device"]
+windows = ["day", "1h"]
+
+[actives]
+periods = ["day", "week"]
+
+[[retention]]
+name = "weekly"
+title = "Who comes back"
+period = "week"
+periods = 2
+
+[[retention]]
+name = "plans"
+period = "day"
+periods = 2
+by = "plan"
+
+[[funnel]]
+name = "upgrade"
+steps = [
+    { name = "Home", where = "page = 'Home'" },
+    { name = "NextSong", where = "page = 'NextSong'" },
+    { name = "Upgrade", where = "page = 'Upgrade'" },
 ]
-DECLARED = {
-    "retention": [
-        retention("weekly", title="Who comes back"),
-        retention("plans", period="day", segmented=True),
-    ],
-    "funnel": [funnel("upgrade"), funnel("buy", "View", "Pay", period="day")],
-    "paths": [SimpleNamespace(name="clicks", windows=["day", "1h"])],
-    "sessions": SimpleNamespace(windows=["day", "1h"], metrics=lambda: _SESSION_METRICS),
-    "actives": SimpleNamespace(periods=["day", "week"]),
-    "engagement": SimpleNamespace(levels={"casual": 1, "core": 5}),
-}
+
+[[funnel]]
+name = "buy"
+period = "day"
+steps = [{ name = "View", where = "page = 'View'" }, { name = "Pay", where = "page = 'Pay'" }]
+
+[[paths]]
+name = "clicks"
+of = "page"
+windows = ["day", "1h"]
+
+[engagement]
+levels = { casual = 1, core = 5 }
+action = [{ where = "page = 'Pay'" }]
+"""
 
 
 def catalog(**declared: Any) -> Catalog:
-    return parse(CATALOG.replace("Europe/Berlin", "UTC")).model_copy(update={**DECLARED, **declared})
+    return parse(CATALOG.replace("Europe/Berlin", "UTC") + DECLARED).model_copy(update=declared)
 
 
 @pytest.fixture(scope="module")
