@@ -121,7 +121,7 @@ def test_an_address_that_is_none_is_named_with_what_was_expected(
         verb, ["-c", catalog_path, "--port", free_port()]
     )
     try:
-        done = command(verb, *arguments, timeout_s=8, VALKEY_URL="localhost:6379")
+        done = command(verb, *arguments, timeout_s=30, VALKEY_URL="localhost:6379")
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"it runs on, with {error.stderr!r}") from None
     fails(done, "VALKEY_URL", "valkey://", status=EXIT_CONFIGURATION)
