@@ -341,10 +341,15 @@ def serve(
     """
     # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
     # default would turn an orderly end into a death by signal.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     config = server_config(app, host=host, port=port, log_level=log_level, trusted_proxies=trusted_proxies)
     server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
+
+    def end(*_: object) -> None:
+        # What comes before the server has handlers of its own is not lost.
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     server.run([listener(host, port, shared=shared)])
     return server.started and not _failed(app)
 

@@ -147,6 +147,7 @@ def test_a_sentence_of_others_has_the_name_that_was_given_with_it(
     logging.getLogger("stream.reader").error("%s", "events lost 3 entries", extra={"event": "stream_gap"})
     # A server that another test ran in this process may have made it quieter.
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "level", logging.WARNING)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     logging.getLogger("httpcore.connection").info("connect_tcp.started host='example'")
     assert [(line["event"], line["message"]) for line in _lines(written)] == [
