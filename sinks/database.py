@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -158,10 +159,25 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     # Transactions are ours to begin: Python's sqlite3 would begin them late, and never as IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _into_wal(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _into_wal(cursor: sqlite3.Cursor) -> None:
+    """Waits as long as a write would: SQLite itself does not, where another process changes the journal's mode at the
+    same moment, as when several open a new file."""
+    (busy_timeout_ms,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    until = time.monotonic() + busy_timeout_ms / 1_000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if (error.sqlite_errorcode & 0xFF) not in _BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from sinks import migrations, schema
 from sinks.alert_store import AlertStore, Watched
 from sinks.database import open_database
 from sinks.deliveries import Deliveries
-from sinks.errors import Misconfigured
+from sinks.errors import Misconfigured, Retryable
 from sinks.person_store import PersonStore
 from sinks.prepared import prepare
 from sinks.records import Point, State
@@ -258,6 +260,22 @@ def test_several_processes_may_start_at_once(database_url: str, version: int | N
     store = Store(database_url)
     assert [one.start_ms for one in store.points("edits", "1m", to_ms=START_MS)] == [i * 60_000 for i in range(3)]
     store.close()
+
+
+def test_who_opens_a_new_file_waits_for_whoever_has_begun_to_fill_it(tmp_path: Path) -> None:
+    # Nobody has set its journal's mode yet, and setting it does not wait by itself.
+    path = tmp_path / "points.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE another (key TEXT)")
+    with pytest.raises(Retryable, match="another process holds the database"):
+        Store(f"sqlite:///{path}", busy_timeout_s=0.1).setup()
+    ending = threading.Timer(0.5, other.execute, ["COMMIT"])
+    ending.start()
+    setup(f"sqlite:///{path}")
+    ending.join()
+    other.close()
+    assert content(f"sqlite:///{path}")[migrations.REVISION_TABLE] == [(f"{SCHEMA_VERSION:04}",)]
 
 
 # Databases shared with others, and places with odd names.
