@@ -92,10 +92,10 @@ class Postgres:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(timeout=10)
+                self.process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGQUIT)
-                self.process.wait(timeout=10)
+                self.process.wait(timeout=30)
 
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import orjson
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.patience import PATIENCE
+
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -92,6 +94,7 @@ class Frames:
 
 def until(page: Page, probe: Callable[[], object], *, within_s: float = 15.0, what: str = "it") -> None:
     """Wait for something outside of the page, while the page's own events go on."""
+    within_s *= PATIENCE
     deadline_s = time.monotonic() + within_s
     while not probe():
         assert time.monotonic() < deadline_s, f"{what} did not happen within {within_s:.0f} s"

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import Watch, chromium
 from tests.browser.shop import Shop, shop_of
 from tests.engines import free_port
+from tests.patience import PATIENCE
 from tests.stack import ROOT
 from tests.up import Up, running_up
+
+expect.set_options(5_000 * PATIENCE)
 
 
 @pytest.fixture(scope="package")

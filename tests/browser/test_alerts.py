@@ -124,7 +124,7 @@ def _commands(shop: Shop, alert: str) -> list[Command]:
 def test_an_alert_is_acknowledged_on_the_wall(watched: Shop, store: AlertStore, page: Page, artifacts: Path) -> None:
     page.goto(f"{watched.url}/board/watch?theme=dark")
     # The wall does not claim that all is well before it knows what is watched.
-    expect(page.get_by_test_id("standing")).to_contain_text("No alert is firing", timeout=15_000)
+    expect(page.get_by_test_id("standing")).to_contain_text("No alert is firing", timeout=45_000)
     alert = _alert("click")
     _tell(watched, store, alert)
     row = _row(page, alert)
@@ -168,7 +168,7 @@ def test_the_processor_raises_an_alert_and_obeys(watched: Shop, page: Page) -> N
         dialog = page.get_by_role("dialog")
         dialog.get_by_label("Your name").fill("Ada")
         dialog.get_by_role("button", name=order).click()
-        expect(row).to_contain_text(then, timeout=15_000)
+        expect(row).to_contain_text(then, timeout=45_000)
 
 
 def test_the_keyboard_does_it_too_and_a_reason_is_asked_for(watched: Shop, store: AlertStore, page: Page) -> None:
@@ -291,7 +291,7 @@ def test_a_chart_shows_what_was_expected_and_what_was_not(
     )
     page.goto(f"{watched.url}/board/past?theme={theme}")
     plot = page.get_by_test_id("plot")
-    expect(plot).to_have_attribute("data-banded", "true", timeout=15_000)
+    expect(plot).to_have_attribute("data-banded", "true", timeout=45_000)
     expect(plot).to_have_attribute("data-marked", "3")
     expect(plot).to_have_attribute("aria-label", re.compile("3 windows out of the ordinary"))
     expect(plot).to_contain_text("out of the ordinary")

@@ -123,12 +123,12 @@ def test_a_line_opens_its_past_from_the_store_and_stays_live(shop: Shop, page: P
     page.goto(f"{shop.url}/board/past?theme=dark")
     line = page.locator("[data-testid=tile][data-type=line]")
     look = line.get_by_role("button", name="Look at the past of")
-    expect(look).to_be_visible(timeout=10_000)
+    expect(look).to_be_visible(timeout=30_000)
     look.focus()
     page.keyboard.press("Enter")
     history = page.get_by_test_id("history")
     expect(history).to_be_visible()
-    expect(history).to_have_attribute("data-step", "5m", timeout=5_000)
+    expect(history).to_have_attribute("data-step", "5m", timeout=15_000)
     total = history.get_by_test_id("history-total")
     expect(total).to_have_text(_in_all(shop))
 
@@ -163,5 +163,5 @@ def test_a_line_opens_its_past_from_the_store_and_stays_live(shop: Shop, page: P
 def test_a_screen_that_nobody_touches_has_nothing_to_press(shop: Shop, page: Page) -> None:
     page.goto(f"{shop.url}/board/past?theme=dark&kiosk")
     line = page.locator("[data-testid=tile][data-type=line]")
-    expect(line.get_by_test_id("plot")).to_be_visible(timeout=10_000)
+    expect(line.get_by_test_id("plot")).to_be_visible(timeout=30_000)
     expect(line.get_by_test_id("look")).to_have_count(0)

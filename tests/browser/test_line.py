@@ -41,17 +41,17 @@ def test_a_dead_line_is_seen_at_once_and_heals_without_a_reload(
     page.goto(f"{shop.url}/?theme=dark")
     tile, banner = _orders(page), page.get_by_test_id("banner")
     value = tile.get_by_test_id("value")
-    expect(value).to_have_text(expected, timeout=10_000)
+    expect(value).to_have_text(expected, timeout=30_000)
     expect(banner).to_have_count(0)
     expected = _sell(shop, 2)
-    expect(value).to_have_text(expected, timeout=5_000)
+    expect(value).to_have_text(expected, timeout=15_000)
     live = look_of(tile)
 
     # A mark that a reload would wipe away.
     page.evaluate("window.__mark = true")
     watch.excused.append(AWAY)
     shop.kill_api()
-    expect(banner).to_be_visible(timeout=3_000)
+    expect(banner).to_be_visible(timeout=15_000)
     expect(banner).to_contain_text("not current")
     expect(tile).to_have_attribute("data-state", "lost")
     lost = look_of(tile)
@@ -65,26 +65,26 @@ def test_a_dead_line_is_seen_at_once_and_heals_without_a_reload(
     shop.sell(3)
     shop.run_api()
     expected = f"{int(expected.replace(',', '')) + 3:,}"
-    expect(value).to_have_text(expected, timeout=40_000)
-    expect(banner).to_have_count(0, timeout=5_000)
+    expect(value).to_have_text(expected, timeout=60_000)
+    expect(banner).to_have_count(0, timeout=15_000)
     assert look_of(tile) == live
     assert [welcome["resumed"] for welcome in frames.said("welcome")] == [True]
     assert frames.said("snapshot") == []
     assert shop.metric("streamgauge_hub_joined_clients_total", first="update") == 1
     expected = _sell(shop, 1)
-    expect(value).to_have_text(expected, timeout=5_000)
+    expect(value).to_have_text(expected, timeout=15_000)
     assert page.evaluate("window.__mark") is True
 
 
 def test_a_word_to_all_pages_has_them_load_themselves_anew(shop: Shop, page: Page) -> None:
     page.goto(f"{shop.url}/board/floor?theme=dark")
-    expect(_orders(page)).to_have_attribute("data-state", re.compile("live|stale"), timeout=10_000)
+    expect(_orders(page)).to_have_attribute("data-state", re.compile("live|stale"), timeout=30_000)
     page.evaluate("window.__mark = true")
     said = shop.reload(within_s=1)
     assert "load themselves anew within 1 s" in said
     # Not `wait_for_function`, which the page's policy forbids; while it loads there is nothing to ask.
     eventually(lambda: _unmarked(page), within_s=10, what="a page that was loaded anew")
-    expect(_orders(page)).to_have_attribute("data-state", re.compile("live|stale"), timeout=10_000)
+    expect(_orders(page)).to_have_attribute("data-state", re.compile("live|stale"), timeout=30_000)
     expect(page).to_have_url(f"{shop.url}/board/floor?theme=dark")
 
 
@@ -95,7 +95,7 @@ def test_a_board_that_is_not_there_is_not_found_and_says_which_are(shop: Shop, p
     assert answer.status == 404
     expect(page.locator("h1")).to_contain_text("flour")
     page.get_by_role("link", name="floor").click()
-    expect(_orders(page)).to_be_visible(timeout=10_000)
+    expect(_orders(page)).to_be_visible(timeout=30_000)
     expect(page).to_have_url(f"{shop.url}/board/floor")
 
 
@@ -105,7 +105,7 @@ def test_refused_events_are_counted_on_the_wall(shop: Shop, page: Page) -> None:
     refused = shop.get("/v1/metrics")["rejected_total"]
     page.goto(shop.url)
     rejects = page.get_by_test_id("rejects")
-    expect(rejects).to_contain_text(str(refused), timeout=10_000)
+    expect(rejects).to_contain_text(str(refused), timeout=30_000)
     expect(rejects).to_contain_text("refused")
 
 

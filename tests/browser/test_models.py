@@ -134,7 +134,7 @@ def _open(shop: Shop, page: Page, theme: str = "dark", size: ViewportSize = FULL
     page.goto(f"{shop.url}/board/floor?theme={theme}&kiosk")
     tiles = {kind: page.locator(f"[data-testid=tile][data-type={kind}]") for kind in TYPES}
     for tile in tiles.values():
-        expect(tile).not_to_have_attribute("data-state", "waiting", timeout=10_000)
+        expect(tile).not_to_have_attribute("data-state", "waiting", timeout=30_000)
     return tiles
 
 
@@ -164,7 +164,7 @@ def test_tiles_of_models_say_what_they_know_and_are_read_from_afar(
     expect(tiles["risk"].get_by_test_id("unproven")).to_have_count(0 if proven else 1)
     # What is said once a day is current until the next is due.
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "live", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "live", timeout=30_000)
 
     figures = tiles["model"].locator("table.figures").bounding_box()
     curve = tiles["model"].get_by_test_id("curve").bounding_box()
@@ -221,19 +221,19 @@ def test_what_is_not_current_or_was_never_there_says_so(shop: Shop, page: Page, 
     live = look_of(tiles["risk"])
     models.age_s, models.due_s = 49 * 3_600.0, -24 * 3_600.0
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "stale", timeout=15_000)
+        expect(tile).to_have_attribute("data-state", "stale", timeout=45_000)
         expect(tile.get_by_test_id("freshness")).to_have_text("no data for 2 d")
     assert look_of(tiles["risk"]).pattern != live.pattern
 
     models.bodies["churn?limit=0"] |= {"people": 0, "levels": [], "factors": [], "segments": [], "proven": False}
     models.bodies["churn?limit=0"]["model"] = "unproven: nobody's answer is known yet"
     models.bodies["models/churn"] |= {"samples": 0, "proven": False, "quality": {}}
-    expect(tiles["risk"]).to_contain_text("nobody has a score yet", timeout=15_000)
+    expect(tiles["risk"]).to_contain_text("nobody has a score yet", timeout=45_000)
     expect(tiles["risk"].get_by_test_id("unproven")).to_have_text("unproven: nobody's answer is known yet")
     expect(tiles["model"].get_by_test_id("verdict")).to_have_text("unproven: 0 answers yet")
     expect(tiles["model"].get_by_test_id("row")).to_have_count(0)
     models.fails = True
     page.reload()
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "waiting", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "waiting", timeout=30_000)
         expect(tile).to_contain_text("the server has no answer")

@@ -177,7 +177,7 @@ def _open(shop: Shop, page: Page, theme: str = "dark", size: ViewportSize = FULL
     page.goto(f"{shop.url}/board/floor?theme={theme}&kiosk")
     tiles = {kind: page.locator(f"[data-testid=tile][data-type={kind}]") for kind in TYPES}
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "live", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "live", timeout=30_000)
     return tiles
 
 
@@ -283,32 +283,32 @@ def test_what_is_not_current_looks_so(shop: Shop, page: Page, people: People, wa
 
     people.state = "valkey_down"
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "source_down", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "source_down", timeout=30_000)
         expect(tile.get_by_test_id("freshness")).to_have_text("Valkey away")
     looks["source_down"] = look_of(tiles["funnel"])
     people.state = "processor_silent"
-    expect(tiles["paths"].get_by_test_id("freshness")).to_have_text("processor silent", timeout=10_000)
+    expect(tiles["paths"].get_by_test_id("freshness")).to_have_text("processor silent", timeout=30_000)
 
     people.state, people.age_s = "live", 900
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "stale", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "stale", timeout=30_000)
         expect(tile.get_by_test_id("freshness")).to_have_text("no data for 15 min")
     looks["stale"] = look_of(tiles["funnel"])
     people.age_s = 0
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "live", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "live", timeout=30_000)
 
     # Nobody answers: what was known stays, and is old after a while.
     people.fails = True
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "stale", timeout=25_000)
+        expect(tile).to_have_attribute("data-state", "stale", timeout=60_000)
     expect(tiles["funnel"].get_by_test_id("row")).to_have_count(4)
     assert look_of(tiles["funnel"]).pattern == looks["stale"].pattern
     assert len({one.pattern for one in looks.values()}) == len(looks)
     assert len({one.mark for one in looks.values()}) == len(looks)
     people.fails = False
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "live", timeout=45_000)
+        expect(tile).to_have_attribute("data-state", "live", timeout=60_000)
 
 
 def test_what_was_never_answered_or_is_about_nobody_says_so(
@@ -323,5 +323,5 @@ def test_what_was_never_answered_or_is_about_nobody_says_so(
     people.fails = True
     page.reload()
     for tile in tiles.values():
-        expect(tile).to_have_attribute("data-state", "waiting", timeout=10_000)
+        expect(tile).to_have_attribute("data-state", "waiting", timeout=30_000)
         expect(tile).to_contain_text("the server has no answer")

@@ -21,10 +21,10 @@ FULL_HD = {"width": 1920, "height": 1080}
 def _open(demo: Up, page: Page, board: str, theme: str = "dark") -> None:
     page.set_viewport_size(FULL_HD)
     page.goto(f"http://127.0.0.1:{demo.port}/board/{board}?theme={theme}&kiosk")
-    expect(page.get_by_test_id("tile")).not_to_have_count(0, timeout=10_000)
+    expect(page.get_by_test_id("tile")).not_to_have_count(0, timeout=30_000)
     # An alert feed that nobody feeds does not know.
     waiting = page.locator("[data-testid=tile][data-state=waiting]:not([data-type=alerts])")
-    expect(waiting).to_have_count(0, timeout=15_000)
+    expect(waiting).to_have_count(0, timeout=45_000)
     # The demo begins with ten minutes of the past, which a busy machine takes a while to catch up with.
     behind = page.locator("[data-testid=tile]:is([data-state=stale], [data-state=late])")
     expect(behind).to_have_count(0, timeout=60_000)
@@ -33,9 +33,9 @@ def _open(demo: Up, page: Page, board: str, theme: str = "dark") -> None:
 def test_numbers_move_within_a_second_of_opening(demo: Up, page: Page) -> None:
     page.goto(f"http://127.0.0.1:{demo.port}/?theme=dark")
     value = page.locator("[data-testid=tile][data-metric=events] [data-testid=value]")
-    expect(value).to_be_visible(timeout=10_000)
+    expect(value).to_be_visible(timeout=30_000)
     first = value.inner_text()
-    expect(value).not_to_have_text(first, timeout=5_000)
+    expect(value).not_to_have_text(first, timeout=15_000)
 
 
 _SAYS = {
@@ -62,7 +62,7 @@ def test_every_tile_shows_a_value_in_its_place(demo: Up, page: Page, board: str)
     _open(demo, page, board)
     for tile in page.locator("[data-testid=tile]").all():
         says = tile.locator(_SAYS[tile.get_attribute("data-type") or ""])
-        expect(says).not_to_have_count(0, timeout=10_000)
+        expect(says).not_to_have_count(0, timeout=30_000)
         if "value" in _SAYS[tile.get_attribute("data-type") or ""]:
             expect(says).to_have_text(re.compile(r"\d"))
     until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")

@@ -130,7 +130,7 @@ class Installation:
         kind, *command = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD"
         process = self.popen(name, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return process.wait(timeout=30) == 0
+        return process.wait(timeout=60) == 0
 
     def end(self, name: str) -> int:
         """What Compose does; the exit status. Raises TimeoutExpired where Compose would kill it."""

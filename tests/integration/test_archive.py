@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 from sinks import archive_io
 from sinks.archive_files import files_of
 from sinks.archive_place import open_place
+from streamgauge.settings import EXIT_CUT_OFF
 from tests.engines import free_port
 from tests.stack import Stack, eventually, stack, stop
 
@@ -89,7 +90,8 @@ def test_each_event_is_archived_once_whatever_is_killed(tmp_path: Path, processe
                 sent += more
                 time.sleep(chance.uniform(0, 0.6))
             if turn % 3 == 2:
-                assert stop(running, within_s=15) == 0, made.logs()
+                # Cut off where the machine is slow, which must do no more harm than a kill.
+                assert stop(running, within_s=15) in (0, EXIT_CUT_OFF), made.logs()
             else:
                 running.kill()
                 running.wait()

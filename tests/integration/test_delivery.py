@@ -176,7 +176,7 @@ def test_a_deliverer_killed_at_random_loses_nothing_and_keeps_order(deliverer: S
                 at += len(some)
                 time.sleep(chance.random() * 0.1)
 
-        share = len(told) // ROUNDS
+        share = len(told) // (ROUNDS + 1)
         for number in range(ROUNDS):
             process = deliver.start()
             # Until it has loaded there is nothing to be killed.
@@ -187,17 +187,19 @@ def test_a_deliverer_killed_at_random_loses_nothing_and_keeps_order(deliverer: S
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             writer.join()
+        # So that, however quick it was, there is something to go on with.
+        write(ROUNDS * share, len(told))
         assert len(good.ids()) < len(told)
         process = deliver.start()
         eventually(lambda: len(bad.ids()) == len(good.ids()) == len(told), within_s=90)
+        # A receiver has it a moment before the deliverer knows.
+        eventually(lambda: all(client.xpending(OUTBOX, f"webhook:{one}")["pending"] == 0 for one in ("bad", "good")))
         process.terminate()
-        assert process.wait(8) == 0
+        assert process.wait(40) == 0
         assert bad.wrong == []
         assert good.wrong == []
         in_order(told, bad.taken)
         in_order(told, good.taken)
-        # What was done with is trimmed, and nothing is pending.
-        assert client.xpending(OUTBOX, "webhook:bad")["pending"] == 0
         assert deliver.verb("list").stdout.count("waiting 0  dead 0") == 2
         assert "of-secrecy" not in deliver.said()
         assert SECRET not in deliver.said()
@@ -222,9 +224,9 @@ def test_of_two_deliverers_one_is_at_work_and_the_other_goes_on_where_it_ended(
             process.terminate()
             outbox.write(told[18:] if process is first else told[-3:])
             if process is first:
-                assert process.wait(9) == 0
+                assert process.wait(30) == 0
                 eventually(lambda: len(slow.ids()) == len(told), within_s=60)
-        assert second.wait(9) == 0
+        assert second.wait(30) == 0
         assert slow.wrong == []
         in_order(told, slow.taken)
         # Nothing was sent twice in an orderly change.
@@ -255,7 +257,7 @@ def test_secrets_are_in_no_log_list_or_store(deliverer: Start, client: valkey.Va
         )
         tried = deliver.verb("test", "ops")
         process.terminate()
-        assert process.wait(9) == 0
+        assert process.wait(30) == 0
     assert "dead 1" in listed
     assert tried.returncode == 1
     assert "HTTP 400" in tried.stdout
@@ -288,7 +290,7 @@ def test_up_delivers_when_the_catalog_has_webhooks(tmp_path: Path, monkeypatch: 
 
             [delivery] = eventually(logged)
             up.process.terminate()
-            assert up.process.wait(15) == 0
+            assert up.process.wait(30) == 0
     assert receiver.wrong == []
     assert {name: delivery[name] for name in ("endpoint", "notification", "attempt", "outcome", "status", "error")} == {
         "endpoint": "ops",

@@ -96,7 +96,7 @@ def test_tail_prints_points_as_they_arrive(made: Stack) -> None:
         day = next(point for point in points if point["window"] == "1d")
         assert (day["metric"], day["value"], day["state"]) == ("revenue", 9, "open")
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(5) == 0
+        assert tail.wait(30) == 0
     finally:
         tail.kill()
         tail.communicate()

@@ -53,7 +53,7 @@ def test_what_is_lost_is_said_counted_and_settled_as_it_is_set(tmp_path: Path) -
         made.client.xtrim(STREAM, maxlen=380, approximate=False)
 
         made.environment["STREAMGAUGE_ON_GAP"] = "error"
-        assert made.run_processor().wait(30) == EXIT_CONFIGURATION, made.logs()
+        assert made.run_processor().wait(60) == EXIT_CONFIGURATION, made.logs()
         said = made.logs()
         assert f"{STREAM} lost 120 entries after " in said
         assert "STREAMGAUGE_ON_GAP=earliest" in said

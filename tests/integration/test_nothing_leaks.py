@@ -262,7 +262,7 @@ def test_nothing_is_found_after_a_run(tmp_path: Path, send: Send) -> None:
         client.bgrewriteaof()
         eventually(lambda: not client.info("persistence")["aof_rewrite_in_progress"], what="a new append-only file")
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(20) == 0, up.said
+        assert up.process.wait(40) == 0, up.said
     files = [path for path in state.rglob("*") if path.is_file()]
     for path in [*files, up.output]:
         for content in of_file(path):

@@ -35,7 +35,7 @@ def test_it_counts_what_is_sent_and_remembers_it_after_a_restart(tmp_path: Path)
             assert len(family) == 4, "supervisor, Valkey, processor, API"
             started = time.monotonic()
             up.process.send_signal(round_)
-            assert up.process.wait(10) == 0, up.said
+            assert up.process.wait(30) == 0, up.said
             assert time.monotonic() - started < 10
             eventually(lambda family=family: not alive(family), within_s=1, what="an empty house")
             assert '"level": "error"' not in up.said
@@ -48,7 +48,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         with running_up(tmp_path, port) as up:
-            assert up.process.wait(20) == 1
+            assert up.process.wait(40) == 1
             assert f"port {port} on 127.0.0.1 is taken by another program; choose one with --port" in up.said
             assert "Traceback" not in up.said
 
@@ -59,7 +59,7 @@ def test_two_cannot_share_a_state_directory(tmp_path: Path) -> None:
         second_home = tmp_path / "second"
         second_home.mkdir()
         with running_up(second_home, free_port(), "--state", str(tmp_path / ".streamgauge")) as second:
-            assert second.process.wait(20) == 1
+            assert second.process.wait(40) == 1
             assert "another streamgauge runs on" in second.said
 
 

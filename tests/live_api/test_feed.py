@@ -18,6 +18,7 @@ from sinks.live import FIELD, LIVE_STREAM, LiveSink, Update
 from sinks.records import Point
 from stream.walltime import clock_ms
 from tests.engines import free_port
+from tests.patience import PATIENCE
 
 from .conftest import Processor, point
 
@@ -300,7 +301,7 @@ class Following:
         return self.stored
 
     async def until(self, probe: Callable[[], object], within_s: float = 5) -> None:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s * PATIENCE):
             while not probe():
                 self.latest.commit()
                 await asyncio.sleep(0.01)

@@ -23,6 +23,7 @@ from sinks.records import State
 from sinks.store import Store
 from stream.walltime import clock_ms
 from tests.engines import free_port
+from tests.patience import PATIENCE
 from tests.stack import Stack, eventually, live
 
 from .conftest import CATALOG, Api, Processor, Stalled, point
@@ -44,7 +45,7 @@ def closed(websocket: ClientConnection, within_s: float = 5) -> tuple[int | None
     said = []
     try:
         while True:
-            said.append(json.loads(websocket.recv(timeout=within_s)))
+            said.append(json.loads(websocket.recv(timeout=within_s * PATIENCE)))
     except ConnectionClosed as error:
         return (error.rcvd.code if error.rcvd else None), said
 
@@ -550,7 +551,7 @@ def test_clients_that_do_not_read_keep_nobody_from_a_goodbye_nor_the_process_fro
             process.send_signal(signal.SIGTERM)
             started = time.monotonic()
             said = [closed(client._socket, within_s=10) for client in clients]
-        assert process.wait(15) == 0, made.logs()
+        assert process.wait(30) == 0, made.logs()
         assert time.monotonic() - started < 10
         assert [code for code, _ in said] == [protocol.Close.RESTARTING] * 8
         assert ["bye" in {message["op"] for message in messages} for _, messages in said] == [True] * 8

@@ -18,6 +18,7 @@ from stream.position import BEGINNING, Position
 from stream.reader import StreamReader, client_factory
 from stream.walltime import clock_ms
 from tests.engines import free_port
+from tests.patience import PATIENCE
 
 STREAM = "events:{0}"
 
@@ -61,7 +62,7 @@ def reading(
 
 
 def batches_until(
-    reader: StreamReader, enough: Callable[[list[RawBatch]], bool], *, within_s: float = 8.0
+    reader: StreamReader, enough: Callable[[list[RawBatch]], bool], *, within_s: float = 8.0 * PATIENCE
 ) -> list[RawBatch]:
     """The batches up to the one that is enough, or all that came in time."""
     found: list[RawBatch] = []
@@ -77,7 +78,7 @@ def batches_until(
     return found
 
 
-def entries(reader: StreamReader, count: int, *, within_s: float = 8.0) -> list[tuple[bytes, list[bytes]]]:
+def entries(reader: StreamReader, count: int, *, within_s: float = 8.0 * PATIENCE) -> list[tuple[bytes, list[bytes]]]:
     """At least the next `count` entries."""
     found = batches_until(reader, lambda all_: sum(len(b.entries) for b in all_) >= count, within_s=within_s)
     return [entry for batch in found for entry in batch.entries]

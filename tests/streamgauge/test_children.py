@@ -12,6 +12,7 @@ from typing import IO
 import pytest
 
 from streamgauge.children import Child, stop_all
+from tests.patience import PATIENCE
 from tests.stack import eventually
 
 made: list[Child] = []
@@ -36,7 +37,7 @@ def _ended() -> Iterator[None]:
 
 def end_of(one: Child, now_s: float, within_s: float = 5) -> int:
     """Its exit status, as `poll` says it."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * PATIENCE
     while time.monotonic() < deadline:
         status = one.poll(now_s)
         if status is not None:
@@ -152,7 +153,7 @@ def test_a_child_dies_with_its_parent_however_that_goes(how: signal.Signals) -> 
         pid = int(parent.stdout.readline())
         assert alive(pid)
         parent.send_signal(how)
-        parent.wait(5)
+        parent.wait(30)
         eventually(lambda: not alive(pid), within_s=5)
     finally:
         if parent.poll() is None:
@@ -176,7 +177,7 @@ def test_a_child_dies_with_a_parent_that_was_started_by_nohup() -> None:
     try:
         assert alive(pid)
         parent.kill()
-        parent.wait(5)
+        parent.wait(30)
         eventually(lambda: not alive(pid), within_s=5)
     finally:
         if parent.poll() is None:

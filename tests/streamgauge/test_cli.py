@@ -199,7 +199,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     process.stdout.close()
     complaint = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(20), complaint) == (0, b"")
+    assert (process.wait(40), complaint) == (0, b"")
 
 
 def test_replay_sends_and_says_how_many(

@@ -166,7 +166,7 @@ def at_a_terminal(
             if answer and b"[y/N]" in seen:
                 os.write(ours, answer)
                 answer = b""
-        return process.wait(10), seen.decode()
+        return process.wait(30), seen.decode()
     finally:
         process.kill()
         process.wait()

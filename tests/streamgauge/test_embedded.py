@@ -91,5 +91,5 @@ def test_the_server_of_the_package_is_an_executable_that_keeps_its_data_and_refu
                     client.xadd("events:{0}", {"data": "{}"})
         finally:
             process.terminate()
-            process.wait(5)
+            process.wait(30)
     client.close()

@@ -165,7 +165,7 @@ def test_the_command_follows_until_it_is_told_to_end(
         time.sleep(0.2)
         line = process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=30) == 0
     process.stdout.close()
     assert "orders@1m{kind=a}  7.0  final" in line
 

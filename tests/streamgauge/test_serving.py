@@ -70,7 +70,7 @@ def made(tmp_path: Path) -> Iterator[Stack]:
         for process in found.processes.values():
             if process.poll() is None:
                 process.terminate()
-                process.wait(15)
+                process.wait(30)
 
 
 def clients_of(made: Stack, number: int) -> float:
@@ -130,7 +130,7 @@ def test_several_share_one_port_and_all_tell_the_same(made: Stack) -> None:
                 told(client, 3)
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1012
-    assert process.wait(15) == 0, made.logs()
+    assert process.wait(30) == 0, made.logs()
     assert time.monotonic() - started < 10
 
 
@@ -195,7 +195,7 @@ def test_everything_that_lets_strangers_in_is_announced(made: Stack) -> None:
     assert "LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS" in made.logs()
     assert "MAY DO WHAT THE ROLE VIEWER MAY, WITHOUT A KEY" in made.logs()
     process.terminate()
-    assert process.wait(15) == 0
+    assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("verb", [("serve",), ("serve", "-n", "2"), ("up",)])
@@ -237,7 +237,7 @@ def test_a_proxy_before_loopback_is_announced_while_nobody_needs_a_key(made: Sta
     process = made.run_api()
     eventually(lambda: "INSECURE: PAGES OF https://wall.example, AND WHOEVER" in made.logs(), within_s=20)
     process.terminate()
-    assert process.wait(15) == 0
+    assert process.wait(30) == 0
 
 
 def test_keys_are_made_used_listed_and_revoked(made: Stack) -> None:
@@ -320,7 +320,7 @@ def test_the_status_says_how_it_ended(made: Stack, patch: str, asked: bool, stat
     if asked:
         eventually(lambda: made.get("/healthz")["http"] == 200, within_s=30)
         process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == status
+    assert process.wait(60) == status
 
 
 def test_a_person_is_found_by_their_id_once_the_processor_has_made_the_key(made: Stack) -> None:
