@@ -64,13 +64,13 @@ from live_api.pages import page_routes
 from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
+from live_api.stored import asked
 from live_api.topics import About, Topics
 from live_api.transport import HubProtocol, RequestProtocol
 from sinks.alert_records import Alert
 from sinks.alert_store import AlertStore
 from sinks.commands import CommandSink
 from sinks.deliveries import Deliveries
-from sinks.errors import Misconfigured
 from sinks.history import History
 from sinks.person_store import PersonStore
 from sinks.records import Point
@@ -404,12 +404,7 @@ def _build() -> str | None:
 
 def _recall(store: Store) -> list[Point]:
     """What each series last was, so that quiet ones are shown after a restart too. Raises SinkError."""
-    try:
-        return store.latest(0)
-    except Misconfigured:
-        # Nobody has written yet, or an earlier version has. Only now, as it waits for whoever writes.
-        store.setup()
-        return store.latest(0)
+    return asked(store, lambda: store.latest(0))
 
 
 def _recall_alerts(store: AlertStore, since_ms: int) -> dict[str, dict[str, Any]]:
@@ -419,11 +414,6 @@ def _recall_alerts(store: AlertStore, since_ms: int) -> dict[str, dict[str, Any]
     def ask() -> list[Alert]:
         return [*store.alerts(since_ms=since_ms, limit=MAX_ALERTS), *store.alerts(active=True, limit=MAX_ALERTS)]
 
-    try:
-        known = ask()
-    except Misconfigured:
-        # As above: the points may be those of a version that knew no alerts.
-        store.setup()
-        known = ask()
+    known = asked(store, ask)
     # The latest last: the hub lets go of the first when there are too many.
     return {alert.id: alert.to_live() for alert in sorted(known, key=lambda alert: alert.last_seen_ms)}

@@ -20,9 +20,9 @@ from live_api.guard import WHOLE, identity_of, requires
 from live_api.lasting import Lasting
 from live_api.people import risk
 from live_api.permissions import Permission
+from live_api.stored import answered
 from live_api.whose import Pseudonym, names_of_or_me, readable
 from sinks.audit_store import Action
-from sinks.errors import Misconfigured, SinkError
 from sinks.records import iso
 from sinks.score_records import Level, ModelStatus
 from sinks.score_store import FALLING, Place, Ranked, ScoreStore
@@ -59,7 +59,7 @@ def router(
     answers: Lasting[dict[str, Any]] = Lasting(clock, lambda: _LASTING_S)
 
     def ask(what: Callable[[], T]) -> T:
-        return _asked(scores, what)
+        return answered(scores, what)
 
     def all_models() -> dict[str, ModelStatus]:
         """Those that have begun, and those that the catalog declares."""
@@ -161,20 +161,8 @@ def router(
 
 def score_of(scores: ScoreStore, person: str) -> dict[str, Any] | None:
     """A person's score in public; None where there is none. Answers 503."""
-    found = _asked(scores, lambda: scores.of(person))
+    found = answered(scores, lambda: scores.of(person))
     return None if found is None else risk.person(found)
-
-
-def _asked(scores: ScoreStore, what: Callable[[], T]) -> T:
-    try:
-        try:
-            return what()
-        except Misconfigured:
-            # Nobody has written yet, or a version that knew no scores. Only now, as it waits for whoever writes.
-            scores.setup()
-            return what()
-    except SinkError as error:
-        raise HTTPException(503, str(error)) from error
 
 
 def _head(

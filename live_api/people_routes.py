@@ -21,9 +21,10 @@ from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
 from live_api.permissions import Permission
+from live_api.stored import answered
 from live_api.whose import Pseudonym, names_of_or_me, readable
 from sinks.audit_store import Action
-from sinks.errors import Misconfigured, SinkError
+from sinks.errors import SinkError
 from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.records import iso
@@ -251,17 +252,7 @@ def _record(persons: PersonStore, scores: ScoreStore, name: str, limit: int) -> 
 
 
 def _lines(persons: PersonStore, name: str, limit: int, kind: str | None = None) -> list[PersonLine]:
-    def ask() -> list[PersonLine]:
-        return persons.of(name, limit, kind=kind)
-
-    try:
-        return ask()
-    except Misconfigured:
-        # Nobody has written yet, or a version that kept nothing of persons. Only now, as it waits for whoever writes.
-        _asked(persons.setup)
-        return _asked(ask)
-    except SinkError as error:
-        raise HTTPException(503, str(error)) from error
+    return answered(persons, lambda: persons.of(name, limit, kind=kind))
 
 
 def _asked(ask: Callable[[], T]) -> T:
