@@ -48,7 +48,7 @@ sbom: setup  # dist/sbom.cdx.json: the locked dependencies as CycloneDX
 screenshots: setup  # docs/images, of the demo after a minute
 	@STREAMGAUGE_SCREENSHOTS=docs/images $(RUN)/python -m pytest -q tests/browser/test_pictures.py
 
-docs: setup  # the tables of keys, settings and routes, anew from the code
+docs: setup  # the tables of keys, settings, routes and events of the log, anew from the code
 	$(RUN)/python -m streamgauge.reference docs/*.md
 
 check: setup  # lint, format, types, and the rule which way imports run

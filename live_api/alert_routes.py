@@ -13,19 +13,19 @@ import orjson
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from live_api.admission import Origins
-from live_api.asked import asked_for, dimensions_asked, time_ms
+from live_api.asked import asked_for, dimensions_asked, json_body, time_ms
 from live_api.auditing import Audit
 from live_api.described import described
 from live_api.guard import identity_of, requires
 from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.orders import author, reason, silence_end, silenced
 from live_api.permissions import Permission
+from live_api.stored import or_503
 from live_api.within import metrics_within
 from sinks.alert_records import Alert, AlertStatus, Command, Order, Scored, Severity, Silence
 from sinks.alert_store import AlertStore
 from sinks.audit_store import Action
 from sinks.commands import CommandSink
-from sinks.errors import SinkError
 from sinks.records import Dimensions, iso
 from stream.catalog import Catalog
 from stream.rules import Rule
@@ -87,14 +87,7 @@ def router(
 
     async def said(request: Request) -> dict[str, Any]:
         await allowed(request)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPException(415, f"Content-Type: expected application/json; found {kind!r}")
-        raw = b""
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MAX_BODY_BYTES:
-                raise HTTPException(413, f"expected at most {MAX_BODY_BYTES} bytes")
+        raw = await json_body(request, MAX_BODY_BYTES)
         try:
             body = orjson.loads(raw)
         except ValueError as error:
@@ -113,10 +106,8 @@ def router(
         return who
 
     def tell(command: Command, identity: Identity) -> dict[str, Any]:
-        try:
+        with or_503():
             commands.write(command)
-        except SinkError as error:
-            raise HTTPException(503, str(error)) from error
         subject = command.alert or command.silence or ""
         audit.may(identity.name, Action.ACKNOWLEDGED, subject, f"{command.order.value} by {command.by}")
         told = {"order": command.order.value, "by": command.by, "at": iso(command.at_ms)}
@@ -343,10 +334,8 @@ def router(
 
 
 def _asked(ask: Callable[[], T]) -> T:
-    try:
+    with or_503():
         return ask()
-    except SinkError as error:
-        raise HTTPException(503, str(error)) from error
 
 
 def _shown(request: Request) -> Callable[[Dimensions], bool] | None:

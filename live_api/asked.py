@@ -30,6 +30,19 @@ def dimensions_asked(metric: Described, request: Request, own: Collection[str]) 
     return dimensions
 
 
+async def json_body(request: Request, most_bytes: int) -> bytes:
+    """What the request brings, which it says is JSON. Answers 413 where it is longer, and 415 for all else."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"Content-Type: expected application/json; found {kind[:100]!r}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most_bytes:
+            raise HTTPException(413, f"expected at most {most_bytes} bytes")
+    return body
+
+
 def time_ms(name: str, text: str | None) -> int | None:
     """ISO 8601 or epoch milliseconds. A time without a zone is UTC."""
     if text is None:

@@ -16,6 +16,7 @@ from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.issuer import Issuer
 from live_api.keys import Keys
 from live_api.oidc import Unverified, identity_from
+from live_api.stored import or_503
 from live_api.whose import Pseudonym
 from sinks.errors import SinkError
 from sinks.key_records import PREFIX
@@ -51,20 +52,15 @@ class Asking:
         self._slowed = Slowed()
 
     async def __call__(self, connection: HTTPConnection) -> Identity:
-        try:
+        with or_503("who asks cannot be found out now"):
             return await self._of(connection)
-        except SinkError as error:
-            why = f"who asks cannot be found out now: {error}"
-            raise HTTPException(503, why, {"Retry-After": "5"}) from error
 
     async def key(self, text: str, address: str) -> Identity:
         """Whose key it is that somebody at an address shows. Answers 401, 429 and 503."""
         if not self._keys.has_seen(text):
             self._may_try(address)
-        try:
+        with or_503("keys cannot be looked up now"):
             found = await self._keys.of(text)
-        except SinkError as error:
-            raise HTTPException(503, f"keys cannot be looked up now: {error}", {"Retry-After": "5"}) from error
         if found is None:
             raise self._bad(address, "a key that is good; found one that is unknown, revoked or past its time")
         return found

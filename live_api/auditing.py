@@ -6,11 +6,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from fastapi import HTTPException
-
 from live_api.admission import Bucket
 from live_api.identity import Identity
-from live_api.stored import asked
+from live_api.stored import asked, or_503
 from sinks.audit_store import Action, AuditStore, Entry
 from sinks.errors import SinkError
 
@@ -42,10 +40,8 @@ class Audit:
     def must(self, identity: Identity, action: Action, subject: str, detail: str = "") -> None:
         """Write down what is about to be done. Answers 503 where that cannot be, and then it must not be done."""
         entry = Entry(self._clock(), identity.name, action, subject, detail)
-        try:
+        with or_503("the audit log cannot be written, so this is not answered"):
             asked(self._store, lambda: self._store.write(entry))
-        except SinkError as error:
-            raise HTTPException(503, f"the audit log cannot be written, so this is not answered: {error}") from error
 
     def must_hourly(self, identity: Identity, action: Action, subject: str, detail: str = "") -> None:
         """The same of what screens ask for over and over: once an hour for each who asks."""

@@ -5,18 +5,15 @@ A cookie is 256 random bits. Who it is of stands on the server alone, so that a 
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from valkey.exceptions import ValkeyError
 
 from live_api.identity import Identity
-from sinks.errors import Retryable
+from live_api.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey
@@ -30,7 +27,6 @@ MOST_PERSON_MS = 7 * 86_400_000
 """How long that of a person lasts in all: what somebody may do is asked anew after it."""
 _COOKIE_S = 400 * 86_400
 """As long as browsers keep any. The server ends sessions sooner."""
-_PREFIX = "streamgauge:sessions:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +56,30 @@ class Browsers:
     """
 
     def __init__(self, client: valkey.Valkey) -> None:
-        self._client = client
+        self._tokens = Tokens(client, "sessions")
 
     def begin(self, browser: Browser, now_ms: int) -> str:
         """A new session. Returns what the cookie has. Raises Retryable."""
         token = secrets.token_urlsafe(32)
         kept = {"identity": browser.identity.to_json(), "key": browser.key, "until_ms": browser.until_ms}
-        try:
-            self._client.set(_key(token), orjson.dumps(kept), px=max(1, browser.lasts_ms(now_ms)))
-        except ValkeyError as error:
-            raise Retryable(f"sessions: {error}") from error
+        self._tokens.keep(token, kept, browser.lasts_ms(now_ms))
         return token
 
     def of(self, token: str, now_ms: int) -> Browser | None:
         """The session of a cookie, which lasts longer by that. Raises Retryable."""
-        try:
-            found: Any = self._client.get(_key(token))
-            if found is None:
-                return None
-            kept = orjson.loads(found)
-            browser = Browser(Identity.from_json(kept["identity"]), kept["key"], kept["until_ms"])
-            lasts_ms = browser.lasts_ms(now_ms)
-            if lasts_ms <= 0:
-                return None
-            self._client.pexpire(_key(token), lasts_ms)
-        except ValkeyError as error:
-            raise Retryable(f"sessions: {error}") from error
+        kept = self._tokens.get(token)
+        if kept is None:
+            return None
+        browser = Browser(Identity.from_json(kept["identity"]), kept["key"], kept["until_ms"])
+        lasts_ms = browser.lasts_ms(now_ms)
+        if lasts_ms <= 0:
+            return None
+        self._tokens.extend(token, lasts_ms)
         return browser
 
     def end(self, token: str) -> None:
         """Raises Retryable."""
-        try:
-            self._client.delete(_key(token))
-        except ValkeyError as error:
-            raise Retryable(f"sessions: {error}") from error
+        self._tokens.drop(token)
 
 
 def is_secure(connection: HTTPConnection, public_url: str | None) -> bool:
@@ -120,7 +106,3 @@ def set_cookie(response: Response, token: str, *, secure: bool) -> None:
 def drop_cookie(response: Response, *, secure: bool) -> None:
     name = cookie_name(secure=secure)
     response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
-
-
-def _key(token: str) -> str:
-    return _PREFIX + hashlib.sha256(token.encode()).hexdigest()

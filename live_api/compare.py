@@ -12,9 +12,9 @@ from live_api.asked import asked_for, dimensions_asked
 from live_api.described import Described, described
 from live_api.guard import identity_of, requires
 from live_api.permissions import Permission
+from live_api.stored import or_503
 from live_api.within import metrics_within
 from live_api.yesterday import Then, at_same_time_yesterday
-from sinks.errors import SinkError
 from sinks.records import Point, iso
 from sinks.store import Store
 from stream.catalog import Catalog
@@ -67,15 +67,12 @@ def router(catalog: Catalog, store: Store, *, clock: Callable[[], int] = clock_m
         now_ms = clock() // _STEP_MS * _STEP_MS
         shown = rows.show(tuple(dimensions.items()))
         question = (metric, window, key, tuple(sorted(dimensions.items())), shown, now_ms)
-        try:
-            with lock:
-                if question not in answers:
-                    if len(answers) >= _MOST_ANSWERS or (answers and next(iter(answers))[-1] != now_ms):
-                        answers.clear()
-                    answers[question] = worked_out(found, window, key, dimensions, now_ms, shown=shown)
-                then = answers[question]
-        except SinkError as error:
-            raise HTTPException(503, str(error)) from error
+        with or_503(), lock:
+            if question not in answers:
+                if len(answers) >= _MOST_ANSWERS or (answers and next(iter(answers))[-1] != now_ms):
+                    answers.clear()
+                answers[question] = worked_out(found, window, key, dimensions, now_ms, shown=shown)
+            then = answers[question]
         return {"metric": metric, "window": window, "at": iso(then.at_ms), "value": then.value}
 
     return api

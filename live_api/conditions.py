@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+BEHIND_S = 10.0
+"""A stream whose last entry read was added longer ago is being caught up with."""
+
 
 class State(IntEnum):
     """In the order of how bad it is."""
@@ -27,6 +30,16 @@ class Condition:
     about: str
     state: State
     said: str
+
+
+def of_stream(stream: str, behind_s: float, waiting: float | None) -> Condition:
+    """How far a stream that is read is read: `behind_s` is how long ago its last entry read was added, `waiting` how
+    many entries are left, None where that cannot be told."""
+    if behind_s <= BEHIND_S:
+        return Condition("stream", State.READY, f"the stream {stream} is read to its end")
+    number = "an unknown number of" if waiting is None else f"{waiting:,.0f}"
+    said = f"the stream {stream} is {behind_s:.0f} s behind, with {number} entries to catch up with"
+    return Condition("stream", State.DEGRADED, said)
 
 
 def answer(conditions: Iterable[Condition]) -> tuple[int, dict[str, Any]]:

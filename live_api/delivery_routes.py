@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 
 from live_api.guard import WHOLE, requires
 from live_api.permissions import Permission
+from live_api.stored import or_503
 from sinks.deliveries import Deliveries
-from sinks.errors import SinkError
 
 MOST = 1_000
 
@@ -28,10 +28,8 @@ def router(log: Deliveries) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST, description="How many")] = 100,
     ) -> dict[str, Any]:
         """The newest first."""
-        try:
+        with or_503("the store cannot be read now"):
             found = log.read(endpoint, limit=limit)
-        except SinkError as error:
-            raise HTTPException(503, f"the store cannot be read now: {error}") from None
         return {"deliveries": [one.to_json() for one in found]}
 
     return api

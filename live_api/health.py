@@ -7,15 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from live_api.conditions import Condition, State, answer
+from live_api.conditions import Condition, State, answer, of_stream
 from live_api.context import Context
 from live_api.feed import OF_ALL_ROWS, SILENT_AFTER_MS, Feed
 from live_api.guard import PUBLIC, identity_of
 from live_api.permissions import Permission
 from stream.walltime import clock_ms
-
-BEHIND_MS = 10_000
-"""A stream whose last entry read was added longer ago is being caught up with."""
 
 
 def router(context: Context) -> APIRouter:
@@ -66,12 +63,7 @@ def conditions(feed: Feed, streams: Sequence[str], now_ms: int) -> Iterator[Cond
         yield Condition("watermark", State.READY, f"the watermark is {behind_s} s behind the clock")
     for stream in streams:
         about = known.get(stream, {})
-        lag, lag_ms = about.get("lag"), about.get("lag_ms", 0)
         if now_ms - about.get("seen_ms", 0) >= SILENT_AFTER_MS:
             yield Condition("stream", State.NOT_READY, f"the stream {stream} has not been read for 5 s")
-        elif lag_ms >= BEHIND_MS:
-            waiting = "an unknown number of" if lag is None else f"{lag:,}"
-            said = f"the stream {stream} is {lag_ms / 1_000:.0f} s behind, with {waiting} entries to catch up with"
-            yield Condition("stream", State.DEGRADED, said)
         else:
-            yield Condition("stream", State.READY, f"the stream {stream} is read to its end")
+            yield of_stream(stream, about.get("lag_ms", 0) / 1_000, about.get("lag"))

@@ -19,9 +19,9 @@ from live_api.points.choose import Impossible
 from live_api.points.described import RESPONSES, enum
 from live_api.points.question import ARROW, CSV, FILLS, FORMATS, SHAPES, Question, question
 from live_api.points.shift import COMPARES
+from live_api.stored import or_503
 from live_api.within import metrics_within
 from sinks.audit_store import Action
-from sinks.errors import SinkError
 from sinks.history import History
 from stream.durations import duration_ms
 from stream.metrics import GivenMetric
@@ -110,11 +110,10 @@ def router(context: Context, history: History, audit: Audit, *, clock: Callable[
             check(request, Permission.EXPORT)
             audit.must(identity, Action.EXPORTED, metric, asked.format)
         try:
-            return _plain(request, asked) if asked.plain else _answered(request, asked)
+            with or_503():
+                return _plain(request, asked) if asked.plain else _answered(request, asked)
         except Impossible as error:
             raise HTTPException(422, str(error)) from error
-        except SinkError as error:
-            raise HTTPException(503, str(error)) from error
 
     def _answered(request: Request, asked: Question) -> Response:
         with history.reading() as past:

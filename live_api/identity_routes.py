@@ -11,14 +11,15 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from live_api.access import Entrance
+from live_api.asked import json_body
 from live_api.browsers import Browser, cookie_of, is_secure, set_cookie
 from live_api.guard import PUBLIC, address_of, identity_of, requires
 from live_api.identity import Identity
 from live_api.login_routes import ended
 from live_api.permissions import Permission
+from live_api.stored import or_503
 from live_api.tickets import line_ms
 from sinks.audit_store import Action
-from sinks.errors import SinkError
 from sinks.key_records import id_of
 from sinks.records import iso
 from stream.walltime import clock_ms
@@ -72,13 +73,11 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
             raise HTTPException(403, f"{identity.name} may send events only, and there is nothing for it to see")
         secure = is_secure(request, entrance.access.public_url)
         former = cookie_of(request, secure=secure)
-        try:
+        with or_503():
             if former is not None:
                 await asyncio.to_thread(entrance.browsers.end, former)
             browser = Browser(identity, id_of(key), identity.until_ms)
             token = await asyncio.to_thread(entrance.browsers.begin, browser, clock())
-        except SinkError as error:
-            raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
         await asyncio.to_thread(entrance.audit.may, identity.name, Action.LOGGED_IN, "session", "key")
         response = JSONResponse(described(identity), headers=_NO_STORE)
         set_cookie(response, token, secure=secure)
@@ -96,10 +95,8 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
     def ticket(request: Request, response: Response) -> dict[str, Any]:
         response.headers.update(_NO_STORE)
         identity, now_ms = identity_of(request), clock()
-        try:
+        with or_503():
             made = entrance.tickets.issue(identity, now_ms)
-        except SinkError as error:
-            raise HTTPException(503, str(error)) from error
         return {
             "ticket": made.token,
             "expires_in_s": (made.until_ms - now_ms) / 1_000,
@@ -111,14 +108,7 @@ def router(entrance: Entrance, *, clock: Callable[[], int] = clock_ms) -> APIRou
 
 async def _shown(request: Request) -> _Shown:
     """The body. Not read by the framework, which takes any length from anybody, and says again what was wrong in it."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(415, f"Content-Type: expected application/json; found {kind[:100]!r}")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise HTTPException(413, f"expected at most {_MOST_BYTES} bytes")
+    body = await json_body(request, _MOST_BYTES)
     try:
         return _Shown.model_validate_json(body)
     except ValidationError:

@@ -19,8 +19,8 @@ from live_api.guard import PUBLIC
 from live_api.issuer import Issuer
 from live_api.logins import WITHIN_S, Login, Logins, new_login
 from live_api.oidc import Unverified, identity_from
+from live_api.stored import or_503
 from sinks.audit_store import Action
-from sinks.errors import SinkError
 from stream.walltime import clock_ms
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -59,11 +59,9 @@ def router(
         if not pace.take(monotonic()):
             raise HTTPException(503, "too many logins begin just now", {"Retry-After": "5"})
         begun = new_login(back(request), to)
-        try:
+        with or_503():
             url = await told.login_url(begun.back, begun.state, begun.nonce, begun.challenge)
             await asyncio.to_thread(logins.begin, begun)
-        except SinkError as error:
-            raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
         response = RedirectResponse(url, 303, _NO_STORE)
         secure = is_secure(request, access.public_url)
         # Not `Strict`: the browser comes back from the issuer's page, and must bring it along.
@@ -87,17 +85,17 @@ def router(
     ) -> Response:
         told = known()
         secure = is_secure(request, access.public_url)
-        try:
+        with or_503():
             begun = await asyncio.to_thread(logins.take, state)
-            if begun is None or not begun.is_of(request.cookies.get(_name(secure))):
-                raise HTTPException(401, "this login was not begun here, or too long ago; begin again at /auth/login")
-            if error is not None or code is None:
-                raise HTTPException(401, f"the issuer says: {(error or 'no code')[:200]}")
-            response = await _logged_in(request, told, begun, code, secure)
+        if begun is None or not begun.is_of(request.cookies.get(_name(secure))):
+            raise HTTPException(401, "this login was not begun here, or too long ago; begin again at /auth/login")
+        if error is not None or code is None:
+            raise HTTPException(401, f"the issuer says: {(error or 'no code')[:200]}")
+        try:
+            with or_503():
+                response = await _logged_in(request, told, begun, code, secure)
         except Unverified as why:
             raise HTTPException(401, f"expected an ID token of {told.oidc.issuer} for this login; {why}") from None
-        except SinkError as why:
-            raise HTTPException(503, str(why), {"Retry-After": "5"}) from why
         response.delete_cookie(_name(secure), path="/", secure=secure, httponly=True, samesite="lax")
         return response
 
@@ -134,10 +132,8 @@ async def ended(request: Request, entrance: Entrance) -> Response:
     secure = is_secure(request, entrance.access.public_url)
     cookie = cookie_of(request, secure=secure)
     if cookie is not None:
-        try:
+        with or_503():
             await asyncio.to_thread(entrance.browsers.end, cookie)
-        except SinkError as error:
-            raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
     response = Response(status_code=204, headers=_NO_STORE)
     drop_cookie(response, secure=secure)
     return response

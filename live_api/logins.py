@@ -7,19 +7,15 @@ import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-from valkey.exceptions import ValkeyError
-
-from sinks.errors import Retryable
+from live_api.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey
 
 WITHIN_S = 600
 """How long somebody may take to log in."""
-_PREFIX = "streamgauge:logins:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +57,12 @@ class Logins:
     """In Valkey, so that a browser may come back to another API process. *Failure*: Retryable."""
 
     def __init__(self, client: valkey.Valkey) -> None:
-        self._client = client
+        self._tokens = Tokens(client, "logins")
 
     def begin(self, login: Login) -> None:
-        try:
-            self._client.set(_key(login.state), orjson.dumps(asdict(login)), ex=WITHIN_S)
-        except ValkeyError as error:
-            raise Retryable(f"logins: {error}") from error
+        self._tokens.keep(login.state, asdict(login), WITHIN_S * 1_000)
 
     def take(self, state: str) -> Login | None:
         """The login with this state, once."""
-        try:
-            found: Any = self._client.getdel(_key(state))
-        except ValkeyError as error:
-            raise Retryable(f"logins: {error}") from error
-        return None if found is None else Login(**orjson.loads(found))
-
-
-def _key(state: str) -> str:
-    return _PREFIX + hashlib.sha256(state.encode()).hexdigest()
+        found = self._tokens.take(state)
+        return None if found is None else Login(**found)

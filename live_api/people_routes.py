@@ -21,10 +21,9 @@ from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
 from live_api.permissions import Permission
-from live_api.stored import answered
+from live_api.stored import answered, or_503
 from live_api.whose import Pseudonym, names_of_or_me, readable
 from sinks.audit_store import Action
-from sinks.errors import SinkError
 from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from sinks.records import iso
@@ -257,11 +256,10 @@ def _lines(persons: PersonStore, name: str, limit: int, kind: str | None = None)
 
 def _asked(ask: Callable[[], T]) -> T:
     try:
-        return ask()
+        with or_503():
+            return ask()
     except TooMuch as error:
         raise HTTPException(400, str(error)) from None
-    except SinkError as error:
-        raise HTTPException(503, str(error)) from error
 
 
 def _check_parameters(one: Analysis, request: Request) -> None:

@@ -6,21 +6,15 @@ asks for a ticket over REST and shows that: it is good once, for a minute.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import orjson
-from valkey.exceptions import ValkeyError
+from typing import TYPE_CHECKING, ClassVar
 
 from live_api.identity import Identity
-from sinks.errors import Retryable
+from live_api.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey
-
-_PREFIX = "streamgauge:tickets:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +39,7 @@ class Tickets:
     """How long the line that it opens lasts, unless it is refreshed with another."""
 
     def __init__(self, client: valkey.Valkey) -> None:
-        self._client = client
+        self._tokens = Tokens(client, "tickets")
 
     def issue(self, identity: Identity, now_ms: int) -> Ticket:
         """A ticket for somebody. Raises Retryable."""
@@ -53,19 +47,13 @@ class Tickets:
         until_ms = now_ms + self.REDEEM_MS
         if identity.until_ms is not None:
             until_ms = min(until_ms, identity.until_ms)
-        try:
-            self._client.set(_key(token), orjson.dumps(identity.to_json()), px=max(1, until_ms - now_ms))
-        except ValkeyError as error:
-            raise Retryable(f"tickets: {error}") from error
+        self._tokens.keep(token, identity.to_json(), until_ms - now_ms)
         return Ticket(token, until_ms)
 
     def redeem(self, token: str) -> Identity | None:
         """Whose ticket it is; None for one that was shown before, is too old, or never was. Raises Retryable."""
-        try:
-            found: Any = self._client.getdel(_key(token))
-        except ValkeyError as error:
-            raise Retryable(f"tickets: {error}") from error
-        return None if found is None else Identity.from_json(orjson.loads(found))
+        found = self._tokens.take(token)
+        return None if found is None else Identity.from_json(found)
 
 
 def line_ms(identity: Identity, now_ms: int) -> int:
@@ -73,8 +61,3 @@ def line_ms(identity: Identity, now_ms: int) -> int:
     if identity.until_ms is None:
         return Tickets.LINE_MS
     return max(0, min(Tickets.LINE_MS, identity.until_ms - now_ms))
-
-
-def _key(token: str) -> str:
-    # Whoever reads the server's keys finds nothing to show.
-    return _PREFIX + hashlib.sha256(token.encode()).hexdigest()

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from live_api.guard import check_whole
 from live_api.identity import Identity
 from live_api.permissions import Permission
-from sinks.errors import SinkError
+from live_api.stored import or_503
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 ME = "me"
@@ -31,10 +31,8 @@ def names_of(raw: str, pseudonym: Pseudonym | None, path: str) -> list[str]:
         if not as_it_is:
             raise HTTPException(501, "persons: this server was started without the key of the pseudonyms")
         return as_it_is
-    try:
+    with or_503():
         return [pseudonym(raw), *as_it_is]
-    except SinkError as error:
-        raise HTTPException(503, str(error)) from error
 
 
 def names_of_or_me(raw: str, identity: Identity, pseudonym: Pseudonym | None, path: str) -> list[str]:

@@ -21,7 +21,7 @@ from stream.arrays import Ints, Mask
 from stream.batches import Decoded, RawBatch, Status
 from stream.columns import empty, missing
 from stream.convert import CONVERTERS, Bad, times_of, times_of_integers, times_of_texts
-from stream.entries import MAX_ELEMENTS, Fields, elements_one_by_one, entry_time_ms, flat_bytes, json_field
+from stream.entries import MAX_ELEMENTS, Fields, elements_of, entry_time_ms, flat_bytes, json_field
 from stream.expressions import FieldType
 from stream.identity import identities
 from stream.origins import NOWHERE, Origins
@@ -74,7 +74,6 @@ class Decoder:
         self._struct, self._getters = struct_of(types | {plan.event.time: TIME_ACCEPTED})
         self._names = set(self._getters)
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._struct)
-        self._json_array = msgspec.json.Decoder(list[msgspec.Raw])
         plain = {name: PLAIN[kind] for name, kind in self._fields.items()}
         self._plain_json: msgspec.json.Decoder[Any]
         self._plain_json = msgspec.json.Decoder(struct_of(plain | {plan.event.time: TIME_ACCEPTED})[0])
@@ -150,11 +149,9 @@ class Decoder:
     def _elements(self, body: bytes) -> list[bytes]:
         """The events of a `batch`, each with its own bytes."""
         try:
-            elements = [bytes(element) for element in self._json_array.decode(body)]
-        except (msgspec.DecodeError, RecursionError) as error:
-            elements = elements_one_by_one(body)
-            if not elements:
-                raise _Refused(Reason.MALFORMED, f"batch: expected a JSON array of events: {error}") from None
+            elements = elements_of(body)
+        except ValueError as error:
+            raise _Refused(Reason.MALFORMED, f"batch: {error}") from None
         if not elements:
             raise _Refused(Reason.MALFORMED, "batch: expected at least one event, found an empty array")
         if len(elements) > MAX_ELEMENTS:

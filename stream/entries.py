@@ -34,6 +34,21 @@ def json_field(fields: Fields, named: Container[str]) -> tuple[bytes, bytes]:
     return b"", b""
 
 
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def elements_of(body: bytes) -> list[bytes]:
+    """The elements of a JSON array, each with its own bytes, also where some of them cannot be decoded. Raises
+    ValueError where it is no array."""
+    try:
+        return [bytes(element) for element in _array.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = elements_one_by_one(body)
+        if not found:
+            raise ValueError(f"expected a JSON array of events: {error}") from None
+        return found
+
+
 def elements_one_by_one(body: bytes) -> list[bytes]:
     """The elements of an array of which some cannot be decoded; none where it is no array.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from stream.durations import duration_ms
 from stream.walltime import clock_ms
 from streamgauge.cli_options import RunningCatalogOption, StateOption
 from streamgauge.places import state_of
-from streamgauge.preconditions import fail, load_catalog, load_settings
+from streamgauge.preconditions import fail, load_catalog, load_settings, whoever
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, existing_person_key
 from streamgauge.terminal import printable
 
@@ -85,7 +84,7 @@ def create(
     )
     with _store(settings, own_state) as (store, audit):
         # First: a key that nobody knows to be there is worse than an entry about one that is not.
-        audit.write(Entry(now_ms, _who(), Action.KEY_CREATED, f"key:{key.id}", f"{name}: {_may(key)}"))
+        audit.write(Entry(now_ms, whoever(), Action.KEY_CREATED, f"key:{key.id}", f"{name}: {_may(key)}"))
         store.add(key)
     typer.echo(text)
     ends = "never ends" if key.expires_ms is None else f"ends {iso(key.expires_ms)}"
@@ -129,7 +128,7 @@ def revoke(
         if not store.revoke(wanted, clock_ms()):
             fail(f"key {wanted} was revoked before")
         # Behind it: it is to end even where nothing can be written down.
-        audit.write(Entry(clock_ms(), _who(), Action.KEY_REVOKED, f"key:{wanted}"))
+        audit.write(Entry(clock_ms(), whoever(), Action.KEY_REVOKED, f"key:{wanted}"))
     typer.echo(f"key {wanted} is revoked: no API process takes it after 5 s", err=True)
 
 
@@ -149,10 +148,6 @@ def _store(settings: Settings, state: Path) -> Iterator[tuple[KeyStore, AuditSto
         fail(str(error), EXIT_CONFIGURATION)
     except (SinkError, OSError) as error:
         fail(str(error))
-
-
-def _who() -> str:
-    return f"cli:{getpass.getuser()}"
 
 
 def _rows(catalog: Catalog, told: list[str]) -> dict[str, tuple[str, ...]]:

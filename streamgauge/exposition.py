@@ -18,7 +18,7 @@ from live_api.conditions import answer
 from sinks.errors import Misconfigured
 from streamgauge import __version__
 from streamgauge.health import Health
-from streamgauge.settings import Settings
+from streamgauge.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -59,7 +59,7 @@ def expose(
         return
     built = Gauge("streamgauge_build_info", "1 for the version that runs", ("version", "role"), registry=registry)
     built.labels(__version__, of).set(1)
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if host not in LOOPBACK:
         logger.warning("INSECURE: EVERYBODY WHO REACHES %s:%d CAN READ THE %s'S METRICS", host, port, of.upper())
     logger.info("own metrics: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
 

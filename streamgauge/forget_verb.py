@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from streamgauge import forgetting, forgotten
 from streamgauge.archive_forgetting import forget_in_archive, scan_archive, scan_pending
 from streamgauge.forgetting import Deleted, Marks, Theirs
 from streamgauge.places import group_of, scores_of, state_of
-from streamgauge.preconditions import fail, load_catalog, load_settings, valkey_address
+from streamgauge.preconditions import fail, load_catalog, load_settings, valkey_address, whoever
 from streamgauge.settings import EXIT_CONFIGURATION, Settings, SettingsError, archive_url, existing_person_key
 from streamgauge.terminal import printable
 
@@ -90,7 +89,7 @@ def _forget(
     try:
         # Before anything is sent: without it, no answer would ever be found.
         store.setup()
-        audit.write(Entry(clock_ms(), f"cli:{getpass.getuser()}", Action.ERASED, pseudonym))
+        audit.write(Entry(clock_ms(), whoever(), Action.ERASED, pseudonym))
         entry = CommandSink(client).forget(Erasure(pseudonym, loaded.platform.name, clock_ms()))
         typer.echo(f"{pseudonym} is to be forgotten: {entry} in streamgauge:commands", err=True)
         done = forgetting.wait_until(answered, wait_s)

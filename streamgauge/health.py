@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from live_api.conditions import Condition, State
+from live_api.conditions import Condition, State, of_stream
 from sinks.alert_records import COMMANDS_STREAM
 from streamgauge.samples import Samples
 
@@ -16,7 +16,6 @@ STUCK_S = 60.0
 """A main loop that has not turned for so long is taken for dead. Snapshots, and a full batch, take seconds at most; a
 write that is tried again counts as a turn, as nobody is helped by ending a processor that waits for a server."""
 SILENT_S = 5.0
-BEHIND_S = 10.0
 FAILING_S = 10.0
 SPOOLED_S = 60.0
 ARCHIVE_S = 900.0
@@ -82,12 +81,8 @@ def _streams(samples: Samples, now_s: float) -> Iterator[Condition]:
             yield Condition("stream", State.NOT_READY, f"the stream {stream} has not been heard of yet")
         elif (silent_s := now_s - reported[stream]) > SILENT_S:
             yield Condition("stream", State.NOT_READY, f"the stream {stream} was heard of {silent_s:.0f} s ago")
-        elif (behind_s := lag_s.get(stream, 0.0)) > BEHIND_S:
-            waiting = f"{entries[stream]:,.0f}" if stream in entries else "an unknown number of"
-            said = f"the stream {stream} is {behind_s:.0f} s behind, with {waiting} entries to catch up with"
-            yield Condition("stream", State.DEGRADED, said)
         else:
-            yield Condition("stream", State.READY, f"the stream {stream} is read to its end")
+            yield of_stream(stream, lag_s.get(stream, 0.0), entries.get(stream))
 
 
 def of_deliver(samples: Samples, now_s: float) -> Iterator[Condition]:

@@ -43,7 +43,7 @@ def origins_of(settings: Settings) -> tuple[str, ...]:
 def check_not_open(settings: Settings, state: Path) -> None:
     """Refuse to listen where other machines reach us unless somebody has said who is let in. Raises Misconfigured, and
     Retryable where the store cannot say whether there are keys."""
-    if not _is_open(settings) or settings.anonymous is not None or settings.oidc_issuer is not None:
+    if not is_open(settings) or settings.anonymous is not None or settings.oidc_issuer is not None:
         return
     if not _any_key(settings, state):
         where = settings.public_url if settings.loopback else settings.host
@@ -53,7 +53,7 @@ def check_not_open(settings: Settings, state: Path) -> None:
 def warn_of_openness(settings: Settings, state: Path) -> None:
     """Say in capitals what lets strangers in."""
     role = settings.anonymous
-    if role not in (None, "none") and _is_open(settings):
+    if role not in (None, "none") and is_open(settings):
         logger.warning(
             "INSECURE: EVERYBODY WHO REACHES %s:%d MAY DO WHAT THE ROLE %s MAY, WITHOUT A KEY",
             settings.host,
@@ -62,7 +62,7 @@ def warn_of_openness(settings: Settings, state: Path) -> None:
         )
     if "*" in settings.allowed_origins:
         logger.warning("INSECURE: STREAMGAUGE_ORIGINS=* LETS ANY PAGE THAT IS OPEN IN A BROWSER READ ALL NUMBERS")
-    elif not _is_open(settings) and _needs_no_key(settings, state):
+    elif not is_open(settings) and _needs_no_key(settings, state):
         foreign = [one for one in settings.allowed_origins if urlsplit(one).hostname not in LOOPBACK]
         if foreign:
             logger.warning(
@@ -74,7 +74,7 @@ def warn_of_openness(settings: Settings, state: Path) -> None:
         logger.warning("INSECURE: WHO READS ALONG ON THE WAY TO %s CAN LOG IN AS ANYBODY", settings.oidc_issuer)
 
 
-def _is_open(settings: Settings) -> bool:
+def is_open(settings: Settings) -> bool:
     """Whether other machines reach us: by ourselves, or by the address that we are told is ours."""
     public = urlsplit(settings.public_url or "").hostname
     return not settings.loopback or (public is not None and public not in LOOPBACK)
@@ -102,7 +102,7 @@ def _nobody(settings: Settings) -> Identity | None:
     role = settings.anonymous
     if role is None:
         # Until there is a key: on loopback, where nobody was asked to say who they are.
-        return _anonymous("none") if _is_open(settings) or settings.oidc_issuer is not None else None
+        return _anonymous("none") if is_open(settings) or settings.oidc_issuer is not None else None
     return _anonymous(role)
 
 

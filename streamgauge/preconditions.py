@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import signal
@@ -97,3 +98,12 @@ def stop_event() -> threading.Event:
 def fail(message: str, status: int = 1) -> NoReturn:
     typer.echo(REDACTED(message), err=True)
     raise typer.Exit(status)
+
+
+def whoever() -> str:
+    """Who gives the command, as the audit log names them."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        # A container's user may have a number only.
+        return f"cli:uid {os.getuid()}"

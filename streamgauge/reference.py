@@ -1,8 +1,8 @@
 """The parts of the documents that are made of the code: `python -m streamgauge.reference FILE…` writes them anew.
 
 A block stands between `<!-- generated: NAME -->` and `<!-- end -->`. NAME is a table of the catalog such as `Metric`,
-`settings` or `routes`. What a key or a setting means is the docstring behind it, whose last sentence may be
-`Default: …` where the code says it badly; a test holds the files to this module.
+`settings`, `routes`, or the `events` of the log. What a key or a setting means is the docstring behind it, whose last
+sentence may be `Default: …` where the code says it badly; a test holds the files to this module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from live_api.app import create_app
 from stream.catalog import parse
+from streamgauge.reference_logs import events_table
 from streamgauge.reference_routes import routes_of
 from streamgauge.reference_tables import TABLES, Undocumented, keys_table, settings_table
 
@@ -31,10 +32,13 @@ def written_anew(text: str, routes: Callable[[], str]) -> str:
             block = routes()
         elif name == "settings":
             block = settings_table()
+        elif name == "events":
+            block = events_table()
         elif name in TABLES:
             block = keys_table(TABLES[name])
         else:
-            raise Undocumented(f"<!-- generated: {name} -->: expected settings, routes or one of {', '.join(TABLES)}")
+            known = ", ".join(("settings", "routes", "events", *TABLES))
+            raise Undocumented(f"<!-- generated: {name} -->: expected one of {known}")
         return f"{found[1]}{block}{found[3]}"
 
     return BLOCK.sub(made, text)

@@ -33,7 +33,6 @@ from streamgauge.tracing import Traced, tracing_of
 logger = logging.getLogger(__name__)
 
 _STOP_S = 8.0
-_FILES_BESIDES_CLIENTS = 200
 
 
 def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int = 0, shared: bool = False) -> int:
@@ -46,7 +45,7 @@ def serve_one(catalog: Catalog, settings: Settings, state: Path, *, number: int 
         check_port_free(settings.host, port, "--port")
     if number == 0:
         warn_of_openness(settings, state)
-    _raise_file_limit(settings.max_clients)
+    _raise_file_limit(settings)
     app, hub = create_app(
         catalog,
         valkey_url=valkey_address(settings),
@@ -132,9 +131,9 @@ def _pseudonym(settings: Settings, state: Path) -> Callable[[str], str]:
     return of
 
 
-def _raise_file_limit(clients: int) -> None:
+def _raise_file_limit(settings: Settings) -> None:
     """Each client is an open file, and most systems allow 1,024 unless asked."""
-    wanted = clients + _FILES_BESIDES_CLIENTS
+    wanted = settings.open_files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
@@ -143,6 +142,6 @@ def _raise_file_limit(clients: int) -> None:
     if most < wanted:
         logger.warning(
             "STREAMGAUGE_MAX_CLIENTS is %d, but this process may open %d files at most; raise its limit (ulimit -n)",
-            clients,
+            settings.max_clients,
             most,
         )

@@ -198,6 +198,11 @@ class Settings(BaseSettings):
         """Whether the API listens where only this machine reaches it."""
         return self.host in LOOPBACK
 
+    @property
+    def open_files(self) -> int:
+        """How many files an API process wants to have open: one for each client, and some for all else."""
+        return self.max_clients + 200
+
     def metrics_of(self, part: str) -> MetricsPlace:
         """Where the own metrics of the `processor`, the `api` or `deliver` are."""
         name = "metrics_port" if part == "processor" else f"{part}_metrics_port"

@@ -11,7 +11,7 @@ import msgspec
 from live_api.intake.verdict import Rejected
 from sinks.records import Reason
 from stream.catalog import Catalog
-from stream.entries import elements_one_by_one
+from stream.entries import elements_of
 
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
@@ -73,7 +73,6 @@ class _Envelope(msgspec.Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def native(body: bytes, kind: str) -> Sent:
@@ -83,7 +82,7 @@ def native(body: bytes, kind: str) -> Sent:
         return Sent(lines)
     body = body.strip()
     if body.startswith(b"["):
-        return Sent(elements_of(body), array=body)
+        return Sent(pieces_of(body), array=body)
     try:
         envelope = _envelope.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -92,19 +91,16 @@ def native(body: bytes, kind: str) -> Sent:
         return Sent([body])  # refused by itself, with the reason
     if envelope.events is not msgspec.UNSET and bytes(envelope.events).startswith(b"["):
         array = bytes(envelope.events)
-        return Sent(elements_of(array), sent_at=envelope.sent_at, array=array)
+        return Sent(pieces_of(array), sent_at=envelope.sent_at, array=array)
     return Sent([body], sent_at=envelope.sent_at)
 
 
-def elements_of(array: bytes) -> list[bytes]:
+def pieces_of(array: bytes) -> list[bytes]:
     """The elements of an array, each with its own bytes. Raises Unusable."""
     try:
-        return [bytes(one) for one in _elements.decode(array)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = elements_one_by_one(array)
-        if not found:
-            raise Unusable(f"expected a JSON array of events: {error}") from None
-        return found
+        return elements_of(array)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
 
 
 _EXPECTED = 'expected an event as a JSON object, an array of them, or {"events": […]}'

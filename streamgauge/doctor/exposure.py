@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamgauge.doctor.findings import Deployment, Finding, note, ok, problem, warning
+from streamgauge.letting_in import is_open
 from streamgauge.settings import LOOPBACK
 from streamgauge.unknown_settings import unknown, variables_of
 
@@ -25,16 +26,17 @@ def names(at: Deployment) -> Iterator[Finding]:
 def reach(at: Deployment) -> Iterator[Finding]:
     """Who reaches the API, and as whom."""
     settings = at.settings
-    if settings.loopback:
+    where = f"{settings.host}:{settings.port}" if settings.public_url is None else settings.public_url
+    if not is_open(settings):
         yield ok(f"the API listens on {settings.host}, which only this machine reaches")
     elif settings.anonymous in ("analyst", "operator", "admin"):
-        said = f"everybody who reaches {settings.host}:{settings.port} is {settings.anonymous}, without a key"
+        said = f"everybody who reaches {where} is {settings.anonymous}, without a key"
         yield problem(said, "strangers may read people's data, or change alerts", _CLOSE)
     elif settings.anonymous == "viewer":
-        said = f"everybody who reaches {settings.host}:{settings.port} sees all numbers, without a key"
+        said = f"everybody who reaches {where} sees all numbers, without a key"
         yield warning(said, "that may be meant", _CLOSE)
     else:
-        yield ok(f"the API listens on {settings.host}, and asks for a key or a login")
+        yield ok(f"{where} asks for a key or a login")
     for name in ("origins", "ingest_origins"):
         if "*" in {one.strip() for one in getattr(settings, name).split(",")}:
             variable = f"STREAMGAUGE_{name.upper()}"

@@ -12,7 +12,6 @@ from stream.bounds import notes
 from stream.plan import compile_plan
 from streamgauge.doctor.findings import Deployment, Finding, note, ok, problem, warning
 
-_FILES_BESIDES_CLIENTS = 200
 _SANE_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 _OLD_DAYS = 180
 
@@ -31,7 +30,7 @@ def catalog(at: Deployment) -> Iterator[Finding]:
 def files(at: Deployment) -> Iterator[Finding]:
     """Whether as many clients as are let in can be open at once."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = at.settings.max_clients + _FILES_BESIDES_CLIENTS
+    wanted = at.settings.open_files
     if hard == resource.RLIM_INFINITY or hard >= wanted:
         yield ok(f"{at.settings.max_clients:,} clients may be open at once")
     else:

@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 from valkey.exceptions import ResponseError
 
+from live_api.conditions import BEHIND_S
 from sinks.deadletter import DeadLetters
 from sinks.errors import Misconfigured
 from streamgauge.asking import Role, Unreachable, api_url, get, samples_of
 from streamgauge.doctor.findings import Deployment, Finding, note, ok, problem, warning
-from streamgauge.health import BEHIND_S, SILENT_S
+from streamgauge.health import SILENT_S
 from streamgauge.last_words import last_words
 from streamgauge.places import outbox_of
 

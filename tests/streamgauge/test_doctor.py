@@ -175,6 +175,8 @@ def test_webhooks_without_their_secrets(deployment: Deployment) -> None:
         ("exposure", {"host": "0.0.0.0", "anonymous": "admin"}, Level.PROBLEM),
         ("exposure", {"host": "0.0.0.0", "anonymous": "viewer"}, Level.WARNING),
         ("exposure", {"host": "0.0.0.0", "anonymous": "none"}, Level.OK),
+        ("exposure", {"public_url": "https://wall.example", "anonymous": "admin"}, Level.PROBLEM),
+        ("exposure", {"public_url": "https://wall.example", "anonymous": "viewer"}, Level.WARNING),
         ("exposure", {"origins": "*"}, Level.WARNING),
         ("exposure", {"trusted_proxies": "*"}, Level.WARNING),
         ("exposure", {"metrics_host": "0.0.0.0"}, Level.NOTE),

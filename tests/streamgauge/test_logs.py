@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import io
 import logging
 import re
@@ -15,70 +14,27 @@ from pydantic import SecretStr
 from streamgauge import logs
 from streamgauge.log_names import NAMES, OWN, SAID_THERE
 from streamgauge.redaction import REDACTED, Redactor
+from streamgauge.reference_logs import PLACEHOLDER, calls
 from streamgauge.settings import SECRETS, Settings, SettingsError, read_settings, variables
 
 ROOT = Path(__file__).parents[2]
-_LEVELS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 _RESERVED = {"timestamp", "level", "event", "message", "role", "member", "logger", "exception"}
-
-
-def _calls() -> Iterator[tuple[str, ast.Call]]:
-    for package in OWN:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LEVELS:
-                    whose = node.func.value
-                    if isinstance(whose, ast.Name) and whose.id in ("logger", "logging"):
-                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
-
-
-def _own_name(call: ast.Call) -> str | None:
-    for keyword in call.keywords:
-        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
-            pairs = zip(keyword.value.keys, keyword.value.values, strict=True)
-            found = {ast.literal_eval(name): ast.literal_eval(value) for name, value in pairs if name is not None}
-            return found.get("event")
-    return None
 
 
 def test_everything_that_is_logged_has_a_constant_name() -> None:
     named, own = set(), set()
-    for where, call in _calls():
-        assert isinstance(call.args[0], ast.Constant), f"{where}: the sentence has to be constant"
-        sentence, event = call.args[0].value, _own_name(call)
-        if event is not None:
-            own.add(event)
+    for call in calls():
+        sentence, where = call.sentence, call.where
+        assert sentence is not None, f"{where}: the sentence has to be constant"
+        if call.event is not None:
+            own.add(call.event)
             continue
         assert sentence in NAMES, f"{where}: {sentence!r} has no name in streamgauge/log_names.py"
         named.add(sentence)
-        placeholders = re.findall(r"%(?!%)[\d.]*[sdrf]", sentence.replace("%%", ""))
+        placeholders = re.findall(PLACEHOLDER, sentence.replace("%%", ""))
         assert len(placeholders) == len(NAMES[sentence].fields), where
     assert named == set(NAMES), "names of sentences that nobody says"
     assert own == set(SAID_THERE)
-
-
-def log_rows() -> list[str]:
-    """The table of docs/operations.md, as the source has it."""
-    levels: dict[str, str] = {}
-    for _, call in _calls():
-        assert isinstance(call.func, ast.Attribute)
-        assert isinstance(call.args[0], ast.Constant)
-        event = _own_name(call) or NAMES[call.args[0].value].event
-        levels[event] = {"exception": "error"}.get(call.func.attr, call.func.attr)
-    rows = []
-    for sentence, one in NAMES.items():
-        shown = sentence
-        for field in one.fields:
-            shown = re.sub(r"%[\d.]*[sdrf]", f"<{field}>", shown.replace("%%", "\0"), count=1).replace("\0", "%%")
-        rows.append(f"| `{one.event}` | {levels[one.event]} | `{shown.replace('%%', '%').replace('`', chr(39))}` |")
-    rows += [f"| `{event}` | {levels[event]} | {meaning} |" for event, meaning in SAID_THERE.items()]
-    return sorted(rows)
-
-
-def test_every_event_is_in_the_table_of_the_documents() -> None:
-    text = (ROOT / "docs/operations.md").read_text().partition("### Events\n")[2].partition("\n## ")[0]
-    # As printed by: python -c "from tests.streamgauge.test_logs import log_rows; print(*log_rows(), sep='\\n')"
-    assert re.findall(r"^\| `.*\|$", text, re.MULTILINE) == log_rows()
 
 
 def test_names_are_short_and_one_is_one_thing() -> None:

@@ -53,7 +53,7 @@ def test_only_the_blocks_of_a_page_change() -> None:
 
 
 def test_a_block_of_something_unknown_is_refused() -> None:
-    with pytest.raises(Undocumented, match="expected settings, routes or one of"):
+    with pytest.raises(Undocumented, match="expected one of settings, routes, events"):
         written_anew("<!-- generated: Nothing -->\n<!-- end -->", lambda: "")
 
 
