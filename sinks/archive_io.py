@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,21 @@ def find(place: Place, below: str = "") -> dict[str, dict[str, Any]]:
     """All files, or those below a directory, by their names below the place; each with its `size` at least."""
     with explained(place):
         root = place.path(below) if below else place.root
-        found = place.files.find(root, detail=True)
+        # The driver of disks leaves out what it may not look into, as if nothing were there.
+        found = dict(_on_disk(root)) if place.is_local else place.files.find(root, detail=True)
         return {str(path)[len(place.root) + 1 :]: about for path, about in found.items()}
+
+
+def _on_disk(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # not there yet, or deleted meanwhile
+            raise error
+
+    for directory, _, names in os.walk(root, onerror=refuse):
+        for path in (f"{directory}/{name}" for name in names):
+            with suppress(FileNotFoundError):
+                found = os.stat(path)
+                yield path, {"size": found.st_size, "mtime": found.st_mtime}
 
 
 def probe(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -270,3 +271,19 @@ def test_half_written_files_are_nobodys(tmp_path: Path, monkeypatch: pytest.Monk
     assert archive_compact.remove_abandoned(place) == 1
     assert not half.exists()
     assert identities(place) == list(range(10))
+
+
+def test_a_directory_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_place(str(tmp_path / "archive"))
+    assert files_of(place) == []
+    archive_io.write(place, f"{DIRECTORY}/x-0-0-0.parquet", b"x")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if path == place.path(DIRECTORY):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(Misconfigured, match=r"cannot be used: .*Permission denied"):
+        files_of(place)
