@@ -136,7 +136,8 @@ def revoke(
 def _store(settings: Settings, state: Path) -> Iterator[tuple[KeyStore, AuditStore]]:
     """The keys and the log; what is wrong with them ends the verb with a message."""
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        if settings.database_url is None:
+            state.mkdir(parents=True, exist_ok=True)
         store, audit = KeyStore(settings.store_url(state)), AuditStore(settings.store_url(state))
         try:
             store.setup()

@@ -67,7 +67,10 @@ def draw(now: Look, before: Look) -> RenderableType:
         parts.append(_sinks(now, before))
     parts.append(_clients(now, before))
     parts.append(_webhooks(now, before))
-    parts += [Text(f"{role.value} is not reachable: {why}", style="yellow") for role, why in now.why.items()]
+    for role, why in now.why.items():
+        # Only the deliverer may be missing and nothing be wrong.
+        needed, style = ("; it runs only where there are webhooks", "dim") if role is Role.DELIVER else ("", "yellow")
+        parts.append(Text(f"{role.value} is not reachable: {why}{needed}", style=style))
     return Group(*parts)
 
 

@@ -31,7 +31,7 @@ INSTALL = {
 }
 
 _START_TIMEOUT_S = 20.0
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def free_port() -> int:

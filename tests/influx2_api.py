@@ -292,7 +292,7 @@ def influx2(**settings: Any) -> Iterator[Influx2]:
 @contextmanager
 def influx18(direct_url: str) -> Iterator[str]:
     """InfluxDB 1.8: what 1.6 is, and `/api/v2/write`."""
-    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
     def respond(handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         where = urlsplit(handler.path)

@@ -402,7 +402,7 @@ def test_what_is_made_of_the_code_is_as_the_code_is() -> None:
         text = page.read_text()
         assert written_anew(text, lambda: routes_of(application())) == text, page.name
         made += [name for _, name, _ in BLOCK.findall(text)]
-    assert sorted(made) == sorted([*TABLES, "settings", "routes"])
+    assert sorted(made) == sorted([*TABLES, "settings", "routes", "events"])
 
 
 def test_every_verb_of_make_is_there_and_told() -> None:

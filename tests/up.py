@@ -17,7 +17,7 @@ import valkey
 
 from tests.stack import eventually
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 class Up:

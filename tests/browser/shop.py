@@ -171,7 +171,7 @@ type = "status"
 type = "alerts"
 """
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def _now_ms() -> int:

@@ -28,7 +28,7 @@ name = "ops"
 url = "https://ops.example/hooks/streamgauge"
 """
 """Without one, `deliver` has nothing to do, and ends."""
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ secret_env = "OPS_SECRET"
 allow_http = true
 allow_private = ["127.0.0.0/8"]
 """
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 class Receiver:

@@ -37,7 +37,7 @@ windows = ["10s", "1d"]
 
 Scraped = Mapping[tuple[str, str], float]
 """By name and label value; no instrument has two labels, but for the bounds of a histogram."""
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def scrape(port: int) -> Scraped:

@@ -28,7 +28,7 @@ from tests.receiver import SECRET
 from tests.stack import eventually
 from tests.up import Up, running_up
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 STREAM = "events:{0}"
 CATALOG = """
 [platform]

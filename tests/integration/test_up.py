@@ -14,7 +14,7 @@ from tests.engines import free_port
 from tests.stack import eventually
 from tests.up import alive, running_up
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def test_it_counts_what_is_sent_and_remembers_it_after_a_restart(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ by = ["a", "b"]
 windows = ["1h"]
 """
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def point(

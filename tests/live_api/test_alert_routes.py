@@ -54,7 +54,7 @@ severity = { warning = 10 }
 OPENED_MS = 1_442_016_000_000
 MINUTE = 60_000
 US = (("country", "US"),)
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def alert(id_: str, number: int = 0, **over: Any) -> Alert:

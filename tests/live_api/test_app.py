@@ -61,7 +61,7 @@ def test_another_origin_is_refused_before_accept(start: Start, processor: Proces
     assert refused(api, additional_headers={"Origin": "http://[::1"}) == 403
     with api.connect(origin=f"http://127.0.0.1:{api.port}") as websocket:
         websocket.send('{"op":"hello","topics":[]}')
-        assert '"welcome"' in str(websocket.recv(timeout=5))
+        assert '"welcome"' in str(websocket.recv(timeout=20))
 
 
 def test_a_websocket_elsewhere_is_refused_without_an_error_in_the_log(
@@ -95,7 +95,7 @@ def test_on_loopback_nothing_is_told_under_another_name(start: Start, processor:
         assert nameless.recv(100).split()[1] == b"403"
     with api.connect() as websocket:
         websocket.send('{"op":"hello","topics":[]}')
-        assert '"welcome"' in str(websocket.recv(timeout=5))
+        assert '"welcome"' in str(websocket.recv(timeout=20))
 
 
 # The wall
@@ -150,7 +150,7 @@ def test_a_page_that_is_not_there_is_not_kept(start: Start, built: Path) -> None
 def test_nothing_outside_the_built_files_is_served(start: Start, built: Path, path: str) -> None:
     api = start()
     # Not urllib3, which tidies paths up.
-    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
     connection.request("GET", path)
     answer = connection.getresponse()
     assert answer.status == 404

@@ -210,7 +210,7 @@ def test_a_line_that_a_page_of_others_opens_has_no_cookie(place: Make) -> None:
             here.api.url.replace("http", "ws") + "/v1/ws", origin=origin, additional_headers={"Cookie": cookie}
         ) as line:  # type: ignore[arg-type]
             line.send(json.dumps({"op": "hello", "topics": ["system"]}))
-            return json.loads(line.recv(timeout=5))
+            return json.loads(line.recv(timeout=20))
 
     assert said(here.api.url)["op"] == "welcome"
     assert said("http://127.0.0.1:1")["code"] == "unauthorized"

@@ -268,7 +268,7 @@ def test_hello_comes_first(start: Start, processor: Processor) -> None:
         assert answer(websocket, "garbage")["code"] == "bad_json"
         assert answer(websocket, {"op": "hello", "topics": ["nothing"]})["code"] == "unknown_topic"
         websocket.send('{"op":"hello","topics":["metric:revenue"]}')
-        assert json.loads(websocket.recv(timeout=5))["op"] == "welcome"
+        assert json.loads(websocket.recv(timeout=20))["op"] == "welcome"
 
 
 def test_who_says_no_hello_is_closed(start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ where = "signed"
 STREAMS = ("events:{0}", "events:{1}")
 KEY = b"the-key-of-these-tests"
 PSEUDONYMS = Pseudonyms(KEY)
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 Start = Callable[..., Api]
 
 

@@ -25,7 +25,7 @@ from .conftest import Api, Processor, point
 from .identities import ANALYST, GERMANY, TRACKER, VIEWER, bearer, identify_by, people
 
 Start = Callable[..., Api]
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 def ticket(api: Api, name: str) -> str:

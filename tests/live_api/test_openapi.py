@@ -39,7 +39,7 @@ ALERT = EXAMPLES["GET /v1/alerts/{id}"]["ask"]["id"]
 SILENCE = Silence("5ea252202b96757e145ec983", "Ada", "migration", 0, 1 << 45, "api_slow")
 HOUR_MS = 3_600_000
 PUBLIC_ONES = {"GET /v1/session", "POST /v1/session", "DELETE /v1/session"}
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 
 
 @pytest.fixture(scope="module")

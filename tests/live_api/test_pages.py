@@ -153,7 +153,7 @@ def test_a_page_without_a_head_has_its_root_too(html: str, expected: str) -> Non
 
 
 def test_a_slash_too_many_is_taken_away(api: Api) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
     connection.request("GET", "/board/ops/?rotate=30")
     redirect = connection.getresponse()
     assert (redirect.status, redirect.headers["location"]) == (307, "/board/ops?rotate=30")
@@ -172,7 +172,7 @@ def test_a_slash_too_many_is_taken_away(api: Api) -> None:
 )
 def test_a_board_that_there_is_not_is_a_page_that_names_those_there_are(api: Api, path: str) -> None:
     # Not urllib3, which tidies paths up.
-    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read().decode()

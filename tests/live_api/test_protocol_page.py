@@ -75,7 +75,7 @@ def test_a_conversation(start: Start, processor: Processor) -> None:
 
         def hear(*ops: str) -> dict[str, Any]:
             while True:
-                message: dict[str, Any] = json.loads(websocket.recv(timeout=5))
+                message: dict[str, Any] = json.loads(websocket.recv(timeout=20))
                 # The system is told each second; the example shows what its reader asked about.
                 if message["op"] in ops and not (message["op"] == "update" and "series" not in message):
                     return message
@@ -121,7 +121,7 @@ def test_who_listens(start: Start, processor: Processor) -> None:
     with api.connect(additional_headers=bearer("analyst")) as websocket:
         websocket.send(json.dumps({"op": "hello", "topics": []}))
         websocket.send(json.dumps(refresh | {"token": ticket(api, "analyst")}))
-        said = [json.loads(websocket.recv(timeout=5)) for _ in range(3)]
+        said = [json.loads(websocket.recv(timeout=20)) for _ in range(3)]
         exactly(said[-1], answered)
 
 

@@ -66,7 +66,7 @@ dimensions = { country = "Aland" }
 BEGIN_MS = 1_442_016_000_000
 MINUTE_MS = 60_000
 PERMISSIONS = frozenset(Permission)
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 known: dict[str, Identity] = {
     "all": Identity("key:all", PERMISSIONS),
     "b": Identity("key:b", PERMISSIONS, Rows.of({"country": ["Borduria"]})),

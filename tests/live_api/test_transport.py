@@ -138,9 +138,9 @@ def test_frames_arrive_whole_in_order_and_between_what_asgi_sends(endpoint: Endp
         endpoint.do(lambda: [line.write(Frame(body)) for body in bodies[:2]])
         asyncio.run_coroutine_threadsafe(line.send({"type": "websocket.send", "text": "between"}), endpoint.loop)
         time.sleep(0.1)
-        received = [websocket.recv(timeout=5) for _ in range(3)]
+        received = [websocket.recv(timeout=20) for _ in range(3)]
         endpoint.do(lambda: [line.write(Frame(body)) for body in bodies[2:]])
-        received += [websocket.recv(timeout=5) for _ in range(3)]
+        received += [websocket.recv(timeout=20) for _ in range(3)]
         assert received == [*(body.decode() for body in bodies[:2]), "between", *(b.decode() for b in bodies[2:])]
         # And the client's own messages still come through.
         websocket.send("hello")
@@ -168,7 +168,7 @@ def test_a_client_that_does_not_read_pauses_its_line_and_nobody_else(endpoint: E
         assert ear.heard == ["stalled"]
         started = time.monotonic()
         endpoint.do(lambda: healthy.write(Frame(b"quick")))
-        assert websocket.recv(timeout=5) == "quick"
+        assert websocket.recv(timeout=20) == "quick"
         assert time.monotonic() - started < 0.5
         # When it reads again, it is told, and what it reads are all the frames there were.
         silent.read(written * len(frame.websocket))
@@ -211,9 +211,9 @@ def test_close_says_why_and_ends(endpoint: Endpoint) -> None:
     with endpoint.client() as (websocket, line):
         endpoint.do(lambda: line.write(Frame(b"last words")))
         endpoint.do(lambda: line.close(4001, "full"))
-        assert websocket.recv(timeout=5) == "last words"
+        assert websocket.recv(timeout=20) == "last words"
         with pytest.raises(ConnectionClosed) as caught:
-            websocket.recv(timeout=5)
+            websocket.recv(timeout=20)
         assert caught.value.rcvd is not None
         assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4001, "full")
         eventually(lambda: endpoint.ended)

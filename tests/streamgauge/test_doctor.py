@@ -109,14 +109,17 @@ def test_the_processor_is_judged_by_what_it_said_last(deployment: Deployment, se
     now_ms = clock_ms()
     status = {"events": {"at_ms": now_ms, "lag": 1_234, "lag_ms": 60_000, "gaps": 1, "lost": 3}}
     LiveSink(server.client(), platform="Shop").write([], status, now_ms=now_ms - 9_000)
-    assert found(deployment, "processor", Level.OK) == ["the processor was heard 0 s ago"]
+    assert found(deployment, "processor", Level.OK) in (
+        ["the processor was heard 0 s ago"],
+        ["the processor was heard 1 s ago"],
+    )
     clock, lag, lost = found(deployment, "processor", Level.WARNING)
     assert re.fullmatch(r"the processor's clock is -9\.\d s from the server's", clock)
     assert lag == "events is 60 s behind, 1,234 entries"
     assert lost == "events: 3 entries were gone before they were read, in 1 gaps"
     server.client().delete("streamgauge:live")
     server.client().xadd("streamgauge:live", {"u": b'{"t":1,"platform":"Shop"}'}, id=f"{now_ms - 60_000}-0")
-    assert "was last heard 60 s ago" in found(deployment, "processor", Level.PROBLEM)[0]
+    assert re.search(r"was last heard 6\d s ago", found(deployment, "processor", Level.PROBLEM)[0])
 
 
 def test_what_was_refused_is_told_by_reason(deployment: Deployment, server: ValkeyServer) -> None:

@@ -27,7 +27,7 @@ from streamgauge.samples import Samples
 from tests.batches import STREAM, T0, data_batch, plan_of
 from tests.engines import free_port
 
-_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
+_http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 PLAN = plan_of('[[metric]]\nname = "n"\nmeasure = "count"\n')
 
 
