@@ -339,13 +339,12 @@ def serve(
     them. `cut_off_status`: that of the process when it takes too long to end. Raises OSError when nobody can listen
     there.
     """
-    # When it is done the server raises the signal again, for whoever was there before it. Here nobody was, and the
-    # default would turn an orderly end into a death by signal.
     config = server_config(app, host=host, port=port, log_level=log_level, trusted_proxies=trusted_proxies)
     server = Server(config, hub, accepts_per_s, hard_limit_s=HARD_LIMIT_S, cut_off_status=cut_off_status)
 
     def end(*_: object) -> None:
-        # What comes before the server has handlers of its own is not lost.
+        # What comes before the server has handlers of its own is not lost. When it is done it raises the signal again,
+        # and the default would turn an orderly end into a death by signal.
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -51,7 +51,7 @@ def test_a_dead_line_is_seen_at_once_and_heals_without_a_reload(
     page.evaluate("window.__mark = true")
     watch.excused.append(AWAY)
     shop.kill_api()
-    expect(banner).to_be_visible(timeout=15_000)
+    expect(banner).to_be_visible(timeout=3_000)
     expect(banner).to_contain_text("not current")
     expect(tile).to_have_attribute("data-state", "lost")
     lost = look_of(tile)

@@ -35,7 +35,7 @@ def test_it_counts_what_is_sent_and_remembers_it_after_a_restart(tmp_path: Path)
             assert len(family) == 4, "supervisor, Valkey, processor, API"
             started = time.monotonic()
             up.process.send_signal(round_)
-            assert up.process.wait(30) == 0, up.said
+            assert up.process.wait(10) == 0, up.said
             assert time.monotonic() - started < 10
             eventually(lambda family=family: not alive(family), within_s=1, what="an empty house")
             assert '"level": "error"' not in up.said

@@ -139,6 +139,8 @@ def test_one_that_is_killed_is_started_again_and_its_clients_go_on(made: Stack) 
         "serve", "serve", "-c", str(made.catalog), "-p", str(made.api_port), "--processes", "2", "--own-ports"
     )
     eventually(lambda: [clients_of(made, number) for number in (0, 1)] == [0, 0], within_s=30)
+    # Metrics are there before anybody listens.
+    eventually(lambda: [listeners(made.api_port + number) for number in (0, 1)] == [1, 1], within_s=30)
     say(made, 1)
     with connect(f"ws://127.0.0.1:{made.api_port + 1}/v1/ws") as client:
         client.send('{"op":"hello","topics":["metric:revenue"]}')
