@@ -30,7 +30,7 @@ from websockets.sync.client import connect
 from stream.catalog import load
 from streamgauge.demo.food_sharing import FoodSharing
 from streamgauge.places import find_catalog
-from tests.engines import free_port
+from tests.ports import free_port
 
 RATE = 2_000
 SECONDS = 30

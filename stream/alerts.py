@@ -288,6 +288,9 @@ class Alerts:
         self._notify(changes, at_ms, outcome)
 
     def _notify(self, changes: list[_Told], at_ms: int, outcome: Outcome) -> None:
+        # Not as they were opened: a state that was restored does not know that, and the id of a group's notification,
+        # and which came first, would be others after a crash.
+        changes.sort(key=lambda told: (self._order.get(told[2].rule, -1), told[2].rule, told[2].dimensions))
         groups: dict[tuple[str, str], list[tuple[Change, Alert]]] = {}
         for group, change, alert in changes:
             groups.setdefault((group, alert.rule), []).append((change, alert))

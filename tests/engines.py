@@ -24,6 +24,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import urllib3
 import uvicorn
 
+from tests.ports import free_port
+
 INSTALL = {
     "influxd": "apt-get install -y influxdb",
     "victoria-metrics": "apt-get install -y victoria-metrics",
@@ -32,12 +34,6 @@ INSTALL = {
 
 _START_TIMEOUT_S = 20.0
 _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def get(url: str, **query: str) -> Any:

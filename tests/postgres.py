@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from sinks.database import open_database
-from tests.engines import free_port
+from tests.ports import free_port
 
 _INSTALL = "apt-get install -y postgresql"
 _START_TIMEOUT_S = 30.0

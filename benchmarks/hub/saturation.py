@@ -21,7 +21,7 @@ from benchmarks.engine.place import ROOT, Place, clean_environment
 from benchmarks.hub import ours
 from benchmarks.hub.costs import cpu_s
 from benchmarks.hub.crowd import Crowd
-from tests.engines import free_port
+from tests.ports import free_port
 
 OURS, SEND_TEXT, SOCKETIO, CHANNELS = "ours", "Starlette, send_text in a loop", "python-socketio", "Django Channels"
 BARE, GATHERED = "bare writes, the ceiling", "bare writes, gathered by the kernel"

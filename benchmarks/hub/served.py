@@ -16,7 +16,7 @@ import urllib3
 from benchmarks.engine.place import ROOT, Place, clean_environment
 from sinks.live import LIVE_STREAM, LiveSink
 from sinks.records import Dimensions, Point, State
-from tests.engines import free_port
+from tests.ports import free_port
 
 TICK_MS = 20
 """A fifth of what is usual, so that the hub passes on at once what comes ten times a second."""

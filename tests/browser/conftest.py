@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import Watch, chromium
 from tests.browser.shop import Shop, shop_of
-from tests.engines import free_port
 from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.stack import ROOT
 from tests.up import Up, running_up
 

@@ -15,7 +15,7 @@ import orjson
 import urllib3
 
 from sinks.live import FIELD, LIVE_STREAM
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import Stack, eventually, stack
 
 PLATFORM = "Corner shop"

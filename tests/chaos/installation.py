@@ -17,7 +17,7 @@ from sinks.live import LIVE_STREAM
 from sinks.store import Store
 from streamgauge.embedded import server_command
 from tests.chaos.events import CATALOG, STREAMS
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 PROCESSES = 2

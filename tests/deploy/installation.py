@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.deploy.compose import seconds, services
 from tests.deploy.image import Built
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import ROOT
 
 

@@ -16,8 +16,8 @@ from sinks.store import Store
 from tests.deploy.compose import services
 from tests.deploy.image import USER, Built, built_image, stages
 from tests.deploy.installation import Installation
-from tests.engines import free_port
 from tests.influx2_api import Influx2, influx2
+from tests.ports import free_port
 from tests.postgres import Postgres
 from tests.stack import ROOT, eventually
 

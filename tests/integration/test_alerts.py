@@ -25,7 +25,7 @@ from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.score import Scorer, lifecycles, watches
 from streamgauge.places import outbox_of
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import Stack, eventually, live, stack, stop
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="

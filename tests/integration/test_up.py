@@ -10,7 +10,7 @@ from pathlib import Path
 
 import urllib3
 
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 from tests.up import alive, running_up
 

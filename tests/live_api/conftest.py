@@ -21,7 +21,7 @@ from sinks.live import LiveSink
 from sinks.records import Point, State
 from stream.catalog import Catalog, parse
 from stream.walltime import clock_ms
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import Live, eventually
 
 CATALOG = """

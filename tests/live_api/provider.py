@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 CLIENT, SECRET = "streamgauge", "a secret: of 100%"

@@ -28,7 +28,7 @@ from sinks.alert_store import AlertStore
 from sinks.live import LiveSink
 from sinks.store import Store
 from stream.walltime import clock_ms
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api

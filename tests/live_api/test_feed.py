@@ -17,8 +17,8 @@ from sinks.errors import Retryable
 from sinks.live import FIELD, LIVE_STREAM, LiveSink, Update
 from sinks.records import Point
 from stream.walltime import clock_ms
-from tests.engines import free_port
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 from .conftest import Processor, point
 

@@ -12,7 +12,7 @@ from live_api import feed
 from sinks.live import LIVE_STREAM, LiveSink
 from sinks.store import Store
 from stream.walltime import clock_ms
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api, Processor, point

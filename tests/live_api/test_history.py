@@ -18,7 +18,7 @@ from live_api.asked import time_ms
 from live_api.history import MAX_POINTS
 from sinks.records import State
 from sinks.store import Store
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 from .conftest import Api, Processor, point

@@ -22,8 +22,8 @@ from sinks.live import FIELD, LIVE_STREAM
 from sinks.records import State
 from sinks.store import Store
 from stream.walltime import clock_ms
-from tests.engines import free_port
 from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.stack import Stack, eventually, live
 
 from .conftest import CATALOG, Api, Processor, Stalled, point

@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from live_api import transport
 from live_api.frame import Frame
 from live_api.transport import EXTENSION, SEND_BUFFER_BYTES, HubProtocol, Line, RequestProtocol, TaskLine
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 

@@ -21,7 +21,7 @@ from sinks.archive import ROW_GROUP, Archive
 from sinks.archive_files import ArchiveFile, Span, files_of, joined, listed
 from sinks.archive_place import Place, open_place
 from sinks.errors import Misconfigured, Retryable, SinkError
-from tests.engines import free_port
+from tests.ports import free_port
 
 T0 = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""

@@ -10,7 +10,7 @@ from sinks.alert_records import COMMAND_FIELD, COMMANDS_STREAM, Command, Order
 from sinks.commands import CommandSink
 from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.errors import Misconfigured, Retryable
-from tests.engines import free_port
+from tests.ports import free_port
 
 ACK = Command(Order.ACK, "Ada", 17, "Shop", alert="a1", reason="on it")
 SILENCE = Command(

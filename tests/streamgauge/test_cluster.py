@@ -12,7 +12,7 @@ from streamgauge import cluster, rendezvous
 from streamgauge.cluster import MACHINES, parse_addresses
 from streamgauge.rendezvous import Message, Offer, differences, host, join
 from streamgauge.state import PARTITIONS, Facts, new_facts
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.streamgauge.conftest import Command
 
 FACTS = new_facts(2, 2)

@@ -23,7 +23,7 @@ from streamgauge.doctor.checks import CHECKS, examine
 from streamgauge.doctor.findings import Deployment, Level
 from streamgauge.doctor.storage import filesystem_of
 from streamgauge.settings import Settings
-from tests.engines import free_port
+from tests.ports import free_port
 
 CATALOG = '[platform]\nname = "Shop"\nstreams = ["events"]\n[[metric]]\nname = "n"\nmeasure = "count"\n'
 

@@ -12,7 +12,7 @@ from valkey.exceptions import OutOfMemoryError
 
 from streamgauge import embedded
 from streamgauge.embedded import PortTaken, check_port_free, pick_valkey_port, server_command
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 

@@ -12,7 +12,7 @@ from sinks.errors import Misconfigured
 from streamgauge import exposition
 from streamgauge.exposition import expose, serve
 from streamgauge.settings import Settings
-from tests.engines import free_port
+from tests.ports import free_port
 
 _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
 

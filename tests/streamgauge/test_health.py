@@ -25,7 +25,7 @@ from streamgauge.exposition import serve
 from streamgauge.health import Health, alive, of_deliver, of_processor
 from streamgauge.samples import Samples
 from tests.batches import STREAM, T0, data_batch, plan_of
-from tests.engines import free_port
+from tests.ports import free_port
 
 _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(30))
 PLAN = plan_of('[[metric]]\nname = "n"\nmeasure = "count"\n')

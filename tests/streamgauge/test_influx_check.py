@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import Influx1, VictoriaMetrics, free_port, get
+from tests.engines import Influx1, VictoriaMetrics, get
 from tests.influx2_api import Influx2, influx18
+from tests.ports import free_port
 from tests.streamgauge.conftest import Command
 from tests.streamgauge.influx_engines import influx1, server, victoria_metrics
 

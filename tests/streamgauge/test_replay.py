@@ -16,7 +16,7 @@ from valkey.exceptions import ValkeyError
 from stream.catalog import Catalog, parse
 from streamgauge.files import FileError
 from streamgauge.replay import Pace, replay
-from tests.engines import free_port
+from tests.ports import free_port
 from tests.stack import eventually
 
 from .conftest import CATALOG

@@ -27,7 +27,7 @@ from sinks.person_store import PersonStore
 from sinks.records import Point, State
 from stream.enrich import Pseudonyms
 from stream.walltime import clock_ms
-from tests.engines import free_port
+from tests.ports import free_ports
 from tests.stack import Stack, eventually
 
 CATALOG = """
@@ -42,18 +42,6 @@ windows = ["1m"]
 """
 
 
-def ports_in_a_row(count: int) -> int:
-    """The first of so many free ports."""
-    while True:
-        first = free_port()
-        taken = False
-        for port in range(first, first + count):
-            with closing(socket.socket()) as probe:
-                taken = taken or port > 65_535 or probe.connect_ex(("127.0.0.1", port)) == 0
-        if not taken:
-            return first
-
-
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Stack]:
     catalog = tmp_path / "shop.toml"
@@ -63,9 +51,9 @@ def made(tmp_path: Path) -> Iterator[Stack]:
             "VALKEY_URL": server.connection_url,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "PATH": os.environ["PATH"],
-            "STREAMGAUGE_API_METRICS_PORT": str(ports_in_a_row(3)),
+            "STREAMGAUGE_API_METRICS_PORT": str(free_ports(3)),
         }
-        found = Stack(tmp_path, catalog, server, environment, ports_in_a_row(3))
+        found = Stack(tmp_path, catalog, server, environment, free_ports(3))
         yield found
         for process in found.processes.values():
             if process.poll() is None:

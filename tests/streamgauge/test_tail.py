@@ -13,7 +13,7 @@ from valkey.exceptions import ValkeyError
 from sinks.live import FIELD, LIVE_STREAM, LiveSink
 from sinks.records import Point, State
 from streamgauge.tail import line, tail
-from tests.engines import free_port
+from tests.ports import free_port
 
 
 def point(value: float = 1, metric: str = "edits", **dimensions: str) -> Point:

@@ -25,7 +25,7 @@ from streamgauge.last_words import Heard
 from streamgauge.samples import Samples
 from streamgauge.top import Look, draw, follow, quantile
 from tests.batches import STREAM, T0, data_batch, plan_of
-from tests.engines import free_port
+from tests.ports import free_port
 
 PLAN = plan_of('[[metric]]\nname = "n"\nmeasure = "count"\n')
 
