@@ -327,7 +327,8 @@ class Feed:
             self._reload_ms = update.reload_ms
         self._hear(update.at_ms)
         for point in update.points:
-            if point.watermark_ms < _UNSETTLED_MS:
+            # Before every stream was heard of there is none, which the processor says by a time before all others.
+            if 0 < point.watermark_ms < _UNSETTLED_MS:
                 self.system.watermark_ms = max(self.system.watermark_ms or 0, point.watermark_ms)
         for name, status in update.status.items():
             known = self.system.streams.setdefault(name, {"max_event_ms": None})

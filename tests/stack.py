@@ -32,7 +32,8 @@ _http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10 * PATIENCE
 
 
 def eventually(probe: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
-    """What `probe` returns once it is truthy. Errors of the connection count as "not yet"."""
+    """What `probe` returns once it is truthy. Errors of the connection, and a key or an element that is not there,
+    count as "not yet"."""
     within_s *= PATIENCE
     deadline = time.monotonic() + within_s
     last: object = None
@@ -41,7 +42,7 @@ def eventually(probe: Callable[[], T], *, within_s: float = 20.0, what: str = ""
             last = probe()
             if last:
                 return last  # type: ignore[return-value]
-        except (OSError, urllib3.exceptions.HTTPError, valkey.exceptions.ValkeyError) as error:
+        except (OSError, LookupError, urllib3.exceptions.HTTPError, valkey.exceptions.ValkeyError) as error:
             last = error
         time.sleep(0.05)
     raise AssertionError(f"{what or 'it'} did not happen within {within_s:.0f} s; last seen: {last!r}")

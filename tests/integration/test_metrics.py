@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.records import Reason
 from streamgauge.settings import EXIT_CONFIGURATION
+from tests.patience import PATIENCE
 from tests.ports import free_port, free_ports
 from tests.stack import Stack, eventually, stack, stop
 
@@ -105,15 +106,15 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
         assert seen["late_events_total", "0"] + seen["late_events_total", "1"] == 7
         for stream in STREAMS:
             assert seen["gaps_total", stream] == seen["lost_entries_total", stream] == 0
-            assert abs(seen["reported_timestamp_seconds", stream] - time.time()) < 10
+            assert abs(seen["reported_timestamp_seconds", stream] - time.time()) < 10 * PATIENCE
         for shard in ("0", "1"):
             assert now_ms / 1_000 - 10 < seen["watermark_timestamp_seconds", shard] < time.time()
             assert 0 < seen["event_time_lag_seconds", shard] < 60
         for part in ("shard", "merge"):
             assert seen["snapshot_bytes", part] > 100
-            assert 0 < seen["epoch_snapshot_seconds_sum", part] < 5
-        assert 0.4 < seen["epoch_seconds_sum", ""] / seen["epoch_seconds_count", ""] < 5
-        assert 0 < seen["epoch_commit_seconds_sum", ""] < seen["epoch_seconds_sum", ""] + 5
+            assert 0 < seen["epoch_snapshot_seconds_sum", part] < 5 * PATIENCE
+        assert 0.4 < seen["epoch_seconds_sum", ""] / seen["epoch_seconds_count", ""] < 5 * PATIENCE
+        assert 0 < seen["epoch_commit_seconds_sum", ""] < seen["epoch_seconds_sum", ""] + 5 * PATIENCE
         for sink in ("live", "store"):
             assert seen["sent_points_total", sink] > 0
         assert seen["sent_dead_letters_total", ""] == 24
@@ -136,9 +137,15 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
 
         assert seen["freshness_seconds_count", ""] >= 1
         assert seen["freshness_seconds_sum", ""] > 1.1, "the wait before the start"
-        quick_before = seen["freshness_seconds_bucket", "1.0"]
-        made.add(STREAMS[0], events(1, "quick", now_ms))
-        eventually(lambda: scrape(port)["freshness_seconds_bucket", "1.0"] > quick_before, what="a fresh point")
+        quick_before, sent = seen["freshness_seconds_bucket", "1.0"], 0
+        # On a busy machine one point may take longer than a second; not each of them does.
+        while scrape(port)["freshness_seconds_bucket", "1.0"] == quick_before:
+            assert sent < 20, "no point was fresh"
+            made.add(STREAMS[0], events(1, f"quick {sent} ", now_ms))
+            sent += 1
+            read = 3_053 + sent
+            eventually(lambda read=read: scrape(port)["received_entries_total", STREAMS[0]] == read, what="it was read")
+            time.sleep(1)
 
         # What was lost stays known over a restart.
         assert stop(processor) == 0, made.logs()

@@ -16,6 +16,7 @@ from live_api.latest import Latest, Series, seq_of
 from sinks.errors import Retryable
 from sinks.live import FIELD, LIVE_STREAM, LiveSink, Update
 from sinks.records import Point
+from stream.clock import END_MS, NEVER_MS
 from stream.walltime import clock_ms
 from tests.patience import PATIENCE
 from tests.ports import free_port
@@ -77,6 +78,18 @@ def test_seqs_are_the_streams_own(processor: Processor, valkey_server: ValkeySer
     assert other.latest.knows_since(one.latest.seq)
     # What was before the first entry nobody knows.
     assert not other.latest.knows_since(0)
+
+
+def test_a_point_without_a_watermark_says_nothing_of_the_time(
+    processor: Processor, valkey_server: ValkeyServer
+) -> None:
+    one = Read(valkey_server.connection_url)
+    processor.say(point(1, watermark_ms=NEVER_MS), point(1, country="US", watermark_ms=END_MS))
+    one.run(read)
+    assert one.feed.system.watermark_ms is None
+    processor.say(point(2, watermark_ms=17), point(3, watermark_ms=NEVER_MS))
+    one.run(read)
+    assert one.feed.system.watermark_ms == 17
 
 
 def test_a_stream_that_was_trimmed_while_the_process_stood_still_is_a_gap(
