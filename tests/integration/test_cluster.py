@@ -26,6 +26,7 @@ from stream.pipeline import Pipeline
 from stream.plan import compile_plan
 from stream.shard import STATE_VERSION
 from stream.snapshots import pack_state, unpack_state
+from tests.patience import Stopwatch
 from tests.ports import free_port
 from tests.stack import Stack, eventually, stack, stop
 
@@ -208,10 +209,10 @@ def test_whoever_is_killed_or_told_to_end_nothing_is_lost(made: Stack) -> None:
     # A member is told to end: all do, in order.
     numbers.send(4_000)
     members = _members(run)
-    started_s = time.monotonic()
+    watch = Stopwatch()
     os.kill(members[1], signal.SIGTERM)
     assert run.wait(30) == 0, made.logs()
-    assert time.monotonic() - started_s < 10
+    assert watch.worked_s < 10
     assert not _alive(members)
     assert "a member was told to end" in made.logs()
 
@@ -252,10 +253,10 @@ def test_members_on_several_machines_count_as_one_and_strangers_are_refused(made
 
     # Telling one is telling all.
     numbers.send(1_000)
-    started_s = time.monotonic()
+    watch = Stopwatch()
     second.terminate()
     assert (first.wait(30), second.wait(30)) == (0, 0), made.logs()
-    assert time.monotonic() - started_s < 10
+    assert watch.worked_s < 10
     assert "Traceback" not in made.logs()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from live_api import hub
 from live_api.admission import Limits, Origins
+from tests.patience import Stopwatch
 from tests.stack import eventually
 
 from .conftest import Api, Processor, point
@@ -155,10 +156,10 @@ def test_a_reader_that_stalls_is_cut_and_delays_nobody(
         eventually(lambda: len(api.hub) == 1)
         with api.live("metric:revenue") as client:
             for number in range(1, 8):
-                started = time.monotonic()
+                watch = Stopwatch()
                 processor.say(point(number))
                 client.until(lambda c, number=number: c.total("revenue@1m") == number)
-                assert time.monotonic() - started < 1
+                assert watch.worked_s < 1
                 time.sleep(0.1)
             eventually(lambda: len(api.hub) == 1, what="cutting the one that stalls")
         cut = api.hub.meters.registry.get_sample_value("streamgauge_hub_evicted_clients_total", {"reason": "stalled"})
