@@ -12,16 +12,16 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
+from live_api.access.auditing import Audit
+from live_api.access.guard import identity_of, requires
+from live_api.access.identity import LOCAL, NOBODY, Identity
+from live_api.access.permissions import Permission
+from live_api.access.within import metrics_within
 from live_api.admission import Origins
 from live_api.asked import asked_for, dimensions_asked, json_body, time_ms
-from live_api.auditing import Audit
 from live_api.described import described
-from live_api.guard import identity_of, requires
-from live_api.identity import LOCAL, NOBODY, Identity
 from live_api.orders import author, reason, silence_end, silenced
-from live_api.permissions import Permission
 from live_api.stored import or_503
-from live_api.within import metrics_within
 from sinks.alert_records import Alert, AlertStatus, Command, Order, Scored, Severity, Silence
 from sinks.alert_store import AlertStore
 from sinks.audit_store import Action

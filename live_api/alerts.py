@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from live_api.identity import EVERY_ROW, Rows
+from live_api.access.identity import EVERY_ROW, Rows
 
 MAX_ALERTS = 1_000
 FORGET_MS = 24 * 3_600_000

@@ -26,31 +26,30 @@ from starlette.websockets import WebSocket
 
 from live_api import (
     alert_routes,
-    audit_routes,
     board_routes,
     boards,
     churn_routes,
     compare,
-    delivery_routes,
     health,
     history,
-    identity_routes,
     ingest,
-    login_routes,
     people_routes,
     session,
     sse,
     ticker,
 )
-from live_api.access import Access, Entrance
+from live_api.access import audit_routes, identity_routes, login_routes
+from live_api.access.browsers import cookie_name
+from live_api.access.entrance import Access, Entrance
+from live_api.access.guard import Identified, Identify, by_ticket, identity_of
+from live_api.access.permissions import Permission
 from live_api.admission import Admission, Limits, Origins
 from live_api.alerts import FORGET_MS, MAX_ALERTS
 from live_api.api_page import api_page_routes
-from live_api.browsers import cookie_name
 from live_api.context import Context
+from live_api.delivery import routes as delivery_routes
 from live_api.described import described
 from live_api.feed import Feed
-from live_api.guard import Identified, Identify, by_ticket, identity_of
 from live_api.headers import Headers
 from live_api.hosts import OwnNames
 from live_api.hub import Hub
@@ -61,7 +60,6 @@ from live_api.live_described import LIVE_PATHS
 from live_api.meters import HubMeters
 from live_api.openapi import describe
 from live_api.pages import page_routes
-from live_api.permissions import Permission
 from live_api.protocol import MAX_MESSAGE_BYTES
 from live_api.session import Door
 from live_api.stored import asked

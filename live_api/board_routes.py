@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
+from live_api.access.guard import identity_of, requires
+from live_api.access.permissions import Permission
+from live_api.access.within import boards_within
 from live_api.boards import Board
-from live_api.guard import identity_of, requires
-from live_api.permissions import Permission
-from live_api.within import boards_within
 from stream.catalog import Platform
 
 

@@ -13,13 +13,13 @@ import orjson
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as Parameter
 
+from live_api.access.auditing import Audit
+from live_api.access.guard import WHOLE, identity_of, requires
+from live_api.access.permissions import Permission
 from live_api.asked import time_ms
-from live_api.auditing import Audit
 from live_api.context import Context
-from live_api.guard import WHOLE, identity_of, requires
 from live_api.lasting import Lasting
 from live_api.people import risk
-from live_api.permissions import Permission
 from live_api.stored import answered
 from live_api.whose import Pseudonym, names_of_or_me, readable
 from sinks.audit_store import Action

@@ -8,12 +8,12 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
+from live_api.access.guard import identity_of, requires
+from live_api.access.permissions import Permission
+from live_api.access.within import metrics_within
 from live_api.asked import asked_for, dimensions_asked
 from live_api.described import Described, described
-from live_api.guard import identity_of, requires
-from live_api.permissions import Permission
 from live_api.stored import or_503
-from live_api.within import metrics_within
 from live_api.yesterday import Then, at_same_time_yesterday
 from sinks.records import Point, iso
 from sinks.store import Store

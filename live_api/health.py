@@ -7,11 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from live_api.access.guard import PUBLIC, identity_of
+from live_api.access.permissions import Permission
 from live_api.conditions import Condition, State, answer, of_stream
 from live_api.context import Context
 from live_api.feed import OF_ALL_ROWS, SILENT_AFTER_MS, Feed
-from live_api.guard import PUBLIC, identity_of
-from live_api.permissions import Permission
 from stream.walltime import clock_ms
 
 

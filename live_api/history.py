@@ -7,12 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from live_api.auditing import Audit
+from live_api.access.auditing import Audit
+from live_api.access.guard import check, identity_of, requires
+from live_api.access.identity import LASTING
+from live_api.access.permissions import Permission
+from live_api.access.within import metrics_within
 from live_api.context import Context
 from live_api.described import described
-from live_api.guard import check, identity_of, requires
-from live_api.identity import LASTING
-from live_api.permissions import Permission
 from live_api.points import cached, formats, plain
 from live_api.points.answer import answer
 from live_api.points.choose import Impossible
@@ -20,7 +21,6 @@ from live_api.points.described import RESPONSES, enum
 from live_api.points.question import ARROW, CSV, FILLS, FORMATS, SHAPES, Question, question
 from live_api.points.shift import COMPARES
 from live_api.stored import or_503
-from live_api.within import metrics_within
 from sinks.audit_store import Action
 from sinks.history import History
 from stream.durations import duration_ms

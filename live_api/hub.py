@@ -17,10 +17,10 @@ from typing import Any
 import orjson
 
 from live_api import protocol
+from live_api.access.identity import EVERY_ROW, Rows
 from live_api.conflate import NOTHING, Audience, Frames
 from live_api.feed import OF_ALL_ROWS, Feed
 from live_api.frame import Frame
-from live_api.identity import EVERY_ROW, Rows
 from live_api.interest import Interests, mark_of
 from live_api.latest import Latest
 from live_api.meters import HubMeters

@@ -17,8 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from valkey.exceptions import ValkeyError
 
+from live_api.access.guard import address_of, identity_of, refusal
+from live_api.access.permissions import Permission
 from live_api.admission import Bucket, Origins
-from live_api.guard import address_of, identity_of, refusal
 from live_api.intake import cloudevents, posthog, segment, snippet
 from live_api.intake.backlog import Backlog
 from live_api.intake.bodies import TooLong, Unreadable, body_of
@@ -30,7 +31,6 @@ from live_api.intake.sent import Sent, Unusable, native
 from live_api.intake.verdict import Rejected, Verdict
 from live_api.intake.who import Visitor
 from live_api.intake.writer import Writer
-from live_api.permissions import Permission
 from sinks.errors import Misconfigured, SinkError
 from sinks.records import Reason
 from stream.catalog import Catalog

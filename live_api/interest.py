@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import orjson
 
-from live_api.identity import EVERY_ROW, Rows
+from live_api.access.identity import EVERY_ROW, Rows
 from live_api.latest import Latest, Series
 from live_api.protocol import ALERTS, BOARD, SYSTEM, ProtocolError, Topic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from live_api.permissions import Permission
+from live_api.access.permissions import Permission
 
 _HELLO = {"op": "hello", "topics": ["metric:food_saved@1m", "system"]}
 _SERIES = {

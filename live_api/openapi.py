@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from live_api.permissions import Permission
+from live_api.access.permissions import Permission
 
 _EXAMPLES = Path(__file__).with_name("examples.json")
 _ABOUT = """Live numbers of a stream of events: what they are now, what they were, and what is out of the ordinary.

@@ -11,16 +11,16 @@ import orjson
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as Parameter
 
+from live_api.access.auditing import Audit
+from live_api.access.guard import WHOLE, identity_of, requires
+from live_api.access.permissions import Permission
 from live_api.asked import time_ms
-from live_api.auditing import Audit
 from live_api.churn_routes import score_of
 from live_api.context import Context
 from live_api.described import title_of
-from live_api.guard import WHOLE, identity_of, requires
 from live_api.lasting import Lasting
 from live_api.people import actives, engagement, funnel, lifecycle, paths, retention, sessions
 from live_api.people.past import Past, TooMuch
-from live_api.permissions import Permission
 from live_api.stored import answered, or_503
 from live_api.whose import Pseudonym, names_of_or_me, readable
 from sinks.audit_store import Action

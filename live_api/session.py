@@ -13,15 +13,15 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from live_api import protocol
+from live_api.access.guard import address_of, identity_of, refused_of
+from live_api.access.identity import LASTING, Identity
+from live_api.access.permissions import Permission
+from live_api.access.tickets import line_ms
 from live_api.admission import Admission, Bucket, Origins
 from live_api.feed import Feed
 from live_api.frame import Frame
-from live_api.guard import address_of, identity_of, refused_of
 from live_api.hub import Client, Hub
-from live_api.identity import LASTING, Identity
-from live_api.permissions import Permission
 from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError, Refresh
-from live_api.tickets import line_ms
 from live_api.transport import EXTENSION, Line, TaskLine
 from sinks.errors import SinkError
 

@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from live_api import protocol
+from live_api.access.guard import address_of, identity_of
 from live_api.frame import Frame
-from live_api.guard import address_of, identity_of
 from live_api.hub import Client
 from live_api.protocol import Close, ProtocolError
 from live_api.session import Door, left_s

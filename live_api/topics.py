@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from live_api.identity import EVERY_ROW, Rows
+from live_api.access.identity import EVERY_ROW, Rows
 from live_api.protocol import BOARD, ProtocolError, Topic
 
 

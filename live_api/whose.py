@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from fastapi import HTTPException
 
-from live_api.guard import check_whole
-from live_api.identity import Identity
-from live_api.permissions import Permission
+from live_api.access.guard import check_whole
+from live_api.access.identity import Identity
+from live_api.access.permissions import Permission
 from live_api.stored import or_503
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")

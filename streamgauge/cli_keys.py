@@ -56,7 +56,7 @@ def create(
 
     The key goes to standard output alone, all else to standard error. API processes know it at once.
     """
-    from live_api.permissions import Permission, Role
+    from live_api.access.permissions import Permission, Role
 
     _, loaded = load_catalog(catalog)
     settings = load_settings(state=state)

@@ -12,8 +12,8 @@ import typer
 from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
-from live_api.delivery_ledger import DeadNotification, Ledger, Standing, make_group
-from live_api.endpoints import Endpoint
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.ledger import DeadNotification, Ledger, Standing, make_group
 from sinks.errors import Misconfigured
 from sinks.records import iso
 from stream.catalog import Catalog

@@ -17,13 +17,13 @@ from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
 from live_api.conditions import Condition
-from live_api.delivering import deliver
-from live_api.delivery_meters import DeliveryMeters
-from live_api.endpoints import Endpoint
-from live_api.retries import Schedule
-from live_api.signing import LONGEST_BYTES, PREFIX, SHORTEST_BYTES, SigningKey
+from live_api.delivery.delivering import deliver
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.meters import DeliveryMeters
+from live_api.delivery.retries import Schedule
+from live_api.delivery.signing import LONGEST_BYTES, PREFIX, SHORTEST_BYTES, SigningKey
+from live_api.delivery.webhooks import Pace
 from live_api.spans import untraced
-from live_api.webhooks import Pace
 from sinks.alert_records import Severity
 from sinks.deliveries import Deliveries
 from sinks.errors import Misconfigured

@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from live_api.access import Access
-from live_api.identity import Identity
-from live_api.oidc import Oidc
-from live_api.permissions import PERMISSIONS, Role
+from live_api.access.entrance import Access
+from live_api.access.identity import Identity
+from live_api.access.oidc import Oidc
+from live_api.access.permissions import PERMISSIONS, Role
 from live_api.stored import asked
 from sinks.errors import Misconfigured, SinkError
 from sinks.key_store import KeyStore

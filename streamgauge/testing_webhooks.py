@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from live_api.attempts import Attempt, send
-from live_api.egress import Egress
-from live_api.endpoints import Endpoint
-from live_api.webhook_bodies import bodies
+from live_api.delivery.attempts import Attempt, send
+from live_api.delivery.bodies import bodies
+from live_api.delivery.egress import Egress
+from live_api.delivery.endpoints import Endpoint
 from sinks.alert_records import Alert, AlertStatus, Change, Notification, Resolution, Severity
 
 

@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperCommand as Command
 from typer.main import get_group
 
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from live_api.intake.meters import IngestMeters
 from live_api.meters import HubMeters
 from live_api.points import question

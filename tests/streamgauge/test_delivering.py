@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from live_api.retries import STANDARD_S
+from live_api.delivery.retries import STANDARD_S
 from sinks.errors import Misconfigured
 from stream.catalog import parse
 from streamgauge.delivering import endpoints_of, pace_of

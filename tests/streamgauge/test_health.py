@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from live_api.conditions import Condition, State, answer
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from sinks.errors import Retryable
 from stream.batches import Status
 from stream.decode import Decoder

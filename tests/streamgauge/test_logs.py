@@ -113,7 +113,7 @@ def test_a_sentence_of_others_has_the_name_that_was_given_with_it(
 
 
 def test_a_line_for_people_has_no_json() -> None:
-    record = logging.LogRecord("live_api.webhooks", 20, "", 0, "webhook %s: it answers again", ("ops",), None)
+    record = logging.LogRecord("live_api.delivery.webhooks", 20, "", 0, "webhook %s: it answers again", ("ops",), None)
     line = logs.formatter("console", terminal=False).format(record)
     assert re.fullmatch(r"[\d-]{10}T[\d:.]{12}Z INFO     webhook_recovered: webhook ops: it answers again", line)
 

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from live_api.guard import PUBLIC, guarded, requires
-from live_api.permissions import Permission
+from live_api.access.guard import PUBLIC, guarded, requires
+from live_api.access.permissions import Permission
 from stream.tables import Duration, FieldName, Table
 from streamgauge.reference import written_anew
 from streamgauge.reference_routes import routes_of

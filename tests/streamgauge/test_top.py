@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from typer.testing import CliRunner
 
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from live_api.meters import HubMeters
 from sinks.live import LiveSink
 from stream.batches import Status

@@ -15,12 +15,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
-from live_api.attempts import Attempt, send
-from live_api.egress import Egress
-from live_api.endpoints import Endpoint
-from live_api.signing import SigningKey
+from live_api.delivery.attempts import Attempt, send
+from live_api.delivery.bodies import Body
+from live_api.delivery.egress import Egress
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.signing import SigningKey
 from live_api.spans import untraced
-from live_api.webhook_bodies import Body
 from sinks.errors import Misconfigured
 from stream.decode import Decoder
 from stream.meters import Meters

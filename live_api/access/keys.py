@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from live_api.identity import Identity, Rows
-from live_api.permissions import PERMISSIONS, Permission, Role
+from live_api.access.identity import Identity, Rows
+from live_api.access.permissions import PERMISSIONS, Permission, Role
 from live_api.stored import asked
 from sinks.errors import SinkError
 from sinks.key_records import ApiKey, id_of

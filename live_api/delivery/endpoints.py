@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from live_api.signing import SigningKey
-from live_api.webhook_bodies import Wanted
+from live_api.delivery.bodies import Wanted
+from live_api.delivery.signing import SigningKey
 from sinks.alert_records import Change, Notification, Severity
 from stream.addresses import Network
 

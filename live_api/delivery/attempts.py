@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import httpcore2
 
-from live_api.egress import Answer, Egress, EgressRefused
-from live_api.endpoints import Endpoint
-from live_api.signing import signed_headers
-from live_api.webhook_bodies import Body
+from live_api.delivery.bodies import Body
+from live_api.delivery.egress import Answer, Egress, EgressRefused
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.signing import signed_headers
 from sinks.deliveries import Outcome
 
 USER_AGENT = "streamgauge"

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpcore2
 import orjson
 
-from live_api.oidc import Oidc, Unverified, verified
+from live_api.access.oidc import Oidc, Unverified, verified
 from sinks.errors import Retryable
 
 _WITHIN_S = 8.0

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from live_api.permissions import Permission
+from live_api.access.permissions import Permission
 from sinks.records import Dimensions
 
 

@@ -15,8 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from live_api.identity import NOBODY, Identity
-from live_api.permissions import Permission
+from live_api.access.identity import NOBODY, Identity
+from live_api.access.permissions import Permission
 
 _IDENTITY = "streamgauge.identity"
 _REFUSED = "streamgauge.refused"

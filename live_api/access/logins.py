@@ -9,7 +9,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from live_api.tokens import Tokens
+from live_api.access.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey

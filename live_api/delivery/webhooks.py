@@ -1,7 +1,7 @@
 """Telling endpoints of alerts: one courier for each, which keeps order, retries, and gives up in the end.
 
 What is to be told and how far it is are in the ledger; when to try again, which to take, and whether to try at all are
-decided by pure parts (`retries`, `delivery_queue`, `circuit`). Here they meet the clock and the network.
+decided by pure parts (`retries`, `queue`, `circuit`). Here they meet the clock and the network.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 from valkey import exceptions
 
-from live_api.attempts import Attempt, send
-from live_api.circuit import FAILURES, FIRST_PROBE_MS, LONGEST_PROBE_MS, Circuit
-from live_api.delivery_ledger import LeaseLost, Ledger, Taken
-from live_api.delivery_meters import DeliveryMeters
-from live_api.delivery_queue import Queue, Waiting
-from live_api.egress import Egress
+from live_api.delivery.attempts import Attempt, send
+from live_api.delivery.bodies import bodies
+from live_api.delivery.circuit import FAILURES, FIRST_PROBE_MS, LONGEST_PROBE_MS, Circuit
+from live_api.delivery.egress import Egress
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.ledger import LeaseLost, Ledger, Taken
+from live_api.delivery.meters import DeliveryMeters
+from live_api.delivery.queue import Queue, Waiting
+from live_api.delivery.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
 from live_api.endings import end
-from live_api.endpoints import Endpoint
-from live_api.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
-from live_api.webhook_bodies import bodies
 from sinks.deliveries import Delivery, Outcome
 
 logger = logging.getLogger(__name__)

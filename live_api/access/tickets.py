@@ -10,8 +10,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from live_api.identity import Identity
-from live_api.tokens import Tokens
+from live_api.access.identity import Identity
+from live_api.access.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey

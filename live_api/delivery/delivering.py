@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from valkey import exceptions
 from valkey.asyncio import Valkey
 
-from live_api.delivery_ledger import Ledger, drop_others, make_group, trim
-from live_api.delivery_log import DeliveryLog
-from live_api.delivery_meters import DeliveryMeters
-from live_api.egress import Egress, Resolve, resolve
+from live_api.delivery.egress import Egress, Resolve, resolve
+from live_api.delivery.endpoints import Endpoint
+from live_api.delivery.ledger import Ledger, drop_others, make_group, trim
+from live_api.delivery.log import DeliveryLog
+from live_api.delivery.meters import DeliveryMeters
+from live_api.delivery.webhooks import Courier, Pace
 from live_api.endings import end
-from live_api.endpoints import Endpoint
 from live_api.spans import Trace, untraced
-from live_api.webhooks import Courier, Pace
 from sinks.deliveries import Deliveries
 from stream.walltime import clock_ms
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from live_api.guard import WHOLE, requires
-from live_api.permissions import Permission
+from live_api.access.guard import WHOLE, requires
+from live_api.access.permissions import Permission
 from live_api.stored import or_503
 from sinks.deliveries import Deliveries
 

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from live_api.access.identity import Identity
 from live_api.admission import Bucket
-from live_api.identity import Identity
 from live_api.stored import asked, or_503
 from sinks.audit_store import Action, AuditStore, Entry
 from sinks.errors import SinkError

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
+from live_api.access.guard import WHOLE, requires
+from live_api.access.permissions import Permission
 from live_api.asked import time_ms
-from live_api.guard import WHOLE, requires
-from live_api.permissions import Permission
 from live_api.stored import answered
 from sinks.audit_store import Action, AuditStore
 

@@ -17,7 +17,7 @@ import orjson
 from valkey import exceptions
 from valkey.asyncio import Valkey
 
-from live_api.delivery_queue import Waiting, order_of
+from live_api.delivery.queue import Waiting, order_of
 from sinks.alert_records import Notification
 from sinks.outbox import FORCED, NOTIFICATION, ONLY, ORIGINAL, group_of_endpoint
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from live_api.identity import Identity
-from live_api.tokens import Tokens
+from live_api.access.identity import Identity
+from live_api.access.tokens import Tokens
 
 if TYPE_CHECKING:
     import valkey

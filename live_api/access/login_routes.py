@@ -12,13 +12,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from live_api.access import Entrance
+from live_api.access.browsers import MOST_PERSON_MS, Browser, cookie_of, drop_cookie, is_secure, set_cookie
+from live_api.access.entrance import Entrance
+from live_api.access.guard import PUBLIC
+from live_api.access.issuer import Issuer
+from live_api.access.logins import WITHIN_S, Login, Logins, new_login
+from live_api.access.oidc import Unverified, identity_from
 from live_api.admission import Bucket
-from live_api.browsers import MOST_PERSON_MS, Browser, cookie_of, drop_cookie, is_secure, set_cookie
-from live_api.guard import PUBLIC
-from live_api.issuer import Issuer
-from live_api.logins import WITHIN_S, Login, Logins, new_login
-from live_api.oidc import Unverified, identity_from
 from live_api.stored import or_503
 from sinks.audit_store import Action
 from stream.walltime import clock_ms

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from live_api.access.identity import Rows
 from live_api.boards import Board, Tile
 from live_api.described import Described
-from live_api.identity import Rows
 
 
 def metrics_within(known: Mapping[str, Described], rows: Rows) -> Mapping[str, Described]:

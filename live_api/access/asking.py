@@ -9,13 +9,13 @@ from dataclasses import replace
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection
 
+from live_api.access.browsers import Browsers, cookie_of, is_secure
+from live_api.access.guard import address_of
+from live_api.access.identity import LOCAL, NOBODY, Identity
+from live_api.access.issuer import Issuer
+from live_api.access.keys import Keys
+from live_api.access.oidc import Unverified, identity_from
 from live_api.admission import Origins, Slowed
-from live_api.browsers import Browsers, cookie_of, is_secure
-from live_api.guard import address_of
-from live_api.identity import LOCAL, NOBODY, Identity
-from live_api.issuer import Issuer
-from live_api.keys import Keys
-from live_api.oidc import Unverified, identity_from
 from live_api.stored import or_503
 from live_api.whose import Pseudonym
 from sinks.errors import SinkError

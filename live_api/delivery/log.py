@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from live_api.delivery_meters import DeliveryMeters
+from live_api.delivery.meters import DeliveryMeters
 from sinks.deliveries import Deliveries, Delivery
 from sinks.errors import SinkError
 

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from live_api.access.asking import Asking, nobody_is
+from live_api.access.auditing import Audit
+from live_api.access.browsers import Browsers
+from live_api.access.identity import LOCAL, Identity
+from live_api.access.issuer import Issuer
+from live_api.access.keys import Keys
+from live_api.access.oidc import Oidc
+from live_api.access.tickets import Tickets
 from live_api.admission import Origins
-from live_api.asking import Asking, nobody_is
-from live_api.auditing import Audit
-from live_api.browsers import Browsers
-from live_api.identity import LOCAL, Identity
-from live_api.issuer import Issuer
-from live_api.keys import Keys
-from live_api.oidc import Oidc
-from live_api.tickets import Tickets
 from live_api.whose import Pseudonym
 from sinks.audit_store import AuditStore
 from sinks.key_store import KeyStore

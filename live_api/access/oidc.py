@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 
-from live_api.identity import EVERY_ROW, Identity, Rows
-from live_api.permissions import PERMISSIONS, Permission, Role
+from live_api.access.identity import EVERY_ROW, Identity, Rows
+from live_api.access.permissions import PERMISSIONS, Permission, Role
 
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 """Signatures with a private key. Never `none`, and never those with a secret that both sides have: what is public could

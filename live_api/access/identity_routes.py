@@ -10,15 +10,15 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse
 
-from live_api.access import Entrance
+from live_api.access.browsers import Browser, cookie_of, is_secure, set_cookie
+from live_api.access.entrance import Entrance
+from live_api.access.guard import PUBLIC, address_of, identity_of, requires
+from live_api.access.identity import Identity
+from live_api.access.login_routes import ended
+from live_api.access.permissions import Permission
+from live_api.access.tickets import line_ms
 from live_api.asked import json_body
-from live_api.browsers import Browser, cookie_of, is_secure, set_cookie
-from live_api.guard import PUBLIC, address_of, identity_of, requires
-from live_api.identity import Identity
-from live_api.login_routes import ended
-from live_api.permissions import Permission
 from live_api.stored import or_503
-from live_api.tickets import line_ms
 from sinks.audit_store import Action
 from sinks.key_records import id_of
 from sinks.records import iso
