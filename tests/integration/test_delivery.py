@@ -211,7 +211,8 @@ def test_of_two_deliverers_one_is_at_work_and_the_other_goes_on_where_it_ended(
     slow = Receiver(lambda _: Reply(after_s=0.05))
     told = episodes(3, 12)
     with receiving(slow):
-        deliver = deliverer(webhook("ops", slow))
+        # So long that none is sent twice because this machine stood still.
+        deliver = deliverer(webhook("ops", slow, timeout="20s"), lease_beyond_s=20.0)
         outbox = Outbox(client, OUTBOX, ["ops"])
         outbox.setup()
         first, second = deliver.start(), deliver.start()

@@ -79,7 +79,6 @@ def test_an_event_reaches_a_websocket_frame_and_the_store(made: Stack) -> None:
 
 
 def test_tail_prints_points_as_they_arrive(made: Stack) -> None:
-    made.run_processor()
     tail = subprocess.Popen(
         [sys.executable, "-m", "streamgauge", "tail", "revenue", "--json"],
         env=made.environment,
@@ -87,8 +86,9 @@ def test_tail_prints_points_as_they_arrive(made: Stack) -> None:
         text=True,
     )
     try:
-        # Its first read starts at the end of the stream, so it must be listening before the event.
-        time.sleep(3)
+        # It begins at the end of the stream, so it must be listening before the event. Nobody else waits at Valkey yet.
+        eventually(lambda: made.client.info("clients")["blocked_clients"], within_s=30, what="tail listens")
+        made.run_processor()
         made.add("events:{0}", [{"kind": "book", "price": 3, "quantity": 3}])
         assert tail.stdout is not None
         # A busy processor may tell of the second only once it is over; the day is open whatever the load.
