@@ -317,8 +317,8 @@ def test_a_dead_endpoint_is_only_probed_and_has_all_it_missed_when_it_is_back(de
         before, began_s = len(dead.requests), time.monotonic()
         time.sleep(1.5)
         probes = len(dead.requests) - before
-        assert probes <= (time.monotonic() - began_s) / 0.05
-        assert probes <= 12
+        # One each 200 ms at last, and a few sooner.
+        assert probes <= 5 + (time.monotonic() - began_s) / 0.2
         assert desk.standing().circuit_open_ms is not None
         dead.reply = lambda _: Reply()
         taken(dead, 30)
