@@ -29,7 +29,7 @@ chaos: setup  # a million events through a cluster that is killed at random; som
 	@$(RUN)/python -m tests.chaos
 
 fuzz: setup  # odd events for the decoder, each way it reads; FUZZ_EXAMPLES of each kind
-	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-5000} $(RUN)/python -m pytest -q tests/stream/test_decode_fuzz.py
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-5000} $(RUN)/python -m pytest -q --timeout 0 tests/stream/test_decode_fuzz.py
 
 soak: setup  # the demo and a wall in a browser, whose memory must stay flat: ten minutes, or SOAK_MINUTES
 	@$(RUN)/python -m tests.soak

@@ -160,9 +160,13 @@ class Alerts:
         self._announce(outcome, now_ms)
         return outcome
 
-    def _in_order(self, held: tuple[int, Scored]) -> tuple[int, int, Dimensions]:
+    def _in_order(self, held: tuple[int, Scored]) -> tuple[int, tuple[int, str, Dimensions]]:
         end_ms, row = held
-        return end_ms, self._order.get(row.rule, -1), row.dimensions
+        return end_ms, self._place(row.rule, row.dimensions)
+
+    def _place(self, rule: str, dimensions: Dimensions) -> tuple[int, str, Dimensions]:
+        """Where a series under a rule stands among others: as in the catalog, after those of rules that are no more."""
+        return self._order.get(rule, -1), rule, dimensions
 
     def _see(self, row: Scored, end_ms: int) -> None:
         life = self._rules.get(row.rule)
@@ -290,9 +294,8 @@ class Alerts:
     def _notify(self, changes: list[_Told], at_ms: int, outcome: Outcome) -> None:
         # Not as they were opened: a state that was restored does not know that, and the id of a group's notification,
         # and which came first, would be others after a crash.
-        changes.sort(key=lambda told: (self._order.get(told[2].rule, -1), told[2].rule, told[2].dimensions))
         groups: dict[tuple[str, str], list[tuple[Change, Alert]]] = {}
-        for group, change, alert in changes:
+        for group, change, alert in sorted(changes, key=lambda told: self._place(told[2].rule, told[2].dimensions)):
             groups.setdefault((group, alert.rule), []).append((change, alert))
         for (group, rule), members in groups.items():
             for place in range(0, len(members), _TOLD_AT_ONCE):

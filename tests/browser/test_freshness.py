@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.chromium import AWAY, Watch, until
 from tests.browser.looks import Look, look_of
 from tests.browser.shop import Shop
+from tests.patience import Stopwatch
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +43,9 @@ def test_no_data_late_source_down_and_line_lost_are_looks_of_their_own(
     assert re.fullmatch(r"no data for \d+ s", see("stale", 15).words)
     age = tile.get_by_test_id("age")
     before = age.inner_text()
+    since = Stopwatch()
     expect(age).not_to_have_text(before, timeout=15_000)
+    assert since.worked_s < 2.5
     expect(banner).to_have_count(0)
 
     try:

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.records import Reason
 from streamgauge.settings import EXIT_CONFIGURATION
-from tests.patience import PATIENCE
 from tests.ports import free_port, free_ports
 from tests.stack import Stack, eventually, stack, stop
 
@@ -106,15 +105,15 @@ def test_the_metrics_say_what_happened(tmp_path: Path) -> None:
         assert seen["late_events_total", "0"] + seen["late_events_total", "1"] == 7
         for stream in STREAMS:
             assert seen["gaps_total", stream] == seen["lost_entries_total", stream] == 0
-            assert abs(seen["reported_timestamp_seconds", stream] - time.time()) < 10 * PATIENCE
+            assert abs(seen["reported_timestamp_seconds", stream] - time.time()) < 10
         for shard in ("0", "1"):
             assert now_ms / 1_000 - 10 < seen["watermark_timestamp_seconds", shard] < time.time()
             assert 0 < seen["event_time_lag_seconds", shard] < 60
         for part in ("shard", "merge"):
             assert seen["snapshot_bytes", part] > 100
-            assert 0 < seen["epoch_snapshot_seconds_sum", part] < 5 * PATIENCE
-        assert 0.4 < seen["epoch_seconds_sum", ""] / seen["epoch_seconds_count", ""] < 5 * PATIENCE
-        assert 0 < seen["epoch_commit_seconds_sum", ""] < seen["epoch_seconds_sum", ""] + 5 * PATIENCE
+            assert 0 < seen["epoch_snapshot_seconds_sum", part] < 5
+        assert 0.4 < seen["epoch_seconds_sum", ""] / seen["epoch_seconds_count", ""] < 5
+        assert 0 < seen["epoch_commit_seconds_sum", ""] < seen["epoch_seconds_sum", ""] + 5
         for sink in ("live", "store"):
             assert seen["sent_points_total", sink] > 0
         assert seen["sent_dead_letters_total", ""] == 24
