@@ -20,7 +20,7 @@ from live_api.latest import Latest, seq_of
 from live_api.meters import HubMeters
 from sinks.errors import SinkError
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
-from sinks.records import Point
+from sinks.records import ALL_READ_MS, Point
 from stream.durations import TOTAL
 from stream.plan import REJECTS
 from stream.position import order
@@ -35,7 +35,6 @@ _BEGINNING = "0-0"
 _STORE_WITHIN_S = 1.0
 """How long the live stream waits for the store at first."""
 _RECALL_BACKOFF_S, _LONGEST_RECALL_BACKOFF_S = 0.5, 30.0
-_UNSETTLED_MS = 1 << 60
 _EPOCH_KEY = f"{LIVE_STREAM}:epoch"
 _NAME_EPOCH = """
 local found = redis.call('GET', KEYS[1])
@@ -328,7 +327,7 @@ class Feed:
         self._hear(update.at_ms)
         for point in update.points:
             # Before every stream was heard of there is none, which the processor says by a time before all others.
-            if 0 < point.watermark_ms < _UNSETTLED_MS:
+            if 0 < point.watermark_ms < ALL_READ_MS:
                 self.system.watermark_ms = max(self.system.watermark_ms or 0, point.watermark_ms)
         for name, status in update.status.items():
             known = self.system.streams.setdefault(name, {"max_event_ms": None})

@@ -15,15 +15,13 @@ from sqlalchemy import Double, and_, case, cast, func, literal, or_, select
 from sqlalchemy.engine import Connection
 
 from sinks import schema
-from sinks.records import Dimensions, State, Value
+from sinks.records import ALL_READ_MS, Dimensions, State, Value
 from sinks.runs import STATES, Run, json_of
 
 _points = schema.points
 
 MEASURES = ("count", "sum", "mean", "min", "max", "rate")
 """Those that can be combined."""
-ALL_READ_MS = 1 << 60
-"""Watermarks from here on mean "all input was read", not a time."""
 _MOST_EXACT = 1 << 53
 """Whole numbers of floats are exact up to it."""
 

@@ -15,9 +15,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import Connection
 
 from sinks import schema
-from sinks.combined import ALL_READ_MS, Combine, Part, parts_of, run_of
+from sinks.combined import Combine, Part, parts_of, run_of
 from sinks.database import open_database, transaction
-from sinks.records import Dimensions, State
+from sinks.records import ALL_READ_MS, Dimensions, State
 from sinks.runs import STATES, Run
 
 _series = schema.series

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from sinks.alert_store import AlertStore
-from sinks.records import Point
-from sinks.store import FAR_AHEAD_MS, Store
+from sinks.records import ALL_READ_MS, Point
+from sinks.store import Store
 
 _PRUNE_EVERY_MS = 5 * 60_000
 
@@ -30,7 +30,7 @@ class PrunedStore:
 
     def write(self, points: Sequence[Point]) -> None:
         self._store.write(points)
-        watermark_ms = max((p.watermark_ms for p in points if p.watermark_ms < FAR_AHEAD_MS), default=0)
+        watermark_ms = max((p.watermark_ms for p in points if p.watermark_ms < ALL_READ_MS), default=0)
         if self._pruned_at_ms is None:
             self._pruned_at_ms = watermark_ms
         elif watermark_ms - self._pruned_at_ms >= _PRUNE_EVERY_MS:

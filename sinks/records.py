@@ -25,6 +25,9 @@ OTHER = "__other__"
 ROUNDING = 1e-9
 """By how much of itself a sum of floats may differ when it is added up in another order."""
 
+ALL_READ_MS = 1 << 60
+"""Watermarks from here on mean "all input was read", not a time."""
+
 MISSING = "__none__"
 """Dimension value of an event that does not carry the field."""
 

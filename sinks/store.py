@@ -15,13 +15,11 @@ from sinks import schema
 from sinks.database import insert_into, open_database, place_of, transaction
 from sinks.errors import Misconfigured, Retryable
 from sinks.prepared import prepare
-from sinks.records import ROUNDING, Dimensions, Point, State, Value, taken_over
+from sinks.records import ALL_READ_MS, ROUNDING, Dimensions, Point, State, Value, taken_over
 
 _SERIES_CACHE_SIZE = 200_000
 _SERIES_A_PRUNE = 200
 _POINTS_A_PRUNE = 20_000
-FAR_AHEAD_MS = 1 << 60
-"""Watermarks beyond this mean "all input was read", not a time."""
 
 _series = schema.series
 _dimension = schema.series_dimension
@@ -282,7 +280,7 @@ class Store:
         the end of all input, its start. None for an empty store."""
         own = _points.alias("own")
         last = select(func.max(own.c.start_ms)).where(own.c.series_id == _series.c.id).correlate(_series)
-        come = case((_points.c.watermark_ms < FAR_AHEAD_MS, _points.c.watermark_ms), else_=_points.c.start_ms)
+        come = case((_points.c.watermark_ms < ALL_READ_MS, _points.c.watermark_ms), else_=_points.c.start_ms)
         query = select(func.max(come)).join_from(_series, _points).where(_points.c.start_ms == last.scalar_subquery())
         with transaction(self._engine) as connection:
             found: int | None = connection.execute(query).scalar_one()

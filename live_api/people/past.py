@@ -8,14 +8,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from sinks.records import Point, State
+from sinks.records import ALL_READ_MS, Point, State
 from sinks.store import Store
 from stream.people.periods import CalendarPeriods, Unit
 
 MOST_POINTS = 200_000
 """So many points a table may be made of: a retention of 400 days of 400 cohorts is 80,000."""
-_ALL_READ_MS = 1 << 60
-"""Watermarks beyond this mean "all input was read", not a time."""
 Number = int | float
 
 
@@ -57,7 +55,7 @@ class Past:
         )
         if len(found) > MOST_POINTS:
             raise TooMuch(f"{metric} has more than {MOST_POINTS:,} points in that time; ask for less of it")
-        known = [point.watermark_ms for point in found if 0 <= point.watermark_ms < _ALL_READ_MS]
+        known = [point.watermark_ms for point in found if 0 <= point.watermark_ms < ALL_READ_MS]
         if known:
             self.as_of_ms = max(*known, self.as_of_ms or 0)
         if isinstance(by, int):

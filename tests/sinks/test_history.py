@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.combined import ALL_READ_MS, MEASURES, Combine
+from sinks.combined import MEASURES, Combine
 from sinks.errors import Misconfigured
 from sinks.history import History, Past, Series
-from sinks.records import Point, State
+from sinks.records import ALL_READ_MS, Point, State
 from sinks.runs import STATES, Run
 from sinks.store import Store
 from tests.postgres import empty_database
