@@ -29,6 +29,8 @@ class Close(IntEnum):
     """Close codes. The number carries the retry decision: 3000-3499 and 4000-4499 reconnect, 3500-3999 and 4500-4999
     do not."""
 
+    FAULT = 1011
+    """A fault of the server's; its log says which."""
     RESTARTING = 1012
     HELLO_TIMEOUT = 4000
     """No `hello` within 10 s."""

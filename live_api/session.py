@@ -113,24 +113,47 @@ async def serve(websocket: WebSocket, door: Door) -> None:
     address = address_of(websocket)
     full = door.enter(address)
     if full is not None:
-        direct = websocket.scope.get("extensions", {}).get(EXTENSION)
-        if isinstance(direct, Line):
-            direct.close(Close.FULL, full)
-        else:
-            await websocket.close(Close.FULL, full)
+        await _close(websocket, Close.FULL, full)
         return
     try:
         await _converse(websocket, door)
-    except (WebSocketDisconnect, RuntimeError, OSError) as error:
-        # A send on a connection that has just gone raises any of these; there is nobody left to tell.
-        logger.debug("client gone: %s", error)
+    except Exception as error:
+        if isinstance(error, WebSocketDisconnect) or _is_gone(websocket):
+            logger.debug("client gone: %s", error)
+            return
+        # Ended without a word, a line would look to both sides as if the network had lost it.
+        logger.exception("a client's line is ended: a fault")
+        door.hub.meters.evicted(Close.FAULT.name.lower())
+        await _close(websocket, Close.FAULT, "a fault of the server")
     finally:
         door.admission.leave(address)
 
 
-async def _converse(websocket: WebSocket, door: Door) -> None:
+def _line_of(websocket: WebSocket) -> Line | None:
+    """The way to the connection itself, under a server that gives one."""
     direct = websocket.scope.get("extensions", {}).get(EXTENSION)
-    if isinstance(direct, Line):
+    return direct if isinstance(direct, Line) else None
+
+
+def _is_gone(websocket: WebSocket) -> bool:
+    """Whether nobody is left to tell: a send on a connection that has just gone raises what a mistake might raise."""
+    line = _line_of(websocket)
+    if line is not None:
+        return line.ended
+    return WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state)
+
+
+async def _close(websocket: WebSocket, code: Close, why: str) -> None:
+    line = _line_of(websocket)
+    if line is not None:
+        line.close(code, why)
+    else:
+        await websocket.close(code, why)
+
+
+async def _converse(websocket: WebSocket, door: Door) -> None:
+    direct = _line_of(websocket)
+    if direct is not None:
         await _talk(websocket, direct, door)
         return
     line = TaskLine("ws")

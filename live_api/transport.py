@@ -61,6 +61,10 @@ class Line(Protocol):
     def left_bytes(self) -> int:
         """How much of what was written has not left yet, as far as that is known."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether either side has ended it: what is written now does not arrive."""
+
     def write(self, frame: Frame) -> None: ...
     def ping(self) -> None: ...
     def close(self, code: int, reason: str = "") -> None: ...
@@ -89,6 +93,10 @@ class HubProtocol(WebSocketsSansIOProtocol):
     @property
     def left_bytes(self) -> int:
         return self.transport.get_write_buffer_size()
+
+    @property
+    def ended(self) -> bool:
+        return self.close_sent or self.disconnected or self.transport.is_closing()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -148,7 +156,7 @@ class HubProtocol(WebSocketsSansIOProtocol):
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye and end; what uvicorn's `send` does for `websocket.close`, without waiting for the client."""
-        if self.close_sent or self.disconnected or self.transport.is_closing():
+        if self.ended:
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.send_close(code, reason)
@@ -191,6 +199,10 @@ class TaskLine:
     def left_bytes(self) -> int:
         waiting = sum(len(frame.body) for frame in self._frames)
         return waiting + (self._connection.left_bytes if self._connection is not None else 0)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended is not None
 
     async def run(
         self, send: Callable[[list[Frame]], Awaitable[None]], end: Callable[[int, str], Awaitable[None]]

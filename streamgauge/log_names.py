@@ -180,6 +180,7 @@ NAMES: Mapping[str, Named] = {
     "live stream entry %s cannot be taken in, and is left out": _named("live_entry_failed", "entry"),
     "what only the store has is not shown; trying again: %s": _named("store_unread", "error"),
     "client gone: %s": _named("client_gone", "error"),
+    "a client's line is ended: a fault": _named("client_line_failed"),
     # Webhooks
     "the catalog has no [[webhook]]: there is nobody to deliver to": _named("no_webhooks"),
     "webhook %s is no longer in the catalog: forgotten, with %d notifications it was to be told": _named(

@@ -70,6 +70,8 @@ def test_each_bad_event_is_kept_with_its_reason_and_the_rest_is_counted(tmp_path
             assert wall.system["rejects"]["too_large"] == 1
         assert set(wall.series) == {"amount@1d{kind=good}"}
 
+        # What is live, stored and refused is written one after the other.
+        eventually(lambda: client.xlen("streamgauge:deadletter") >= bad)
         letters = [fields for _, fields in client.xrange("streamgauge:deadletter")]
         assert len(letters) == bad
         for letter in letters:
@@ -91,6 +93,6 @@ def test_each_bad_event_is_kept_with_its_reason_and_the_rest_is_counted(tmp_path
         metrics = made.get("/v1/metrics")
         assert metrics["rejected_total"] == bad
         assert metrics["rejects"]["too_late"] == 2
-        assert made.total("streamgauge_rejects", "1d") == bad
+        eventually(lambda: made.total("streamgauge_rejects", "1d") == bad)
         eventually(lambda: made.total("amount") == 2 * good)
         assert processor.poll() is None

@@ -248,6 +248,34 @@ def test_under_another_server_it_is_plain_asgi(start: Start, processor: Processo
         assert (code, said[-1]["op"]) == (Close.RESTARTING, "bye")
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_fault_of_ours_is_told_and_logged_and_ends_no_other_line(
+    start: Start,
+    processor: Processor,
+    plain: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    processor.say(point(1))
+    api = start(plain=plain).caught_up()
+    with api.live("metric:revenue") as other, api.live("metric:revenue") as client:
+        other.receive()
+
+        def obey(*_: object) -> None:
+            raise RuntimeError("dictionary changed size during iteration")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(api.hub, "obey", obey)
+            client._socket.send('{"op":"unsubscribe","topics":[]}')
+            assert closed(client._socket)[0] == Close.FAULT
+        processor.say(point(2, revision=2))
+        other.until(lambda c: c.total("revenue@1m") == 2)
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert "dictionary changed size" in str(record.exc_info)
+    assert counted(api, "evicted_clients_total", reason="fault") == 1
+    eventually(lambda: len(api.hub) == 0)
+
+
 def test_a_stalled_client_of_another_server_delays_nobody_and_is_let_go(
     start: Start, processor: Processor, stall: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
