@@ -108,9 +108,12 @@ def test_killed_again_and_again_it_says_what_the_backtest_says(tmp_path: Path) -
 
         # What the stage says is an ordinary metric: in the store, and what a rule can be about.
         day = f"{time.strftime('%Y-%m-%d', time.gmtime((begin_ms + (DAYS - 1) * DAY_MS) / 1_000))}T00:00:00Z"
-        people = [point for point in made.points("churn_people", "1d") if point["start"] == day]
-        assert sum(point["value"] for point in people) == len(wanted)
-        assert all(point["state"] in ("final", "corrected") for point in people)
+
+        def of_day() -> list[dict[str, Any]]:
+            return [point for point in made.points("churn_people", "1d") if point["start"] == day]
+
+        eventually(lambda: sum(point["value"] for point in of_day()) == len(wanted), what=f"{of_day()} {made.logs()}")
+        assert all(point["state"] in ("final", "corrected") for point in of_day())
         eventually(lambda: any(one["rule"] == "restless" for one in made.get("/v1/alerts")["alerts"]), what=made.logs())
         # Somebody is forgotten: the score goes, and so do the rows that wait for an answer.
         user = next(
