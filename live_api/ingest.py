@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from valkey.exceptions import TimeoutError as LateAnswer
 from valkey.exceptions import ValkeyError
 
 from live_api.access.guard import address_of, identity_of, refusal
@@ -42,6 +43,7 @@ GROUP = "streamgauge"
 _SEGMENT = {f"/v1/{call}": call for call in segment.CALLS} | {f"/v1/{call[0]}": call for call in segment.CALLS[:4]}
 _SEGMENT |= {"/v1/g": "group", "/v1/a": "alias"}
 _POSTHOG = ("/capture", "/batch", "/capture/", "/batch/", "/e/", "/i/v0/e/")
+_NO_ANSWER = "Valkey does not answer"
 _ALLOWED_HEADERS = "authorization, content-encoding, content-type, x-sent-at, x-write-key"
 
 
@@ -153,9 +155,7 @@ class Ingest:
         try:
             sent = await self._sent(request, read, received_ms)
             self._let_in(identity_of(request).name, sent.count)
-            if await self._backlog.is_too_long(time.monotonic()):
-                entries = self._backlog.entries
-                raise _Refused(503, f"{entries} entries wait to be counted, which is all there may be", "backlog", 5)
+            await self._has_room()
             verdict = await self._judged(sent, await self._visitor(request), received_ms)
         except _Refused as refused:
             self._meters.failed(refused.stage)
@@ -216,13 +216,23 @@ class Ingest:
             try:
                 salt = await self._salt.today()
             except (ValkeyError, OSError) as error:
-                raise _Refused(503, "Valkey does not answer", "person", RETRY_AFTER_S) from error
+                raise _Refused(503, _NO_ANSWER, "person", RETRY_AFTER_S) from error
         browser = headers.get("user-agent", "")
         origin = headers.get("origin") or headers.get("referer")
         if origin is None or not browser.startswith("Mozilla/"):
             # A program sends the events of others: its own address and name say nothing of those.
             return Visitor(followed, site=_host(origin or ""), salt=salt)
         return Visitor(followed, address_of(request) or None, browser, headers.get("referer"), _host(origin), salt)
+
+    async def _has_room(self) -> None:
+        """Raises _Refused while the processor is behind, or while Valkey does not say whether it is."""
+        try:
+            full = await self._backlog.is_too_long(time.monotonic())
+        except LateAnswer as error:
+            raise _Refused(503, _NO_ANSWER, "write", RETRY_AFTER_S) from error
+        if full:
+            entries = self._backlog.entries
+            raise _Refused(503, f"{entries} entries wait to be counted, which is all there may be", "backlog", 5)
 
     def _let_in(self, name: str, events: int) -> None:
         """Count events against the rate of whoever sends them. Raises _Refused."""

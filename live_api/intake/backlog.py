@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import valkey.asyncio
+from valkey.exceptions import TimeoutError as LateAnswer
 from valkey.exceptions import ValkeyError
 
 LOOK_EVERY_S = 1.0
@@ -28,7 +29,9 @@ class Backlog:
         """As last counted."""
 
     async def is_too_long(self, now_s: float) -> bool:
-        """Whether too many wait. A server that does not answer counts as none: writing will say so."""
+        """Whether too many wait. A server that is not there counts as none: writing will say so.
+
+        Raises valkey's TimeoutError for one that is there and says nothing: writing would wait as long once more."""
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
             pipeline = self._client.pipeline(transaction=False)
@@ -37,6 +40,9 @@ class Backlog:
                 pipeline.xinfo_groups(stream)
             try:
                 answers = await pipeline.execute(raise_on_error=False)
+            except LateAnswer:
+                self.entries = 0
+                raise
             except (ValkeyError, OSError):
                 self.entries = 0
                 return False

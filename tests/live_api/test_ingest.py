@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -554,6 +556,24 @@ def test_when_valkey_is_away_nothing_is_taken(start: Start, caplog: pytest.LogCa
     assert (answer["http"], answer["accepted"], answer["rejected"][0]["code"]) == (503, 0, "not_written")
     assert "127.0.0.1" not in answer["rejected"][0]["message"], "where Valkey is concerns nobody who sends events"
     assert ["127.0.0.1" in record.getMessage() for record in caplog.records if "not written" in record.msg] == [True]
+
+
+def test_while_valkey_hangs_nothing_is_taken_and_that_is_waited_for_once(start: Start) -> None:
+    with ValkeyServer() as server:
+        client: valkey.Valkey = server.client()
+        door = Door(start(valkey_url=server.connection_url, catalog=CATALOG, pseudonym=PSEUDONYMS.of), client)
+        assert door.post({"id": "a"})["http"] == 202
+        time.sleep(1.1)  # else how many wait is known
+        pid = _all(client.info("server"))["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            answer = door.post({"id": "b"})
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (answer["http"], answer["headers"]["Retry-After"], answer["accepted"]) == (503, "2", 0)
+        # Not an answer for each event: none was tried to be written.
+        assert (answer["rejected"], answer["detail"]) == ([], "Valkey does not answer")
+        assert door.post({"id": "b"})["accepted"] == 1
 
 
 def test_only_pages_that_are_listed_may_send(open_door: Callable[..., Door]) -> None:
