@@ -49,6 +49,7 @@ from live_api.api_page import api_page_routes
 from live_api.context import Context
 from live_api.delivery import routes as delivery_routes
 from live_api.described import described
+from live_api.endings import end
 from live_api.feed import Feed
 from live_api.headers import Headers
 from live_api.hosts import OwnNames
@@ -182,15 +183,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(feed.run()), asyncio.create_task(ticker.run(hub, feed, clock=clock_ms))]
+        parts = (feed.follow(), feed.remember(), ticker.run(hub, feed, clock=clock_ms))
+        tasks = [asyncio.create_task(part) for part in parts]
         for task in tasks:
             task.add_done_callback(report)
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             store.close()
             past.close()
             log.close()

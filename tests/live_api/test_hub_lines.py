@@ -330,6 +330,22 @@ def test_goodbye_is_said_in_batches_with_times_of_their_own_and_who_does_not_rea
     assert world.hub.draining
 
 
+def test_ticking_ends_also_when_something_comes_in_meanwhile() -> None:
+    async def run() -> None:
+        for turns in range(4):
+            world = World()
+            ticking = asyncio.create_task(ticker.run(world.hub, world.feed, clock=lambda: 0))
+            await asyncio.sleep(0.02)
+            world.feed.arrived.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ticking.cancel()
+            ended, _ = await asyncio.wait([ticking], timeout=3)
+            assert ended, f"{turns} turns of the loop after something came in"
+
+    asyncio.run(run())
+
+
 def test_goodbye_ends_in_time_whoever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticker, "_BATCH", 1)
     monkeypatch.setattr(ticker, "_BATCH_EVERY_S", 0.02)

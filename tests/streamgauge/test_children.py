@@ -139,7 +139,8 @@ from streamgauge.children import Child
 one = Child("part", [sys.executable, "-c", sys.argv[1]], dict(os.environ))
 one.start(time.monotonic())
 print(one.process.pid, flush=True)
-time.sleep(60)
+while True:
+    time.sleep(0.05)  # not for long: Python looks at a signal that comes just before a sleep only after it
 """
 
 

