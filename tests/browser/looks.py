@@ -202,6 +202,12 @@ _CROWDING = """
     for (const value of one.querySelectorAll(shown)) {
       if (!inside(inked(value), body)) found.push(`${name(one)}: ${value.dataset.testid} “${value.innerText}” is cut`);
     }
+    for (const value of one.querySelectorAll("[data-testid=side]")) {
+      const room = value.closest("dl").getBoundingClientRect();
+      // Below it, it is not seen at all.
+      const seen = value.getBoundingClientRect().top < room.bottom - 1;
+      if (seen && !inside(inked(value), room)) found.push(`${name(one)}: “${value.innerText}” at its side is cut`);
+    }
   });
   return found;
 }

@@ -68,6 +68,16 @@ def test_every_tile_shows_a_value_in_its_place(demo: Up, page: Page, board: str)
     until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
 
 
+@pytest.mark.parametrize("board", BOARDS)
+def test_on_a_small_screen_no_number_is_cut(demo: Up, page: Page, board: str) -> None:
+    _open(demo, page, board)
+    # As after a while: the page writes on into what it knows, which is no longer there.
+    page.get_by_test_id("side").evaluate_all("all => all.forEach((one) => (one.innerText = '123,456'))")
+    for width, height in ((1366, 768), (1280, 800), (1280, 720)):
+        page.set_viewport_size({"width": width, "height": height})
+        until(page, lambda: crowding_of(page) == [], within_s=3, what=f"room for all: {crowding_of(page)}")
+
+
 def _too_faint(texts: Iterable[Text]) -> str:
     return "\n".join(sorted({str(one) for one in texts if one.ratio < one.least}))
 
