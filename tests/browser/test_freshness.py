@@ -50,7 +50,13 @@ def test_no_data_late_source_down_and_line_lost_are_looks_of_their_own(
 
     try:
         shop.hang("processor")
-        shop.backlog(behind_ms=180_000)
+
+        def late() -> bool:
+            # Said again and again: what was said once is followed by silence before long.
+            shop.backlog(behind_ms=180_000)
+            return tile.get_attribute("data-state") == "late"
+
+        until(page, late, within_s=5, what="late")
         assert see("late", 5).words == "late, 3 min behind"
 
         assert see("source_down", 15).words == "processor silent"

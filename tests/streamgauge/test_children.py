@@ -54,6 +54,8 @@ def alive(pid: int) -> bool:
 
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+SILENT = "import time; time.sleep(60)"
+"""For one whose parent has something to say at the same place."""
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
 FAIL = "import sys; sys.exit(3)"
 
@@ -134,7 +136,8 @@ def test_stop_all_ends_all_at_once_and_kills_what_ignores_it(tmp_path: Path) -> 
 
 
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests were started by ignores
 from streamgauge.children import Child
 one = Child("part", [sys.executable, "-c", sys.argv[1]], dict(os.environ))
 one.start(time.monotonic())
@@ -147,7 +150,7 @@ while True:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_child_dies_with_its_parent_however_that_goes(how: signal.Signals) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, SLEEP], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", PARENT, SILENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert parent.stdout is not None
@@ -168,7 +171,7 @@ def test_a_child_dies_with_a_parent_that_was_started_by_nohup() -> None:
         "import Child", "import ORPHANED, Child"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}", SLEEP],
+        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}", SILENT],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
