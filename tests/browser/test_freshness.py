@@ -56,7 +56,9 @@ def test_no_data_late_source_down_and_line_lost_are_looks_of_their_own(
             shop.backlog(behind_ms=180_000)
             return tile.get_attribute("data-state") == "late"
 
+        since = Stopwatch()
         until(page, late, within_s=5, what="late")
+        assert since.worked_s < 5
         assert see("late", 5).words == "late, 3 min behind"
 
         assert see("source_down", 15).words == "processor silent"
