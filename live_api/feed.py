@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import secrets
@@ -18,6 +17,7 @@ from valkey.exceptions import ValkeyError
 from live_api.alerts import Alerts
 from live_api.latest import Latest, seq_of
 from live_api.meters import HubMeters
+from live_api.waiting import set_within
 from sinks.errors import SinkError
 from sinks.live import FIELD, LIVE_STREAM, Update, decode_update
 from sinks.records import ALL_READ_MS, Point
@@ -208,9 +208,7 @@ class Feed:
 
     async def _give_store_time(self) -> None:
         """Wait for the store's first answer, but not for long: the stream has more to say."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STORE_WITHIN_S):
-                await self._tried.wait()
+        await set_within(self._tried, _STORE_WITHIN_S)
 
     async def follow(self) -> None:
         """Read the live stream. As `remember`, it goes on until it is ended."""

@@ -31,7 +31,7 @@ from live_api.intake.salt import Salt
 from live_api.intake.sent import Sent, Unusable, native
 from live_api.intake.verdict import Rejected, Verdict
 from live_api.intake.who import Visitor
-from live_api.intake.writer import Writer
+from live_api.intake.writer import NO_ANSWER, Writer
 from sinks.errors import Misconfigured, SinkError
 from sinks.records import Reason
 from stream.catalog import Catalog
@@ -43,7 +43,6 @@ GROUP = "streamgauge"
 _SEGMENT = {f"/v1/{call}": call for call in segment.CALLS} | {f"/v1/{call[0]}": call for call in segment.CALLS[:4]}
 _SEGMENT |= {"/v1/g": "group", "/v1/a": "alias"}
 _POSTHOG = ("/capture", "/batch", "/capture/", "/batch/", "/e/", "/i/v0/e/")
-_NO_ANSWER = "Valkey does not answer"
 _ALLOWED_HEADERS = "authorization, content-encoding, content-type, x-sent-at, x-write-key"
 
 
@@ -216,7 +215,7 @@ class Ingest:
             try:
                 salt = await self._salt.today()
             except (ValkeyError, OSError) as error:
-                raise _Refused(503, _NO_ANSWER, "person", RETRY_AFTER_S) from error
+                raise _Refused(503, NO_ANSWER, "person", RETRY_AFTER_S) from error
         browser = headers.get("user-agent", "")
         origin = headers.get("origin") or headers.get("referer")
         if origin is None or not browser.startswith("Mozilla/"):
@@ -229,7 +228,7 @@ class Ingest:
         try:
             full = await self._backlog.is_too_long(time.monotonic())
         except LateAnswer as error:
-            raise _Refused(503, _NO_ANSWER, "write", RETRY_AFTER_S) from error
+            raise _Refused(503, NO_ANSWER, "write", RETRY_AFTER_S) from error
         if full:
             entries = self._backlog.entries
             raise _Refused(503, f"{entries} entries wait to be counted, which is all there may be", "backlog", 5)

@@ -22,7 +22,8 @@ from live_api.feed import Feed
 from live_api.frame import Frame
 from live_api.hub import Client, Hub
 from live_api.protocol import MESSAGE_BURST, MESSAGES_PER_S, Close, Hello, ProtocolError, Refresh
-from live_api.transport import EXTENSION, Line, TaskLine
+from live_api.transport import EXTENSION, HubProtocol, Line, TaskLine
+from live_api.waiting import set_within
 from sinks.errors import SinkError
 
 logger = logging.getLogger(__name__)
@@ -83,11 +84,7 @@ class Door:
 
     async def ready(self) -> None:
         """Wait until what there is to tell has been read, but not for long."""
-        try:
-            async with asyncio.timeout(READY_WITHIN_S):
-                await self.feed.first_read.wait()
-        except TimeoutError:
-            pass
+        await set_within(self.feed.first_read, READY_WITHIN_S)
 
 
 def left_s(until_ms: int | None, now_ms: int) -> float | None:
@@ -129,10 +126,10 @@ async def serve(websocket: WebSocket, door: Door) -> None:
         door.admission.leave(address)
 
 
-def _line_of(websocket: WebSocket) -> Line | None:
+def _line_of(websocket: WebSocket) -> HubProtocol | None:
     """The way to the connection itself, under a server that gives one."""
     direct = websocket.scope.get("extensions", {}).get(EXTENSION)
-    return direct if isinstance(direct, Line) else None
+    return direct if isinstance(direct, HubProtocol) else None
 
 
 def _is_gone(websocket: WebSocket) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from live_api.feed import Feed
 from live_api.hub import Hub
+from live_api.waiting import set_within
 
 STATE_WITHIN_S = 0.25
 """How soon a change of state behind the hub is noticed when nothing comes in."""
@@ -22,10 +22,7 @@ async def run(hub: Hub, feed: Feed, *, clock: Callable[[], int]) -> None:
     loop = asyncio.get_running_loop()
     ticked_at = 0.0
     while True:
-        with contextlib.suppress(TimeoutError):
-            # Not by `wait_for`, which returns as if nothing had been when it is cancelled as something arrives.
-            async with asyncio.timeout(STATE_WITHIN_S):
-                await feed.arrived.wait()
+        await set_within(feed.arrived, STATE_WITHIN_S)
         # The processor ticks as often as this does. Waiting the whole time after the last tick would miss every
         # other of its by a hair; a little less, and each is passed on as it comes.
         await asyncio.sleep(max(_GATHER_S, ticked_at + 0.8 * hub.tick_ms / 1_000 - loop.time()))

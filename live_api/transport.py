@@ -61,10 +61,6 @@ class Line(Protocol):
     def left_bytes(self) -> int:
         """How much of what was written has not left yet, as far as that is known."""
 
-    @property
-    def ended(self) -> bool:
-        """Whether either side has ended it: what is written now does not arrive."""
-
     def write(self, frame: Frame) -> None: ...
     def ping(self) -> None: ...
     def close(self, code: int, reason: str = "") -> None: ...
@@ -96,6 +92,7 @@ class HubProtocol(WebSocketsSansIOProtocol):
 
     @property
     def ended(self) -> bool:
+        """Whether either side has ended it: what is written now does not arrive."""
         return self.close_sent or self.disconnected or self.transport.is_closing()
 
     def pause_writing(self) -> None:
@@ -199,10 +196,6 @@ class TaskLine:
     def left_bytes(self) -> int:
         waiting = sum(len(frame.body) for frame in self._frames)
         return waiting + (self._connection.left_bytes if self._connection is not None else 0)
-
-    @property
-    def ended(self) -> bool:
-        return self._ended is not None
 
     async def run(
         self, send: Callable[[list[Frame]], Awaitable[None]], end: Callable[[int, str], Awaitable[None]]

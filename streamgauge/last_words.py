@@ -9,9 +9,9 @@ from typing import Any
 import valkey
 
 from sinks.live import FIELD, LIVE_STREAM, decode_update
+from sinks.records import ALL_READ_MS
 
 _ENTRIES = 200
-_SETTLED_MS = 1 << 60
 
 
 @dataclass(slots=True)
@@ -37,6 +37,6 @@ def last_words(client: valkey.Valkey, platform: str | None) -> Heard:
             heard.said_ms, heard.server_ms = update.at_ms, int(entry_id.partition(b"-")[0])
             heard.streams |= update.status
             for point in update.points:
-                if point.watermark_ms < _SETTLED_MS:
+                if point.watermark_ms < ALL_READ_MS:
                     heard.watermark_ms = max(heard.watermark_ms or 0, point.watermark_ms)
     return heard

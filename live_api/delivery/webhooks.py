@@ -24,6 +24,7 @@ from live_api.delivery.meters import DeliveryMeters
 from live_api.delivery.queue import Queue, Waiting
 from live_api.delivery.retries import LONGEST_RETRY_AFTER_S, Schedule, retry_after_s
 from live_api.endings import end
+from live_api.waiting import set_within
 from sinks.deliveries import Delivery, Outcome
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Courier:
         other couriers share the process."""
         self._meters.of(self._endpoint.name)
         wait_s, mistakes = 0.0, 0
-        while not await _set_within(stopping, wait_s):
+        while not await set_within(stopping, wait_s):
             wait_s = 1.0
             asked_s = self._monotonic()
             try:
@@ -144,7 +145,7 @@ class Courier:
                 await self._expire()
                 self._report()
                 self._changed.clear()
-                await _set_within(self._changed, self._until_next_s())
+                await set_within(self._changed, self._until_next_s())
             await self._land()
         finally:
             await end([renewing, *self._tasks])
@@ -423,11 +424,3 @@ class Courier:
         self._meters.attempted(self._endpoint.name, attempt.outcome, attempt.took_ms)
         last = {"at_ms": now_ms, "outcome": attempt.outcome, "status": status, "error": attempt.error}
         await self._ledger.set_state(circuit=self._circuit.to_state(), last=last)
-
-
-async def _set_within(event: asyncio.Event, within_s: float) -> bool:
-    """Whether it is set, after waiting for that for so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await event.wait()
-    return event.is_set()

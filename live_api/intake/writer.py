@@ -21,6 +21,7 @@ from stream.digests import Hashes
 
 logger = logging.getLogger(__name__)
 
+NO_ANSWER = "Valkey does not answer"
 EVENTS_AN_ENTRY = 500
 KNOWN_IDS = 1_000_000
 """So many ids are remembered in each of two generations, over all streams."""
@@ -162,7 +163,7 @@ def _said(error: Any) -> str:
     """What those who send events are told: nothing of where Valkey is."""
     if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
         return "Valkey is full"
-    return "Valkey does not answer" if isinstance(error, LostConnection | LateAnswer | OSError) else _quoted(error)
+    return NO_ANSWER if isinstance(error, LostConnection | LateAnswer | OSError) else _quoted(error)
 
 
 def _quoted(error: Any) -> str:

@@ -55,10 +55,6 @@ class FakeLine:
             if self.listener is not None:
                 self.listener.stalled()
 
-    @property
-    def ended(self) -> bool:
-        return self.aborted or self.closed is not None
-
     def ping(self) -> None:
         self.pinged += 1
         self.heard = self._reads
