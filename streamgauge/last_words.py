@@ -37,6 +37,7 @@ def last_words(client: valkey.Valkey, platform: str | None) -> Heard:
             heard.said_ms, heard.server_ms = update.at_ms, int(entry_id.partition(b"-")[0])
             heard.streams |= update.status
             for point in update.points:
-                if point.watermark_ms < ALL_READ_MS:
+                # As the feed does: before every stream was heard of there is none.
+                if 0 < point.watermark_ms < ALL_READ_MS:
                     heard.watermark_ms = max(heard.watermark_ms or 0, point.watermark_ms)
     return heard
